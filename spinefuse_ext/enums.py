@@ -1,0 +1,52 @@
+"""The strings that name entries of a case, an engine's output and a datalist; typed here and nowhere else."""
+
+from __future__ import annotations
+
+from monai.utils import StrEnum
+
+
+class CaseKeys(StrEnum):
+    """What a case may hold: one patient's images on the CT grid, and their label."""
+
+    PATIENT = "patient"
+    CT = "ct"
+    MR = "mr"
+    FUSED = "fused"
+    LABEL = "label"
+    IMAGE = "image"
+    PRED = "pred"
+
+
+class Section(StrEnum):
+    """Sections of a datalist. No patient stands in two of them."""
+
+    LABELLED = "labelled"
+    UNLABELLED = "unlabelled"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class FusionKeys(StrEnum):
+    """Entries of the fusion trainer's output beside MONAI's ``CommonKeys``."""
+
+    STAGE = "stage"
+    RECONSTRUCTION = "reconstruction"
+    DECOMPOSITION_LOSS = "decomposition_loss"
+    RECONSTRUCTION_LOSS = "reconstruction_loss"
+    FUSION_LOSS = "fusion_loss"
+    SKIPPED = "skipped"
+
+
+class SemiSegKeys(StrEnum):
+    """Entries of the semi-supervised trainer's output beside MONAI's ``CommonKeys``."""
+
+    LOGITS_LABELLED = "logits_labelled"
+    LOGITS_UNLABELLED = "logits_unlabelled"
+    UNLABELLED_IMAGE = "unlabelled_image"
+    PSEUDO_LABEL = "pseudo_label"
+    STUDENT_WEIGHT = "student_weight"
+    TEACHER = "teacher"
+    SUPERVISED_LOSS = "supervised_loss"
+    RECTIFICATION_LOSS = "rectification_loss"
+    CONSISTENCY_LOSS = "consistency_loss"
+    DISAGREEMENT = "disagreement"

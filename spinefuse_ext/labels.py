@@ -1,0 +1,16 @@
+"""The one table of structures and the one table of vertebrae: index -> name."""
+
+from __future__ import annotations
+
+#: Classes of the segmentation network, in channel order.
+STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal"}
+
+#: Vertebra numbers of the VerSe challenge (Sekuboyina et al., Medical Image Analysis 2021): 1-7 cervical,
+#: 8-19 thoracic, 20-25 lumbar, 26 sacrum, 28 a thirteenth thoracic vertebra.
+VERTEBRAE: dict[int, str] = {
+    **{number: f"C{number}" for number in range(1, 8)},
+    **{number + 7: f"T{number}" for number in range(1, 13)},
+    **{number + 19: f"L{number}" for number in range(1, 7)},
+    26: "S1",
+    28: "T13",
+}

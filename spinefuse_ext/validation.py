@@ -1,0 +1,62 @@
+"""Input checks shared by everyone, and the errors that people see: one type per cause, one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+
+class SpinefuseError(ValueError):
+    """Bad input. The message names the file, says what is wrong and what to do; it is shown without a traceback."""
+
+
+class MissingPathError(SpinefuseError):
+    """A file or folder that was named does not exist."""
+
+
+class ImageReadError(SpinefuseError):
+    """A file or folder holds no image that can be read, or several where one is needed."""
+
+
+class PatientMismatchError(SpinefuseError):
+    """Two images that should show one patient carry different PatientIDs."""
+
+
+class LandmarkError(SpinefuseError):
+    """A landmark file cannot be read, or two of them do not describe the same points."""
+
+
+class DatalistError(SpinefuseError):
+    """A datalist cannot be read, is empty, or puts one patient in two sections."""
+
+
+class ConfigError(SpinefuseError):
+    """A bundle was started with a setting that no config defines, or with one that cannot be used."""
+
+
+class WeightsError(SpinefuseError):
+    """A checkpoint does not fit the network that should load it."""
+
+
+def check_same_shape(**tensors: torch.Tensor) -> None:
+    """Raise ``ValueError`` listing every argument with its shape, unless all shapes are equal."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"Expected one common shape, got {listed}. Register or resample the pair first.")
+
+
+def check_spatial_dims(spatial_dims: int) -> None:
+    """Raise ``ValueError`` unless ``spatial_dims`` is 2 or 3."""
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"Expected spatial_dims 2 or 3, got {spatial_dims}.")
+
+
+def check_exists(path: str | Path, what: str) -> Path:
+    """Return ``path``; raise ``MissingPathError`` saying which ``what`` (for example "CT") is missing."""
+    path = Path(path)
+    if not path.exists():
+        nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+        raise MissingPathError(f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path.")
+    return path
