@@ -45,8 +45,33 @@ class SemiSegKeys(StrEnum):
     UNLABELLED_IMAGE = "unlabelled_image"
     PSEUDO_LABEL = "pseudo_label"
     STUDENT_WEIGHT = "student_weight"
+    CONSISTENCY_WEIGHT = "consistency_weight"
     TEACHER = "teacher"
     SUPERVISED_LOSS = "supervised_loss"
     RECTIFICATION_LOSS = "rectification_loss"
     CONSISTENCY_LOSS = "consistency_loss"
     DISAGREEMENT = "disagreement"
+    SKIPPED = "skipped"
+
+
+class Competition(StrEnum):
+    """Which labelled Dice names the teacher: of the softmax, of the sharpened softmax, or the second then the first."""
+
+    SOFT = "soft"
+    SHARPENED = "sharpened"
+    TWO_STAGE = "two_stage"
+
+
+class SubNetwork(StrEnum):
+    """Whose probability ``DualSegNet`` returns in evaluation."""
+
+    MEAN = "mean"
+    UNET = "unet"
+    VNET = "vnet"
+
+
+class EpochBy(StrEnum):
+    """Which stream's length is one epoch of the semi-supervised trainer."""
+
+    UNLABELLED = "unlabelled"
+    LABELLED = "labelled"

@@ -23,6 +23,14 @@ class PatientMismatchError(SpinefuseError):
     """Two images that should show one patient carry different PatientIDs."""
 
 
+class GridMismatchError(SpinefuseError):
+    """Two images that must lie on one voxel grid differ in shape or affine."""
+
+
+class UnknownLabelError(SpinefuseError):
+    """A label volume holds a value that the table of labels does not name."""
+
+
 class LandmarkError(SpinefuseError):
     """A landmark file cannot be read, or two of them do not describe the same points."""
 
@@ -58,5 +66,7 @@ def check_exists(path: str | Path, what: str) -> Path:
     path = Path(path)
     if not path.exists():
         nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-        raise MissingPathError(f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path.")
+        raise MissingPathError(
+            f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path."
+        )
     return path

@@ -1,0 +1,12 @@
+"""Trainers: one iteration each."""
+
+from __future__ import annotations
+
+from spinefuse_ext.engines.fusion import FusionTrainer, weight_decay_groups
+from spinefuse_ext.engines.semi_supervised import SemiSupervisedTrainer
+
+__all__ = [
+    "FusionTrainer",
+    "SemiSupervisedTrainer",
+    "weight_decay_groups",
+]

@@ -1,0 +1,19 @@
+"""Handlers: one job each, attached to a trainer or an evaluator."""
+
+from __future__ import annotations
+
+from spinefuse_ext.handlers.competitive_pseudo_label import CompetitivePseudoLabelHandler
+from spinefuse_ext.handlers.outputs import case_meta, loss_terms
+from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.handlers.validation import StageValidationHandler
+from spinefuse_ext.handlers.weights import StrictCheckpointLoader
+
+__all__ = [
+    "CompetitivePseudoLabelHandler",
+    "StageValidationHandler",
+    "StrictCheckpointLoader",
+    "case_meta",
+    "gaussian_ramp",
+    "loss_terms",
+    "training_progress",
+]

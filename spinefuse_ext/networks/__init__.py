@@ -1,0 +1,29 @@
+"""Networks: fusion and segmentation."""
+
+from __future__ import annotations
+
+from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
+from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
+from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
+from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
+from spinefuse_ext.networks.place import place
+from spinefuse_ext.networks.restormer import RestormerBlock
+from spinefuse_ext.networks.u2fusion import U2FusionNet
+from spinefuse_ext.networks.vnet import VNet
+from spinefuse_ext.networks.weights import load_weights
+
+__all__ = [
+    "CouplingDetailEncoder",
+    "DenseRestormerBlock",
+    "DetailEncoder",
+    "DualSegNet",
+    "LiteTransformerBlock",
+    "PairFeatures",
+    "RestormerBlock",
+    "SingleSegNet",
+    "SpineFusionNet",
+    "U2FusionNet",
+    "VNet",
+    "load_weights",
+    "place",
+]

@@ -1,0 +1,28 @@
+"""Figures of a run, and the one-file HTML page that shows them with their numbers."""
+
+from __future__ import annotations
+
+from spinefuse_ext.report.build import build_report
+from spinefuse_ext.report.curves import loss_curves, read_curves
+from spinefuse_ext.report.image_panels import fusion_panel, segmentation_panel
+from spinefuse_ext.report.page import Fact, Picture, Section, write_page
+from spinefuse_ext.report.registration_figures import CT_WINDOW_HU, checkerboard, registration_panel
+from spinefuse_ext.report.tables import MetricsReport, Table, read_metrics_csv
+
+__all__ = [
+    "CT_WINDOW_HU",
+    "Fact",
+    "MetricsReport",
+    "Picture",
+    "Section",
+    "Table",
+    "build_report",
+    "checkerboard",
+    "fusion_panel",
+    "loss_curves",
+    "read_curves",
+    "read_metrics_csv",
+    "registration_panel",
+    "segmentation_panel",
+    "write_page",
+]

@@ -1,0 +1,68 @@
+"""The command line: ``spinefuse VERB ...``, also as ``python -m spinefuse_ext VERB ...``; a verb is a function."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import fire
+
+from spinefuse_ext.bundle.plain_errors import plain_message
+
+VERBS: dict[str, tuple[str, str]] = {
+    "phantom": ("spinefuse_ext.data:write_phantoms", "make synthetic spine cases with CT, MR, landmarks and labels"),
+    "landmarks": ("spinefuse_ext.registration:landmarks_from_labels", "make landmarks from the centres of labels"),
+    "register": ("spinefuse_ext.registration:register_case", "bring an MR onto the grid of its CT by landmarks"),
+    "stack": ("spinefuse_ext.data:stack_slices", "make volumes from folders of slice pictures"),
+    "datalist": ("spinefuse_ext.data:make_datalist", "list the cases of a folder by section, patient by patient"),
+    "train": ("spinefuse_ext.bundle.commands:train", "train the fusion or the segmentation network"),
+    "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
+    "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
+    "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, discs and canal of a fused volume"),
+    "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
+    "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
+    "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb; bad input gives one line and exit status 2, ``--debug`` adds the traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        return
+    verb, *rest = arguments
+    if verb not in VERBS:
+        _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    module, function = VERBS[verb][0].split(":")
+    command = getattr(importlib.import_module(module), function)
+    try:
+        fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
+    except Exception as error:
+        message = plain_message(error)
+        if message is None or debug:
+            raise
+        _fail(message)
+
+
+def _shown(result: object) -> object:
+    """Print nothing for a verb that returns a rich object; the verb has said what it did."""
+    return None if result is None else str(result) if isinstance(result, str) else None
+
+
+def _usage() -> str:
+    lines = [f"  {verb:<10} {what}" for verb, (_, what) in VERBS.items()]
+    return "\n".join(["usage: spinefuse VERB [options]   (spinefuse VERB --help shows the options)", "", *lines, ""])
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"spinefuse: {message}\n")
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

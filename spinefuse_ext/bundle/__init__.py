@@ -1,0 +1,5 @@
+"""What stands around a bundle: checks before a run, and the commands that start one."""
+
+from spinefuse_ext.bundle.checks import check_run
+
+__all__ = ["check_run"]

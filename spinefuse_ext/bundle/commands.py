@@ -1,0 +1,145 @@
+"""Assemble and run bundle commands, and print them, so that a user of ``spinefuse`` learns the config way."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.validation import ConfigError, check_exists
+
+BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
+
+
+def find_bundle(task: str, bundle: str | Path | None = None) -> Path:
+    """Return the folder of the bundle for ``task`` (``fusion`` or ``semiseg``), or ``bundle`` when given.
+
+    Raises:
+        ConfigError: unknown task, or no bundle in ``./bundles`` nor beside the package.
+        MissingPathError: ``bundle`` does not exist.
+    """
+    if bundle is not None:
+        return check_exists(bundle, "The bundle").absolute()
+    if task not in BUNDLES:
+        raise ConfigError(f"Unknown task {task}; choose one of {', '.join(BUNDLES)}.")
+    places = [Path.cwd() / "bundles", Path(__file__).absolute().parents[2] / "bundles"]
+    found = next((place / BUNDLES[task] for place in places if (place / BUNDLES[task]).is_dir()), None)
+    if found is None:
+        raise ConfigError(f"The bundle {BUNDLES[task]} is not in {' nor '.join(map(str, places))}; give --bundle PATH.")
+    return found
+
+
+def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> list[str]:
+    """Return the ``python -m monai.bundle run`` command for configs of ``bundle`` with overrides by config id."""
+    files = [str(path if Path(path).is_file() else bundle / "configs" / path) for path in configs]
+    for path in files:
+        check_exists(path, "The config file")
+    values = {"bundle_root": str(bundle), **overrides}
+    _check_places(files, values)
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        files[0] if len(files) == 1 else str(files),
+    ]
+    for name, value in values.items():
+        command += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    return command
+
+
+def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:
+    """Print the bundle command, run it, and return it as one line for a shell.
+
+    Raises:
+        SystemExit: with the status of the command, when it fails; it has said why.
+    """
+    command = bundle_command(bundle, configs, overrides)
+    line = shlex.join(["python", *command[1:]])
+    sys.stdout.write(f"$ {line}\n")
+    sys.stdout.flush()
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        raise SystemExit(status)
+    return line
+
+
+def _check_places(files: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for an override below an entry that no file has; MONAI would fail with a bare KeyError."""
+    parser = ConfigParser()
+    parser.read_config(list(files))
+    for name in values:
+        parent = name.rpartition("#")[0]
+        if parent and parent not in parser:
+            raise ConfigError(f"No config defines {parent}, so the setting {name} has no place. Check the spelling.")
+
+
+def train(
+    task: str,
+    dataset_dir: str,
+    out: str,
+    *,
+    delta: str | Sequence[str] = (),
+    bundle: str | None = None,
+    **overrides: Any,
+) -> None:
+    """Train a network: ``spinefuse train fusion|semiseg --dataset_dir DIR --out RUN``.
+
+    Weights go to ``RUN/models``, curves to ``RUN/eval``. ``--delta`` names further config files; any other option is
+    an override by config id, for example ``--epochs 2 --canvas "[128,128]"``.
+    """
+    deltas = [delta] if isinstance(delta, str) else list(delta)
+    paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": _absolute(out, "models")}
+    paths["output_dir"] = _absolute(out, "eval")
+    run_bundle(find_bundle(task, bundle), ["train.json", *deltas], {**paths, **overrides})
+
+
+def evaluate(
+    task: str, dataset_dir: str, out: str, checkpoint: str, *, bundle: str | None = None, **overrides: Any
+) -> None:
+    """Score a checkpoint on the validation cases: ``spinefuse evaluate fusion|semiseg ...``; tables go to ``OUT``."""
+    paths = {"dataset_dir": _absolute(dataset_dir), "output_dir": _absolute(out), "checkpoint": _absolute(checkpoint)}
+    run_bundle(find_bundle(task, bundle), ["train.json", "evaluate.json"], {**paths, **overrides})
+
+
+def fuse(ct: str, mr: str, out: str, *, checkpoint: str, bundle: str | None = None, **overrides: Any) -> None:
+    """Fuse one registered CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``."""
+    item = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
+    _infer("fusion", item, out, checkpoint, bundle, overrides)
+
+
+def segment(image: str, out: str, *, checkpoint: str, bundle: str | None = None, **overrides: Any) -> None:
+    """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``."""
+    keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
+    if len(keys) != 1:
+        raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
+    _infer("semiseg", {str(keys[0]): _existing(image, "The image")}, out, checkpoint, bundle, overrides)
+
+
+def _infer(
+    task: str, item: dict[Any, str], out: str, checkpoint: str, bundle: str | None, overrides: Mapping[str, Any]
+) -> None:
+    first = Path(next(iter(item.values())))
+    settings = {
+        "dataset_dir": str(first.parent),
+        "output_dir": _absolute(out),
+        "checkpoint": _existing(checkpoint, "The checkpoint"),
+        "dataset#data": [{str(key): path for key, path in item.items()}],
+    }
+    run_bundle(find_bundle(task, bundle), ["inference.json"], {**settings, **overrides})
+
+
+def _absolute(*parts: str) -> str:
+    return str(Path(*map(str, parts)).absolute())
+
+
+def _existing(path: str, what: str) -> str:
+    return str(check_exists(path, what).absolute())

@@ -1,0 +1,96 @@
+"""Find settings that no config defines: MONAI accepts a misspelt override silently and then ignores it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+
+from spinefuse_ext.validation import ConfigError
+
+_REFERENCE = re.compile(r"[@%](\w+)")
+_TRACKING: Mapping[str, Mapping[str, Any]] = DEFAULT_EXP_MGMT_SETTINGS  # type: ignore[assignment]
+_FREE = {"_meta_", "output_dir", "save_execute_config", "displayable_configs"}
+
+
+def check_overrides(config: Mapping[str, Any], configs_dir: Path) -> None:
+    """Raise ``ConfigError`` with the nearest right name when ``config`` holds a setting that cannot have an effect.
+
+    ``config`` is a parsed, merged configuration with overrides applied. A setting counts as known when a file in
+    ``configs_dir`` defines it, when another entry refers to it, or when it names a parameter of the component that it
+    stands in.
+    """
+    files = [path for path in sorted(configs_dir.glob("*.json")) if path.name != "metadata.json"]
+    defined: dict[str, Any] = {}
+    for path in files:
+        for key, value in ConfigParser.load_config_file(path).items():
+            _merge(defined, key.lstrip("+").replace("#", "::").split("::"), value)
+    tracked = {key for settings in _TRACKING.values() for key in settings["configs"]}
+    allowed = _FREE | tracked | set(_REFERENCE.findall(str(dict(config))))
+    for key, value in config.items():
+        if key in allowed and key not in defined:
+            continue
+        _check(key, value, defined, ())
+
+
+def _merge(defined: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        child = defined.setdefault(part, {})
+        if not isinstance(child, dict):
+            return  # a list position or a value that another file replaces: its parent is known, that is enough
+        defined = child
+    if isinstance(defined.get(parts[-1]), dict) and isinstance(value, dict):
+        for key, inner in value.items():
+            _merge(defined[parts[-1]], [key], inner)
+    else:
+        defined[parts[-1]] = dict(value) if isinstance(value, dict) else value
+
+
+def _check(key: str, value: Any, defined: Mapping[str, Any], parents: tuple[str, ...]) -> None:
+    if key not in defined:
+        names = _names(defined)
+        if names is not None and key not in names:
+            raise ConfigError(_sentence(key, names, parents))
+        return
+    known = defined[key]
+    if isinstance(value, Mapping) and isinstance(known, Mapping) and value.get("_target_") == known.get("_target_"):
+        for inner_key, inner in value.items():
+            _check(inner_key, inner, known, (*parents, key))
+
+
+def _names(defined: Mapping[str, Any]) -> Collection[str] | None:
+    """The names allowed in a place: its keys, plus parameters for a component; None when anything goes."""
+    target = defined.get("_target_")
+    if target is None:
+        return list(defined)
+    parameters = _parameters(str(target))
+    return None if parameters is None else [*defined, *parameters, "_disabled_", "_requires_", "_desc_", "_mode_"]
+
+
+def _parameters(target: str) -> list[str] | None:
+    """Parameters of a component; those of its base classes too while ``**kwargs`` hands on; None when anything goes."""
+    found = ComponentLocator().get_component_module_name(target)
+    module = found[0] if isinstance(found, list) else found
+    component: Any = locate(f"{module}.{target}" if module else target)
+    makers = [kind.__init__ for kind in component.__mro__] if isinstance(component, type) else [component]
+    names: list[str] = []
+    for maker in makers:
+        parameters = inspect.signature(maker).parameters if callable(maker) else {}
+        names += parameters
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return names
+    return None
+
+
+def _sentence(key: str, names: Collection[str], parents: tuple[str, ...]) -> str:
+    path = "#".join((*parents, key))
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"Did you mean {'#'.join((*parents, near[0]))}?" if near else f"Known here: {', '.join(sorted(names))}."
+    return f"No config defines the setting {path}, so it would be ignored. {hint}"

@@ -1,0 +1,45 @@
+"""Show bad input as one line instead of a traceback, in every command that people type."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+from spinefuse_ext.validation import SpinefuseError
+
+
+def plain_message(error: BaseException | None) -> str | None:
+    """Return the message of the ``SpinefuseError`` that caused ``error``, or None when none did."""
+    while error is not None:
+        if isinstance(error, SpinefuseError):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def install() -> None:
+    """From now on an uncaught ``SpinefuseError`` prints one line and ends the process with exit status 2.
+
+    Set the environment variable ``SPINEFUSE_DEBUG`` to see the traceback as well. Other errors are left alone.
+    """
+    if sys.excepthook is not _hook:
+        sys.excepthook = _hook
+
+
+def runs_as_bundle_command() -> bool:
+    """Tell whether this process was started as ``python -m monai.bundle``."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    return spec is not None and spec.name == "monai.bundle.__main__"
+
+
+def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    message = plain_message(error)
+    if message is None or os.environ.get("SPINEFUSE_DEBUG"):
+        sys.__excepthook__(kind, error, traceback)
+    if message is not None:
+        sys.stderr.write(f"spinefuse: {message}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)  # an exception hook has no other way to choose the status

@@ -1,0 +1,109 @@
+"""Make a datalist from a folder of cases: ``ROOT/<case>/{ct,mr,fused,label}.nii.gz``."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+from spinefuse_ext.data.datalist import check_patients_apart
+from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.files import whole_file
+from spinefuse_ext.validation import DatalistError, check_exists
+
+#: What a case folder may hold under the name of its key, in the order in which a name is looked for.
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", "_dicom")
+KEYS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, CaseKeys.LABEL)
+
+
+def make_datalist(
+    root: str | Path,
+    out: str | Path | None = None,
+    *,
+    split: str | Path | None = None,
+    validation: int = 1,
+    test: int = 0,
+    labelled: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write ``ROOT/datalist.json`` (or ``out``) for the case folders in ``root`` and return its path.
+
+    Either ``split`` names a JSON file ``{"labelled": [case, ...], "unlabelled": [...], "validation": [...],
+    "test": [...]}``, or cases are drawn with ``seed``: ``test`` and ``validation`` cases from those with a label when
+    there are any, ``labelled`` of the rest keep their label (all that have one when not given), and what is left is
+    unlabelled. The patient of a case is the PatientID that registration noted, else the name of its folder.
+
+    Raises:
+        MissingPathError: ``root`` or ``split`` does not exist.
+        DatalistError: no case folder is found, the split names one that is not there, or too few cases are there.
+    """
+    root = check_exists(root, "The folder of cases").absolute()
+    cases = {folder.name: _files(folder) for folder in sorted(root.iterdir()) if folder.is_dir()}
+    cases = {name: files for name, files in cases.items() if set(files) - {CaseKeys.PATIENT, CaseKeys.LABEL}}
+    if not cases:
+        raise DatalistError(f"{root} has no case folder; expected {root}/<case>/ct.nii.gz, mr.nii.gz or fused.nii.gz.")
+    sections = _read_split(split, cases) if split else _draw(cases, labelled, validation, test, seed)
+    content = {section: [_entry(cases[name], section) for name in names] for section, names in sections.items()}
+    check_patients_apart(content, root)
+    path = Path(out) if out else root / "datalist.json"
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    return path
+
+
+def _files(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = {str(CaseKeys.PATIENT): _patient(folder)}
+    for key in KEYS:
+        names = (folder / f"{key}{suffix}" for suffix in SUFFIXES)
+        path = next((name for name in names if name.exists()), None)
+        if path is not None:
+            found[str(key)] = str(path.relative_to(folder.parent))
+    return found
+
+
+def _patient(folder: Path) -> str:
+    notes = folder / "registration.json"
+    noted = json.loads(notes.read_text(encoding="utf-8")).get("patient_id") if notes.is_file() else None
+    return str(noted or folder.name)
+
+
+def _entry(files: Mapping[str, str], section: str) -> dict[str, str]:
+    return {key: path for key, path in files.items() if not (section == Section.UNLABELLED and key == CaseKeys.LABEL)}
+
+
+def _read_split(split: str | Path, cases: Mapping[str, object]) -> dict[str, list[str]]:
+    path = check_exists(split, "The split")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sections = {str(section): [str(name) for name in content.get(section, [])] for section in Section}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DatalistError(f"{path} is not a split: expected JSON lists of case names by section.") from error
+    missing = sorted({name for names in sections.values() for name in names} - set(cases))
+    if missing:
+        raise DatalistError(f"{path} names cases that have no folder: {', '.join(missing)}. Remove them or add them.")
+    return sections
+
+
+def _draw(
+    cases: Mapping[str, Mapping[str, str]], labelled: int | None, validation: int, test: int, seed: int
+) -> dict[str, list[str]]:
+    names = sorted(cases)
+    random.Random(seed).shuffle(names)
+    with_label = [name for name in names if CaseKeys.LABEL in cases[name]]
+    scored = with_label or names
+    wanted = validation + test + (labelled or 0)
+    if wanted > len(scored) or validation + test >= len(names):
+        raise DatalistError(
+            f"{len(names)} cases ({len(with_label)} with a label) are too few for {validation} validation, {test} test "
+            f"and {labelled if labelled is not None else 'some'} labelled cases; ask for fewer."
+        )
+    held_out = scored[: validation + test]
+    left = [name for name in with_label if name not in held_out]
+    keep = left if labelled is None else left[:labelled]
+    return {
+        str(Section.LABELLED): sorted(keep),
+        str(Section.UNLABELLED): sorted([name for name in names if name not in held_out and name not in keep]),
+        str(Section.VALIDATION): sorted(held_out[:validation]),
+        str(Section.TEST): sorted(held_out[validation:]),
+    }

@@ -1,0 +1,87 @@
+"""Datalists: which patient's files belong to which section, and the guard that keeps patients apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.validation import DatalistError, check_exists
+
+
+def load_datalist(
+    datalist: str | Path,
+    sections: Sequence[str],
+    keys: Sequence[str],
+    *,
+    base_dir: str | Path = ".",
+    repeat: int = 1,
+) -> list[dict[str, str]]:
+    """Read the items of some sections of a datalist, each as ``{"patient": name, key: absolute path, ...}``.
+
+    Only ``keys`` are taken from an item: asking for images alone gives items without a label key, which is what the
+    unlabelled stream needs. Every section of the file is checked for patients that stand in two of them.
+
+    Args:
+        datalist: JSON file as MONAI's decathlon lists, with sections of :class:`~spinefuse_ext.enums.Section`.
+        sections: the sections to read, in this order.
+        keys: what an item must have, for example ``["ct", "mr"]``.
+        base_dir: folder that relative paths in the file start from. A relative ``datalist`` is looked for here first.
+        repeat: how often each item appears in the result, for several random crops of each case per epoch.
+
+    Raises:
+        MissingPathError: the datalist, the folder or a file named in the list does not exist.
+        DatalistError: unreadable file, unknown or empty sections, missing keys, or a patient in two sections.
+    """
+    base_dir = check_exists(base_dir, "The dataset folder (dataset_dir)").absolute()
+    path = base_dir / datalist if (base_dir / datalist).is_file() else check_exists(datalist, "The datalist")
+    content = _read(path)
+    check_patients_apart(content, path)
+    unknown = sorted(set(sections) - set(content))
+    if unknown:
+        raise DatalistError(f"{path} has no section {', '.join(unknown)}; it has {', '.join(sorted(content))}.")
+    items = [_item(entry, keys, path, base_dir) for section in sections for entry in content[section]]
+    if not items:
+        raise DatalistError(f"{path}: the sections {', '.join(sections)} are empty; add at least one case.")
+    return items * repeat
+
+
+def check_patients_apart(content: dict[str, Any], source: str | Path) -> None:
+    """Raise ``DatalistError`` naming a patient that stands in two sections of ``content``."""
+    seen: dict[str, str] = {}
+    for section in (str(member) for member in Section):
+        for patient in {str(item[CaseKeys.PATIENT]) for item in content.get(section, [])}:
+            if patient in seen:
+                raise DatalistError(
+                    f"{source}: patient {patient} is in the sections {seen[patient]} and {section}; "
+                    "a patient may stand in one section only, or the scores measure memory. Remove one."
+                )
+            seen[patient] = section
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DatalistError(f"{path} is not a JSON file ({error}); write it with `spinefuse datalist`.") from error
+    if not isinstance(content, dict):
+        raise DatalistError(f"{path}: expected sections by name at the top, got a {type(content).__name__}.")
+    for name, entries in content.items():
+        if name in set(Section) and not (
+            isinstance(entries, list) and all(isinstance(item, dict) and CaseKeys.PATIENT in item for item in entries)
+        ):
+            raise DatalistError(f"{path}: section {name} must be a list of items that each have the key 'patient'.")
+    return content
+
+
+def _item(entry: dict[str, Any], keys: Sequence[str], source: Path, base_dir: Path) -> dict[str, str]:
+    patient = str(entry[CaseKeys.PATIENT])
+    item = {str(CaseKeys.PATIENT): patient}
+    for key in keys:
+        if key not in entry:
+            has = ", ".join(sorted(set(entry) - {CaseKeys.PATIENT})) or "nothing"
+            raise DatalistError(f"{source}: patient {patient} has no '{key}' (it has {has}); add the path.")
+        item[str(key)] = str(check_exists(base_dir / entry[key], f"{source}: the {key} of patient {patient}"))
+    return item

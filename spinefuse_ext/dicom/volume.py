@@ -1,0 +1,101 @@
+"""One volume from whatever holds it, a DICOM folder or an image file, and back to NIfTI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor, NibabelWriter
+from monai.transforms import LoadImage
+
+from spinefuse_ext.dicom.read_series import read_series
+from spinefuse_ext.files import whole_file
+from spinefuse_ext.validation import ImageReadError, check_exists
+
+_NIFTI = (".nii", ".nii.gz")
+_READERS = {
+    ".nii": "NibabelReader",
+    ".nii.gz": "NibabelReader",
+    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd"), "ITKReader"),
+}
+
+
+def read_volume(path: str | Path, modality: str | None = None) -> MetaTensor:
+    """Read a NIfTI, NRRD or MetaImage file or a DICOM folder as ``(1, X, Y, Z)`` float32 with its RAS affine.
+
+    The voxel axes stay as stored; the affine says where they point. ``meta`` holds ``filename_or_obj`` and, from DICOM,
+    ``patient_id`` and ``frame_of_reference``.
+
+    Args:
+        path: File, DICOM folder, or any file of a DICOM series (its folder is read).
+        modality: Which series of a DICOM folder; ignored for image files, which do not say what they show.
+
+    Raises:
+        MissingPathError: The path does not exist.
+        ImageReadError: The file is of another kind, damaged, or holds no single 3-D volume.
+    """
+    path = check_exists(path, modality or "Image")
+    if path.is_dir():
+        return read_series(path, modality)
+    suffix = _suffix(path)
+    if suffix == ".dcm":
+        return read_series(path.parent, modality)
+    if suffix not in _READERS:
+        raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
+    return _single_volume(_load(path, _READERS[suffix]), path)
+
+
+def write_volume(image: MetaTensor, path: str | Path, dtype: np.dtype[Any] | type | None = None) -> None:
+    """Write ``(1, X, Y, Z)`` as NIfTI with its RAS affine, whole or not at all.
+
+    Args:
+        image: The volume.
+        path: Target ending in .nii or .nii.gz.
+        dtype: Type on disk; by default int16 where that loses nothing, else float32.
+    """
+    if _suffix(Path(path)) not in _NIFTI:
+        raise ValueError(f"Expected a file name that ends in .nii or .nii.gz, got {path}.")
+    if image.ndim != 4 or image.shape[0] != 1:
+        raise ValueError(f"Expected a volume (1, X, Y, Z), got {tuple(image.shape)}.")
+    voxels = image.as_tensor()[0].cpu()
+    writer = NibabelWriter(output_dtype=dtype or _lossless(voxels))
+    writer.set_data_array(voxels, channel_dim=None, squeeze_end_dims=False)
+    writer.set_metadata({"affine": image.affine.numpy()}, resample=False)
+    with whole_file(path) as temporary:
+        writer.write(temporary)
+
+
+def _load(path: Path, reader: str) -> MetaTensor:
+    try:
+        return LoadImage(reader=reader, image_only=True, ensure_channel_first=True, dtype=np.float32)(path)
+    except Exception as error:  # each library has its own for a damaged file
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise ImageReadError(f"{path} cannot be read as an image ({reason[0]}); export it again.") from error
+
+
+def _single_volume(image: MetaTensor, path: Path) -> MetaTensor:
+    """Return the image with nothing but spinefuse's own meta, unless it is no single 3-D volume."""
+    if image.ndim != 4 or image.shape[0] != 1:
+        raise ImageReadError(f"{path} should hold one 3-D volume, got {tuple(image.shape)} (channel first); split it.")
+    if not torch.isfinite(image.affine).all() or abs(float(torch.linalg.det(image.affine))) < 1e-9:
+        raise ImageReadError(f"{path} has no usable geometry (affine {image.affine.tolist()}); export it again.")
+    affine = image.affine.double()
+    meta: dict[str, Any] = {
+        "filename_or_obj": str(path),
+        "original_affine": affine.numpy().copy(),
+        "spatial_shape": np.array(image.shape[1:]),
+        "space": "RAS",
+    }
+    return MetaTensor(image.as_tensor(), affine=affine, meta=meta)
+
+
+def _suffix(path: Path) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def _lossless(voxels: torch.Tensor) -> type:
+    limits = torch.iinfo(torch.int16)
+    fits = bool(((voxels >= limits.min) & (voxels <= limits.max) & (voxels == voxels.round())).all())
+    return np.int16 if fits else np.float32

@@ -1,0 +1,219 @@
+"""The two-stage training of a fusion network: first rebuild each modality, then fuse them (CDDFuse, CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, cast
+
+import torch
+from monai.data import MetaTensor
+from monai.engines import SupervisedTrainer, Trainer
+from monai.engines.utils import IterationEvents
+from monai.utils import CommonKeys, convert_to_dst_type
+from torch import nn
+
+from spinefuse_ext.enums import FusionKeys
+from spinefuse_ext.validation import ConfigError
+
+Outputs = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
+
+
+class FusionNetwork(Protocol):
+    """What ``FusionTrainer`` asks of a network; the features are one tuple, the arguments of the decomposition loss."""
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Pair ``(B, 2, *S)`` to its features."""
+
+    def reconstruct_features(self, features: Any) -> torch.Tensor:
+        """Features to the reconstructed pair ``(B, 2, *S)``."""
+
+    def fuse_features(self, features: Any) -> torch.Tensor:
+        """Features to the fused image ``(B, 1, *S)``."""
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside wrappers such as ``DistributedDataParallel``, which hold it as ``module``."""
+    inner = getattr(network, "module", None)
+    return unwrap(inner) if isinstance(inner, nn.Module) else network
+
+
+def weight_decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups for ``AdamW``: kernels decay, everything else (norms, biases, temperatures) does not."""
+    trained = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    exempt = [weight.ndim <= 1 or name.endswith("temperature") for name, weight in trained]
+    decayed, kept = (
+        [w for (_, w), free in zip(trained, exempt, strict=True) if free is side] for side in (False, True)
+    )
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+class FusionTrainer(SupervisedTrainer):
+    """Trains a ``FusionNetwork`` on pairs ``image (B, 2, *S)`` in [0, 1]: one iteration of stage 1 or stage 2.
+
+    Stage 1 lasts ``stage1_epochs`` epochs and minimises ``reconstruction + decomposition_weight * decomposition``,
+    stage 2 ``fusion + decomposition_weight * decomposition``. The output holds ``image``, ``pred`` (the reconstruction
+    ``(B, 2, *S)`` in stage 1, the fused image ``(B, 1, *S)`` in stage 2), ``loss`` and ``FusionKeys``: the stage, the
+    unweighted terms (a term of the other stage is 0) and the number of skipped steps so far.
+
+    A step whose loss or gradient is not finite, on any rank, is skipped, logged and counted (``skipped_steps``).
+    Under ``amp`` the network runs in bfloat16 unless ``amp_kwargs`` names another ``dtype``; losses are float32.
+    Stage 1 leaves the fusion layers unused, so ``DistributedDataParallel`` needs ``find_unused_parameters``.
+
+    Args:
+        reconstruction_loss: of ``(reconstruction, image)``.
+        fusion_loss: of ``(fused, image)``; the ``loss_function`` of the base class.
+        decomposition_loss: of the features that ``encode`` returns.
+        stage1_epochs: epochs of stage 1; 0 trains stage 2 only.
+        decomposition_weight: of the decomposition loss in both stages.
+        clip_norm: largest gradient norm of each child module of the network; ``None`` does not clip.
+        supervised: further arguments of MONAI's ``SupervisedTrainer``; ``compile`` compiles each child module.
+    """
+
+    def __init__(
+        self,
+        *,
+        reconstruction_loss: Callable[..., torch.Tensor],
+        fusion_loss: Callable[..., torch.Tensor],
+        decomposition_loss: Callable[..., torch.Tensor],
+        stage1_epochs: int = 33,
+        decomposition_weight: float = 2.0,
+        clip_norm: float | None = 0.01,
+        **supervised: Any,
+    ) -> None:
+        compiled, compile_kwargs = supervised.pop("compile", False), supervised.pop("compile_kwargs", None)
+        super().__init__(loss_function=fusion_loss, **supervised)
+        _check_network(self.network)
+        self.reconstruction_loss, self.decomposition_loss = reconstruction_loss, decomposition_loss
+        self.stage1_epochs, self.decomposition_weight, self.clip_norm = stage1_epochs, decomposition_weight, clip_norm
+        self.skipped_steps = 0
+        self.amp_kwargs = {"dtype": torch.bfloat16, **self.amp_kwargs}
+        for child in unwrap(self.network).children() if compiled else ():
+            child.compile(**(compile_kwargs or {}))
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train from the current state to ``max_epochs``; gradients are scaled only for float16 on CUDA."""
+        half = self.amp and self.state.device.type == "cuda" and self.amp_kwargs["dtype"] == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.state.device.type, enabled=half)
+        super(Trainer, self).run()
+
+    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """One step of the stage that the epoch belongs to; returns the output described in the class."""
+        image = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)[0]
+        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        stage = 1 if self.state.epoch <= self.stage1_epochs else 2
+        starts, ends = self._accumulation()
+        self.network.train()
+        if starts:
+            self.optimizer.zero_grad(set_to_none=self.optim_set_to_none)
+        output = self.state.output = {CommonKeys.IMAGE: image, FusionKeys.STAGE: stage}
+        with torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
+            output[CommonKeys.PRED], features = self._predict(plain, stage)
+            self.fire_event(IterationEvents.FORWARD_COMPLETED)
+        output.update(self._losses(output[CommonKeys.PRED], plain, features, stage))
+        self.fire_event(IterationEvents.LOSS_COMPLETED)
+        self.grad_scaler.scale(output[CommonKeys.LOSS] / self.accumulation_steps).backward()
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        if ends:
+            self._step(output[CommonKeys.LOSS])
+        output[FusionKeys.SKIPPED] = self.skipped_steps
+        output[CommonKeys.PRED] = convert_to_dst_type(output[CommonKeys.PRED].detach(), image)[0]
+        if stage == 1:
+            output[FusionKeys.RECONSTRUCTION] = output[CommonKeys.PRED]
+        self.fire_event(IterationEvents.MODEL_COMPLETED)
+        return self.state.output
+
+    def _accumulation(self) -> tuple[bool, bool]:
+        """Whether this iteration is the first, and the last, of those whose gradients make one step."""
+        length = self.state.epoch_length
+        done = (self.state.iteration - 1) % length if length else self.state.iteration - 1
+        ends = (done + 1) % self.accumulation_steps == 0 or done + 1 == length
+        return done % self.accumulation_steps == 0, ends
+
+    def _predict(self, image: torch.Tensor, stage: int) -> Outputs:
+        """The stage's prediction and the features, in one call through the wrappers and the inferer."""
+        inner = cast(FusionNetwork, unwrap(self.network))
+        decode = inner.reconstruct_features if stage == 1 else inner.fuse_features
+
+        def encode_and_decode(x: torch.Tensor) -> Outputs:
+            features = inner.encode(x)
+            return decode(features), features
+
+        return self.inferer(image, lambda x: _through_wrappers(self.network, encode_and_decode, x))
+
+    def _losses(
+        self, predicted: torch.Tensor, image: torch.Tensor, features: tuple[torch.Tensor, ...], stage: int
+    ) -> dict[str, torch.Tensor]:
+        """The weighted sum and its unweighted terms, float32 at least."""
+        objective, key, other = (
+            (self.reconstruction_loss, FusionKeys.RECONSTRUCTION_LOSS, FusionKeys.FUSION_LOSS)
+            if stage == 1
+            else (self.loss_function, FusionKeys.FUSION_LOSS, FusionKeys.RECONSTRUCTION_LOSS)
+        )
+        main = objective(_float32(predicted), image)
+        decomposition = self.decomposition_loss(*map(_float32, features))
+        return {
+            CommonKeys.LOSS: main + self.decomposition_weight * decomposition,
+            key: main.detach(),
+            other: torch.zeros_like(main),
+            FusionKeys.DECOMPOSITION_LOSS: decomposition.detach(),
+        }
+
+    def _step(self, loss: torch.Tensor) -> None:
+        """Clip each child's gradient and step the optimiser, or skip the step on every rank."""
+        self.grad_scaler.unscale_(self.optimizer)
+        limit = float("inf") if self.clip_norm is None else self.clip_norm
+        norms = {name: nn.utils.clip_grad_norm_(group, limit) for name, group in _children(unwrap(self.network))}
+        finite = torch.stack([value.detach().isfinite() for value in (loss, *norms.values())]).all()
+        if _on_every_rank(finite):
+            self.grad_scaler.step(self.optimizer)
+        else:
+            self.skipped_steps += 1
+            shown = ", ".join(f"{name} {norm.item():.3g}" for name, norm in norms.items())
+            self.logger.warning(
+                f"Epoch {self.state.epoch}, iteration {self.state.iteration}: loss {loss.item():.4g} or gradient norms "
+                f"({shown}) not finite here or on another rank; step skipped, {self.skipped_steps} so far."
+            )
+        self.grad_scaler.update()
+
+
+def _float32(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _on_every_rank(flag: torch.Tensor) -> bool:
+    """Whether the boolean scalar is true here and on every other rank, so that all ranks decide alike."""
+    agreed = flag.int()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(agreed, op=torch.distributed.ReduceOp.MIN)
+    return bool(agreed)
+
+
+def _children(network: nn.Module) -> Iterator[tuple[str, list[nn.Parameter]]]:
+    """Name and trained parameters of each child, and of the network itself where it owns any."""
+    groups = [(name, list(child.parameters())) for name, child in network.named_children()]
+    for name, parameters in [*groups, ("own", list(network.parameters(recurse=False)))]:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        if trained:
+            yield name, trained
+
+
+def _through_wrappers(network: nn.Module, function: Callable[[torch.Tensor], Outputs], x: torch.Tensor) -> Outputs:
+    """Call ``network(x)`` with ``function`` in place of the inner ``forward``, so that wrappers and hooks work."""
+    inner = unwrap(network)
+    inner.forward = function  # shadows the method of the class until it is deleted
+    try:
+        return network(x)
+    finally:
+        del inner.forward
+
+
+def _check_network(network: nn.Module) -> None:
+    inner = unwrap(network)
+    missing = [name for name in ("encode", "reconstruct_features", "fuse_features") if not hasattr(inner, name)]
+    if missing:
+        raise ConfigError(
+            f"FusionTrainer expects a network with encode, reconstruct_features and fuse_features, such as "
+            f"SpineFusionNet; {type(inner).__name__} lacks {', '.join(missing)}. Choose another network or trainer."
+        )
+    if isinstance(network, torch._dynamo.OptimizedModule):
+        raise ConfigError("FusionTrainer compiles the network itself: pass the plain network and set compile to true.")

@@ -1,0 +1,175 @@
+"""The trainer of the semi-supervised methods: one labelled and one unlabelled batch through one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from monai.data import MetaTensor
+from monai.engines import IterationEvents, SupervisedTrainer, Workflow
+from monai.utils import CommonKeys, look_up_option
+
+from spinefuse_ext.engines.streams import case_names, check_finite, check_no_label, endless, loader_length
+from spinefuse_ext.enums import EpochBy, Section
+from spinefuse_ext.enums import SemiSegKeys as Keys
+from spinefuse_ext.validation import DatalistError
+
+#: Entries that only the handlers and the loss of a step need: dropped before the output is split into cases.
+_STEP_ONLY = (
+    Keys.LOGITS_LABELLED,
+    Keys.LOGITS_UNLABELLED,
+    Keys.UNLABELLED_IMAGE,
+    Keys.PSEUDO_LABEL,
+    Keys.STUDENT_WEIGHT,
+)
+
+
+class SemiSupervisedTrainer(SupervisedTrainer):
+    """MONAI's ``SupervisedTrainer`` with a second, unlabelled stream; the method is in handlers, loss and network.
+
+    One iteration: a labelled and an unlabelled batch -> one forward of both together -> ``FORWARD_COMPLETED``
+    (handlers read the logits and write pseudo-labels into ``engine.state.output``) -> loss -> backward -> optimiser
+    -> ``MODEL_COMPLETED``. The network's training forward returns logits ``(N, B, K, *S)`` of N sub-networks, or
+    ``(B, K, *S)``, which counts as N = 1; so any MONAI network can be trained. ``loss_function`` maps the output to
+    a dictionary of scalar terms with their sum under ``loss``, as ``SemiSupervisedLoss`` does.
+
+    The output holds ``image``, ``label`` and ``pred`` (mean probability, no gradient) of the labelled half, the terms
+    of the loss, what handlers added and ``skipped``: how many steps were left out as their loss was not finite.
+
+    Args:
+        unlabelled_data_loader: batches with an image and no label, repeated without end; None trains supervised.
+        epoch_by: one epoch is one pass over the ``unlabelled`` or the ``labelled`` stream; ``epoch_length`` among
+            ``workflow`` overrules it.
+        workflow: arguments of ``monai.engines.SupervisedTrainer``, all by name. Mixed precision (``amp``) uses the
+            device's own type, bfloat16 on a CPU; losses are computed in float32.
+
+    Raises:
+        DatalistError: while running, when an unlabelled item carries a label, a labelled one none, or the unlabelled
+            stream is empty.
+        ImageReadError: while running, when an image holds NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        *,
+        unlabelled_data_loader: Iterable[Any] | None = None,
+        epoch_by: str = EpochBy.UNLABELLED,
+        **workflow: Any,
+    ) -> None:
+        by_unlabelled = look_up_option(epoch_by, EpochBy) == EpochBy.UNLABELLED
+        if workflow.get("epoch_length") is None and unlabelled_data_loader is not None and by_unlabelled:
+            workflow["epoch_length"] = loader_length(unlabelled_data_loader)
+            if workflow["epoch_length"] is None:
+                raise ValueError(
+                    "Expected an unlabelled_data_loader with a length, got one without. Give epoch_length."
+                )
+        super().__init__(**workflow)
+        self.unlabelled_data_loader = unlabelled_data_loader
+        self.skipped = 0
+        self._stream: Iterator[Any] | None = None
+        self._pending = 0  # micro-batches whose gradients wait for the optimiser
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train; called again it goes on from where it was, as with MONAI's trainers."""
+        device_type = self.state.device.type
+        half = self.amp_kwargs.get("dtype", torch.get_autocast_dtype(device_type)) == torch.float16
+        # MONAI's Trainer.run would install a CUDA scaler whatever the device and type
+        self.scaler: Any = torch.amp.GradScaler(device_type, enabled=self.amp and half)
+        Workflow.run(self)
+
+    def _iteration(self, engine: SemiSupervisedTrainer, batchdata: Any) -> dict[str, Any]:  # type: ignore[override]
+        """One step; returns the output described at the class."""
+        original = engine._labelled(batchdata)
+        engine.state.output = {key: _plain(value) for key, value in original.items()}
+        images = engine._join_unlabelled()
+        engine.network.train()
+        opens, closes = engine._accumulation()
+        if opens:
+            engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
+            engine._pending = 0
+        with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
+            logits = engine.inferer(images, engine.network)
+            engine._store_logits(logits if logits.ndim > images.ndim else logits.unsqueeze(0))
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            engine.state.output.update(engine.loss_function(engine.state.output))
+        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        engine._update(engine.state.output[CommonKeys.LOSS], closes)
+        for key in _STEP_ONLY:
+            engine.state.output.pop(key, None)
+        engine.state.output.update({**original, Keys.SKIPPED: engine.skipped})
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _labelled(self, batchdata: Any) -> dict[str, torch.Tensor]:
+        """``image`` ``(B, C, *S)`` and ``label`` ``(B, 1, *S)`` of the labelled batch on the device."""
+        check_finite(batchdata)
+        image, label = self._prepare(batchdata)
+        if label is None:
+            raise DatalistError(
+                f"Expected {Section.LABELLED} cases with a '{CommonKeys.LABEL}', got none for {case_names(batchdata)}. "
+                f"Add the label, or move the case to '{Section.UNLABELLED}'."
+            )
+        return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
+
+    def _join_unlabelled(self) -> torch.Tensor:
+        """The images of both streams ``(B + U, C, *S)``; the unlabelled ones ``(U, C, *S)`` go to the output too."""
+        image: torch.Tensor = self.state.output[CommonKeys.IMAGE]
+        if self.unlabelled_data_loader is None:
+            return image
+        if self._stream is None:
+            self._stream = endless(self.unlabelled_data_loader, first_pass=self.state.epoch)
+        batchdata = next(self._stream)
+        check_no_label(batchdata)
+        check_finite(batchdata)
+        extra = self.state.output[Keys.UNLABELLED_IMAGE] = _plain(self._prepare(batchdata)[0])
+        if extra.shape[1:] != image.shape[1:]:
+            raise ValueError(
+                f"Expected labelled and unlabelled images of one size, got {tuple(image.shape[1:])} and "
+                f"{tuple(extra.shape[1:])} (channels first). Crop or pad both streams to one size."
+            )
+        return torch.cat((image, extra))
+
+    def _prepare(self, batchdata: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Image and label on the device; network arguments beside them are refused."""
+        batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        if len(batch) != 2:
+            raise ValueError(f"Expected prepare_batch to return (image, label), got {len(batch)} items.")
+        return batch
+
+    def _store_logits(self, logits: torch.Tensor) -> None:
+        """Split ``(N, B + U, K, *S)`` into the two streams and keep the mean probability of the labelled half."""
+        output = self.state.output
+        labelled = len(output[CommonKeys.IMAGE])
+        output[Keys.LOGITS_LABELLED] = logits[:, :labelled]
+        if Keys.UNLABELLED_IMAGE in output:
+            output[Keys.LOGITS_UNLABELLED] = logits[:, labelled:]
+        output[CommonKeys.PRED] = logits[:, :labelled].detach().float().softmax(dim=2).mean(dim=0)
+
+    def _accumulation(self) -> tuple[bool, bool]:
+        """Whether this iteration opens and closes a group of ``accumulation_steps`` (groups end with the epoch)."""
+        length = self.state.epoch_length
+        within = (self.state.iteration - 1) % length if length else self.state.iteration - 1
+        closes = (within + 1) % self.accumulation_steps == 0 or within + 1 == length
+        return within % self.accumulation_steps == 0, closes
+
+    def _update(self, loss: torch.Tensor, closes: bool) -> None:
+        """Backward, and a step when the group closes; a loss that is not finite on any rank is left out on all."""
+        assert self.scaler is not None
+        finite = idist.all_reduce(torch.isfinite(loss.detach()).float(), op="MIN")
+        if bool(finite):
+            self.scaler.scale(loss / self.accumulation_steps).backward()
+            self._pending += 1
+        else:
+            self.skipped += 1
+            self.logger.warning(f"Iteration {self.state.iteration}: the loss is {loss.item()}, step skipped.")
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        if closes and self._pending:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    """The values without metadata, which would be copied by every operation of the network."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image

@@ -1,0 +1,30 @@
+"""Gaussian ramp-up of a weight over the first part of training."""
+
+from __future__ import annotations
+
+import math
+
+from monai.engines import Workflow
+
+
+def gaussian_ramp(progress: float, fraction: float, maximum: float) -> float:
+    """``maximum * exp(-5 (1 - min(progress / fraction, 1)) ** 2)`` (Laine and Aila, ICLR 2017).
+
+    Args:
+        progress: part of the training that is over, 0 to 1.
+        fraction: part of the training after which the weight is full; 0 means from the start.
+        maximum: the full weight.
+    """
+    climbed = 1.0 if fraction <= 0 else min(progress / fraction, 1.0)
+    return maximum * math.exp(-5.0 * (1.0 - climbed) ** 2)
+
+
+def training_progress(engine: Workflow) -> float:
+    """Part of the run that is over at the current iteration, 0 to 1; 1 once past the planned end.
+
+    Raises:
+        ValueError: when the engine does not know how long an epoch is.
+    """
+    if engine.state.epoch_length is None:
+        raise ValueError("Expected an engine with a known epoch_length, got None. Give the trainer an epoch_length.")
+    return min(float(engine.state.iteration) / (engine.state.max_epochs * engine.state.epoch_length), 1.0)

@@ -1,0 +1,58 @@
+"""Soft pseudo-labels: sharpening, and the squared error of a student to them."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.modules.loss import _Loss
+
+from spinefuse_ext.validation import check_same_shape
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Raise half-precision values to float32, leave float32 and float64 as they are; any shape."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def sharpen(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Sharpened probabilities ``p ** (1 / T) / sum(p ** (1 / T))`` from logits: ``(B, K, *S) -> (B, K, *S)``.
+
+    Computed as ``softmax(logits / T)`` in float32, which is the same number without powers that underflow.
+    """
+    return torch.softmax(at_least_float32(logits) / temperature, dim=1)
+
+
+def masked_half_brier(input: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the voxels of ``mask`` of half the squared distance of two probability vectors; 0 for an empty mask.
+
+    ``input``, ``target``: ``(B, K, *S)``; ``mask``: bool or weight ``(B, 1, *S)``; returns a scalar in [0, 1].
+    For two classes it is the squared difference of the foreground probabilities.
+    """
+    target = at_least_float32(target)
+    half_brier = (at_least_float32(input) - target).square().sum(dim=1, keepdim=True) / 2
+    weight = mask.to(half_brier.dtype)
+    return (weight * half_brier).sum() / weight.sum().clamp(min=1)
+
+
+class ConsistencyLoss(_Loss):
+    """Squared error of a student's probabilities to a teacher's (MCF, Wang et al., CVPR 2023), any number of classes.
+
+    Mean over voxels of half the squared distance of the probability vectors: for two classes this equals the mean
+    squared error over voxels and channels, and its scale does not shrink as classes are added. No gradient reaches
+    the target.
+    """
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """``input``, ``target``: softmax ``(B, K, *S)``; returns a scalar.
+
+        Args:
+            input: the student's probabilities.
+            target: the pseudo-label.
+            mask: bool ``(B, 1, *S)``: the voxels to learn from; all when omitted.
+
+        Raises:
+            ValueError: when the two shapes differ.
+        """
+        check_same_shape(input=input, target=target)
+        if mask is None:
+            mask = torch.ones_like(input[:, :1], dtype=torch.bool)
+        return masked_half_brier(input, target.detach(), mask)

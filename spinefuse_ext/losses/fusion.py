@@ -1,0 +1,42 @@
+"""What the fused image should show: the brighter modality and the stronger edge at every voxel (CDDFuse, CVPR 2023)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+from torch.nn.modules.loss import _Loss
+
+from spinefuse_ext.losses.gradients import sobel
+
+CLASSIC_SOBEL = 8.0  # response of the unnormalised 3x3 Sobel kernel to a ramp of slope 1; the weights are meant for it
+
+
+def edge_strength(image: torch.Tensor) -> torch.Tensor:
+    """Sum of the absolute (unnormalised) Sobel gradients, zeros beyond the border: ``(B, C, *S) -> (B, C, *S)``."""
+    return CLASSIC_SOBEL * sobel(image, padding="zeros").abs().sum(0)
+
+
+class FusionLoss(_Loss):
+    """Absolute error to the voxel-wise maximum of the modalities, and to the maximum of their edge strengths.
+
+    Args:
+        intensity_weight: of the error in intensity.
+        gradient_weight: of the error in edge strength.
+    """
+
+    def __init__(self, intensity_weight: float = 1.0, gradient_weight: float = 10.0) -> None:
+        super().__init__()
+        self.intensity_weight, self.gradient_weight = intensity_weight, gradient_weight
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """input: fused ``(B, 1, *S)``; target: its modalities ``(B, 2, *S)`` (or more); in [0, 1]. Returns a scalar."""
+        if input.shape[1] != 1 or input.shape[0] != target.shape[0] or input.shape[2:] != target.shape[2:]:
+            raise ValueError(
+                f"Expected a fused image (B, 1, *S) and its modalities (B, 2, *S) of one size, "
+                f"got {tuple(input.shape)} and {tuple(target.shape)}."
+            )
+        input = input.to(torch.promote_types(input.dtype, torch.float32))
+        target = target.to(input.dtype)
+        intensity = F.l1_loss(input, target.amax(1, keepdim=True))
+        edges = F.l1_loss(edge_strength(input), edge_strength(target).amax(1, keepdim=True))
+        return self.intensity_weight * intensity + self.gradient_weight * edges

@@ -1,0 +1,114 @@
+"""The whole loss of the competing pair: supervised terms, rectification and the student's consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.losses import DiceLoss
+from monai.networks import one_hot
+from monai.utils import CommonKeys
+from torch.nn.modules.loss import _Loss
+
+from spinefuse_ext.enums import SemiSegKeys as Keys
+from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32
+from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
+
+
+class SemiSupervisedLoss(_Loss):
+    """Cross-entropy + Dice + rectification on labelled data, weighted consistency on unlabelled (MCF, CVPR 2023).
+
+    It reads the trainer's output: ``logits_labelled`` ``(N, B, K, *S)`` of N networks, ``label`` ``(B, 1, *S)`` of
+    class numbers and, when handlers wrote them, ``logits_unlabelled`` ``(N, U, K, *S)``, ``pseudo_label``
+    ``(U, K, *S)`` and ``student_weight`` ``(N,)``. Without a pseudo-label it is the supervised loss; with N = 1 there
+    is no rectification. Everything is computed in float32, under autocast too.
+
+    Dice is that of the foreground classes with squared denominators, summed over the whole labelled batch.
+
+    Args:
+        rectification_weight: weight of the rectification loss of each network.
+        ce_weight: weight of cross-entropy.
+        dice_weight: weight of the Dice loss.
+        ignore_index: label value of voxels whose truth is unknown; they count nowhere.
+    """
+
+    def __init__(
+        self,
+        rectification_weight: float = 0.5,
+        ce_weight: float = 1.0,
+        dice_weight: float = 1.0,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.rectification_weight = rectification_weight
+        self.ce_weight = ce_weight
+        self.dice_weight = dice_weight
+        self.ignore_index = ignore_index
+        self.dice = DiceLoss(include_background=False, squared_pred=True, batch=True)
+        self.rectification = RectificationLoss()
+        self.consistency = ConsistencyLoss()
+
+    def forward(self, input: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """The trainer's output -> the terms and their sum ``loss``, scalars.
+
+        Raises:
+            ValueError: when a label is neither a class of the network nor ``ignore_index``.
+        """
+        logits = input[Keys.LOGITS_LABELLED]
+        with torch.autocast(logits.device.type, enabled=False):
+            terms = self._labelled_terms(at_least_float32(logits), input[CommonKeys.LABEL])
+            terms[Keys.CONSISTENCY_LOSS], terms[Keys.CONSISTENCY_WEIGHT] = self._student_terms(input)
+            total = terms[Keys.SUPERVISED_LOSS] + self.rectification_weight * terms[Keys.RECTIFICATION_LOSS]
+            terms[CommonKeys.LOSS] = total + terms[Keys.CONSISTENCY_LOSS]
+        return terms
+
+    def _labelled_terms(self, logits: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``logits`` ``(N, B, K, *S)``, ``label`` ``(B, 1, *S)`` -> supervised, rectification and disagreement."""
+        classes, known = self._truth(label, logits.shape[2])
+        target = one_hot(classes, num_classes=logits.shape[2]).to(logits.dtype) * known
+        log_probabilities = torch.log_softmax(logits, dim=2)
+        probabilities = log_probabilities.exp()
+        supervised = [
+            self._supervised(log_p, p, target, known) for log_p, p in zip(log_probabilities, probabilities, strict=True)
+        ]
+        rectification = disagreement = logits.new_zeros(())
+        if len(logits) == 2:
+            first, second = probabilities
+            rectification = self.rectification(first, target, second, known)
+            rectification = rectification + self.rectification(second, target, first, known)
+            disagreement = (disagreement_mask(first, second) & known).sum() / known.sum().clamp(min=1)
+        return {
+            Keys.SUPERVISED_LOSS: torch.stack(supervised).sum(),
+            Keys.RECTIFICATION_LOSS: rectification,
+            Keys.DISAGREEMENT: disagreement,
+        }
+
+    def _truth(self, label: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class numbers with the ignored ones set to 0, and where the truth is known (bool): both ``(B, 1, *S)``."""
+        known = torch.ones_like(label, dtype=torch.bool) if self.ignore_index is None else label != self.ignore_index
+        classes = torch.where(known, label, torch.zeros_like(label)).long()
+        lowest, highest = (int(value) for value in classes.aminmax())
+        if lowest < 0 or highest >= num_classes:
+            raise ValueError(
+                f"Expected labels 0 to {num_classes - 1} for a network of {num_classes} classes, got {lowest} to "
+                f"{highest}. Remap the labels, set ignore_index or give the network more output channels."
+            )
+        return classes, known
+
+    def _supervised(
+        self, log_p: torch.Tensor, p: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+    ) -> torch.Tensor:
+        """Weighted cross-entropy + Dice of one network: ``(B, K, *S)`` each, ``known`` ``(B, 1, *S)`` -> scalar."""
+        cross_entropy = -(target * log_p).sum() / known.sum().clamp(min=1)
+        return self.ce_weight * cross_entropy + self.dice_weight * self.dice(p * known, target)
+
+    def _student_terms(self, input: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weighted consistency of the students, and the sum of their weights: scalars, 0 without a pseudo-label."""
+        zero = input[Keys.LOGITS_LABELLED].new_zeros((), dtype=torch.float32)
+        if Keys.PSEUDO_LABEL not in input:
+            return zero, zero
+        probabilities = torch.softmax(at_least_float32(input[Keys.LOGITS_UNLABELLED]), dim=2)
+        weights = input[Keys.STUDENT_WEIGHT]
+        per_network = [self.consistency(p, input[Keys.PSEUDO_LABEL]) for p in probabilities]
+        return (weights * torch.stack(per_network)).sum(), weights.sum()

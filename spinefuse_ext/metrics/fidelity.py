@@ -1,0 +1,113 @@
+"""How much of the sources the fused image carries: visual information fidelity, and correlation of differences."""
+
+from __future__ import annotations
+
+import torch
+
+from spinefuse_ext.metrics.convention import Convention, GreyLevels, convention_of, masked_mean, paired_levels
+from spinefuse_ext.metrics.structural import WINDOW_PX, ssim_map
+from spinefuse_ext.metrics.windows import crop_valid, filter_valid, local_moments
+
+#: Below this size the coarsest of the four scales has no whole window.
+SMALLEST_VIF_PX = 41
+WINDOWS_PX = (17, 9, 5, 3)
+NOISE_VARIANCE = 2.0
+_EPSILON = 1e-10
+# grey levels squared; far below what a snapped image can have unless it is constant
+_NO_VARIANCE = 1e-8
+
+
+def visual_information_fidelity(
+    fused: torch.Tensor,
+    sources: torch.Tensor | None,
+    data_range: float = 1.0,
+    convention: str = Convention.EVALUATOR,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """VIF of CT to fused plus of MR to fused: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)`` (Sheikh & Bovik, IEEE TIP 2006).
+
+    ``evaluator``: pixel domain, four scales, noise variance 2 on 0..255. The fused image itself scores 1 as a source;
+    so does a constant source, which holds no information to lose; more than 1 is possible when contrast is raised.
+    Images under 41 pixels along an axis raise ``ValueError``. With a mask each scale sums over windows whose centre
+    is inside it. ``paper`` (formula 9): mean SSIM of CT with MR over windows of 7 pixels, range 255, which is what the
+    paper prints under this name and says nothing about the fused image.
+    """
+    paper = convention_of(convention, "visual information fidelity") is Convention.PAPER
+    levels = paired_levels(fused, sources, data_range, mask)
+    if paper:
+        inside = None if levels.mask is None else crop_valid(levels.mask, WINDOW_PX)
+        return levels.finish(masked_mean(ssim_map(levels.sources), inside)[:, 0])
+    if min(fused.shape[2:]) < SMALLEST_VIF_PX:
+        raise ValueError(
+            f"VIF needs at least {SMALLEST_VIF_PX} pixels along each axis, got {tuple(fused.shape[2:])}; "
+            "score a larger region, or resample to a finer grid."
+        )
+    return levels.finish(_fidelity(levels))
+
+
+def sum_of_correlations_of_differences(
+    fused: torch.Tensor,
+    sources: torch.Tensor | None,
+    data_range: float = 1.0,
+    convention: str = Convention.EVALUATOR,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """r(CT, fused - MR) + r(MR, fused - CT): ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)`` in [-2, 2].
+
+    Aslantas & Bendes, AEU 2015. NaN where a correlation does not exist: a constant source, or a fused image that is
+    one of its sources up to a constant. The paper prints no such score.
+    """
+    convention_of(convention, "the sum of correlations of differences", printed=False)
+    levels = paired_levels(fused, sources, data_range, mask)
+    rest = levels.fused - levels.sources.flip(1)
+    return levels.finish(_correlation(levels.sources, rest, levels.mask).sum(1))
+
+
+def _fidelity(levels: GreyLevels) -> torch.Tensor:
+    images = torch.cat((levels.fused, levels.sources), dim=1)
+    # variances do not see an offset; without it they lose fewer digits
+    images = images - images.flatten(2).mean(2).reshape(*images.shape[:2], *[1] * (images.ndim - 2))
+    mask = torch.ones_like(levels.fused) if levels.mask is None else levels.mask
+    sums = images.new_zeros(3, *levels.sources.shape[:2])  # kept, available, windows: each (B, 2)
+    for scale, width in enumerate(WINDOWS_PX):
+        kernel = _gaussian(width)
+        if scale:
+            images, mask = _every_second(filter_valid(images, kernel)), _every_second(crop_valid(mask, width))
+        sums += _information(images, kernel, crop_valid(mask, width))
+    kept, available, windows = sums
+    fidelity = torch.where(available > 0, kept / available, 1.0)
+    return torch.where(windows > 0, fidelity, torch.nan).sum(1)
+
+
+def _information(images: torch.Tensor, kernel: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Information that the fused image keeps, that the sources have, and number of windows: ``(3, B, 2)``."""
+    moments = local_moments(images, kernel)
+    fused, sources = moments.variance[:, :1], moments.variance[:, 1:]
+    related = (fused >= _EPSILON) & (sources >= _EPSILON) & (moments.covariance > 0)
+    gain = torch.where(related, moments.covariance / (sources + _EPSILON), 0.0)
+    rest = (fused - gain * moments.covariance).clamp_(min=_EPSILON)
+    kept = torch.log1p(gain.square() * sources / (rest + NOISE_VARIANCE))
+    available = torch.where(sources >= _EPSILON, torch.log1p(sources / NOISE_VARIANCE), 0.0)
+    return torch.stack([(part * inside).flatten(2).sum(2) for part in (kept, available, torch.ones_like(kept))])
+
+
+def _gaussian(width: int) -> torch.Tensor:
+    """Gaussian weights of a window, standard deviation a fifth of it: ``(width,)``, sum 1."""
+    offset = torch.arange(width, dtype=torch.float64) - width // 2
+    weights = torch.exp(-0.5 * (offset * 5 / width).square())
+    return weights / weights.sum()
+
+
+def _every_second(images: torch.Tensor) -> torch.Tensor:
+    for axis in range(2, images.ndim):
+        images = images[(slice(None),) * axis + (slice(None, None, 2),)]
+    return images
+
+
+def _correlation(first: torch.Tensor, second: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Pearson correlation over the pixels in ``mask``: two ``(B, C, *S) -> (B, C)``; NaN when one is constant."""
+    ones = [1] * (first.ndim - 2)
+    first, second = (x - masked_mean(x, mask).reshape(*x.shape[:2], *ones) for x in (first, second))
+    variances = torch.stack([masked_mean(x.square(), mask) for x in (first, second)])
+    correlation = masked_mean(first * second, mask) / variances.prod(0).sqrt()
+    return torch.where((variances > _NO_VARIANCE).all(0), correlation, torch.nan)

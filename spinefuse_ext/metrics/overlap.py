@@ -1,0 +1,99 @@
+"""Overlap of two label volumes, class by class: Dice and Jaccard of a segmentation that is already on disk.
+
+While an evaluator runs, ``monai.handlers.MeanDice`` and ``MeanIoUHandler`` with ``MetricsSaver`` give the same figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from monai.data import MetaTensor
+from monai.metrics import compute_dice, compute_iou
+from monai.transforms import LoadImage
+
+from spinefuse_ext.labels import STRUCTURES
+from spinefuse_ext.validation import GridMismatchError, ImageReadError, UnknownLabelError, check_exists
+
+# largest difference of two affines that is still one grid: a hundredth of a millimetre
+_AFFINE_TOLERANCE_MM = 0.01
+
+
+def overlap_table(
+    prediction: str | Path | MetaTensor,
+    label: str | Path | MetaTensor,
+    labels: Mapping[int, str] = STRUCTURES,
+) -> dict[str, dict[str, float]]:
+    """Dice and Jaccard in [0, 1] per class: ``{class: {"dice": ..., "jaccard": ...}}``, background (0) left out.
+
+    A class that neither volume holds is NaN; one that only one of them holds is 0.
+
+    Args:
+        prediction: label volume ``(1, *S)`` of integers, or the image file that holds one.
+        label: the truth, on the same grid.
+        labels: index -> name of the classes.
+
+    Raises:
+        GridMismatchError: when shapes or affines differ.
+        UnknownLabelError: when a volume holds a value that ``labels`` does not name.
+    """
+    volumes = {"prediction": _read(prediction, "prediction"), "label": _read(label, "label")}
+    names = {what: _name(given, what) for what, given in (("prediction", prediction), ("label", label))}
+    _check_grids(volumes, names)
+    for what, volume in volumes.items():
+        _check_values(volume, names[what], labels)
+    predicted, truth = (volume.as_tensor()[None] for volume in volumes.values())
+    return {name: _overlap(predicted == index, truth == index) for index, name in labels.items() if index != 0}
+
+
+def _overlap(predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """Dice and Jaccard of two masks ``(1, 1, *S)``."""
+    if not (predicted.any() or truth.any()):
+        return {"dice": float("nan"), "jaccard": float("nan")}
+    return {
+        "dice": compute_dice(predicted, truth, ignore_empty=False).item(),
+        "jaccard": compute_iou(predicted, truth, ignore_empty=False).item(),
+    }
+
+
+def _name(given: str | Path | MetaTensor, what: str) -> str:
+    return f"{what} {given}" if isinstance(given, (str, Path)) else str(what)
+
+
+def _read(given: str | Path | MetaTensor, what: str) -> MetaTensor:
+    if isinstance(given, MetaTensor):
+        return given
+    path = check_exists(given, what)
+    try:
+        return LoadImage(image_only=True, ensure_channel_first=True)(path)
+    except Exception as error:  # each of MONAI's readers raises its own kind
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageReadError(f"{what} {path} cannot be read as an image ({reason}); give a NIfTI file.") from error
+
+
+def _check_grids(volumes: Mapping[str, MetaTensor], names: Mapping[str, str]) -> None:
+    shapes = {what: tuple(volume.shape) for what, volume in volumes.items()}
+    if shapes["prediction"] != shapes["label"]:
+        raise GridMismatchError(
+            f"Expected one grid, got shape {shapes['prediction']} in {names['prediction']} and {shapes['label']} in "
+            f"{names['label']}. Resample the prediction onto the grid of the label."
+        )
+    affines = [torch.as_tensor(volume.affine).double().cpu() for volume in volumes.values()]
+    gap = (affines[0] - affines[1]).abs().max().item()
+    if not gap <= _AFFINE_TOLERANCE_MM:
+        raise GridMismatchError(
+            f"Expected one grid, got affines that differ by up to {gap:.3g} mm in {names['prediction']} and "
+            f"{names['label']}. Resample the prediction onto the grid of the label."
+        )
+
+
+def _check_values(volume: MetaTensor, name: str, labels: Mapping[int, str]) -> None:
+    if volume.shape[0] != 1:
+        raise ValueError(f"Expected a label volume (1, *S), got {tuple(volume.shape)} in {name}.")
+    unknown = sorted(set(volume.as_tensor().unique().tolist()) - set(labels) - {0})
+    if unknown:
+        raise UnknownLabelError(
+            f"Expected the labels {sorted(labels)}, got {', '.join(f'{value:g}' for value in unknown[:5])} as well in "
+            f"{name}. Map them to known labels first, or name them."
+        )

@@ -1,0 +1,155 @@
+"""The fusion network: one encoder for both modalities, base and detail branches, one decoder (lineage: CDDFuse)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from monai.networks.layers.factories import Conv
+from monai.utils import look_up_option
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
+from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
+from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32
+from spinefuse_ext.validation import check_spatial_dims
+
+
+class PairFeatures(NamedTuple):
+    """What the encoder keeps of a pair, each ``(B, dim, *S)``: base (what is common) and detail (edges, texture)."""
+
+    base_ct: torch.Tensor
+    base_mr: torch.Tensor
+    detail_ct: torch.Tensor
+    detail_mr: torch.Tensor
+
+
+class BlockStack(nn.ModuleList):
+    """Blocks one after another, each recomputed in the backward pass when ``checkpointing``: same shape in and out."""
+
+    def __init__(self, blocks: list[nn.Module], checkpointing: bool = False) -> None:
+        super().__init__(blocks)
+        self.checkpointing = checkpointing
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            for block in self:
+                x = block(x)
+        else:
+            for block in self:
+                recompute = self.checkpointing and torch.is_grad_enabled()
+                x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return x
+
+
+class FusionEncoder(nn.Module):
+    """One modality ``(B, 1, *S)`` to its base and detail features, each ``(B, dim, *S)``; the children are given."""
+
+    def __init__(self, embedding: nn.Module, shared: nn.Module, base: nn.Module, detail: nn.Module) -> None:
+        super().__init__()
+        self.embedding, self.shared, self.base, self.detail = embedding, shared, base, detail
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shared = self.shared(self.embedding(image))
+        return self.base(shared), self.detail(shared)
+
+
+class FusionDecoder(nn.Module):
+    """Base and detail features, each ``(B, dim, *S)``, to one image ``(B, 1, *S)`` in [0, 1]; the children are given.
+
+    ``skip``, an image ``(B, 1, *S)`` added before the sigmoid, exists for CDDFuse's weights; this project uses none.
+    """
+
+    def __init__(self, reduce: nn.Module, blocks: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.reduce, self.blocks, self.head = reduce, blocks, head
+
+    def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
+        features = self.reduce(torch.cat((base, detail), dim=1))
+        logits = at_least_float32(self.head(self.blocks(features)))
+        return torch.sigmoid(logits if skip is None else logits + skip)
+
+
+class SpineFusionNet(nn.Module):
+    """CT and MR ``(B, 2, *S)`` in [0, 1] to their fusion ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
+
+    Args:
+        spatial_dims: 2 or 3.
+        dim: channels throughout; even.
+        num_blocks: Restormer blocks of the encoder and of the decoder.
+        num_heads: heads of the channel attention; divides ``dim``.
+        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels) or ``"cddfuse"``.
+        detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
+        checkpointing: recompute the Restormer blocks in the backward pass: less memory, more time, same result.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        dim: int = 64,
+        num_blocks: tuple[int, int] = (4, 4),
+        num_heads: int = 8,
+        *,
+        base: str = "lsra",
+        detail: str = "cnn",
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        check_spatial_dims(spatial_dims)
+        convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
+        new_base = partial(look_up_option(base, BASES), spatial_dims, dim, num_heads)
+        new_detail = partial(look_up_option(detail, DETAILS), spatial_dims, dim)
+        encoder_blocks, decoder_blocks = (
+            BlockStack([RestormerBlock(spatial_dims, dim, num_heads) for _ in range(count)], checkpointing)
+            for count in num_blocks
+        )
+        head = nn.Sequential(
+            convolution(dim, dim // 2, 3, padding=1), nn.LeakyReLU(0.01), convolution(dim // 2, 1, 3, padding=1)
+        )
+        self.encoder = FusionEncoder(convolution(1, dim, 3, padding=1), encoder_blocks, new_base(), new_detail(depth=3))
+        self.base_fusion = new_base()
+        self.detail_fusion = new_detail(depth=1)
+        self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, head)
+
+    def encode(self, x: torch.Tensor) -> PairFeatures:
+        """Pair ``(B, 2, *S)`` to the base and detail features of each modality."""
+        if x.shape[1] != 2:
+            raise ValueError(f"Expected a pair of 2 channels, CT and MR, got an image of shape {list(x.shape)}.")
+        base_ct, detail_ct = self.encoder(x[:, :1])
+        base_mr, detail_mr = self.encoder(x[:, 1:])
+        return PairFeatures(base_ct, base_mr, detail_ct, detail_mr)
+
+    def reconstruct_features(self, features: PairFeatures) -> torch.Tensor:
+        """Each modality decoded from its own features: ``(B, 2, *S)`` in [0, 1]."""
+        ct = self.decoder(features.base_ct, features.detail_ct)
+        mr = self.decoder(features.base_mr, features.detail_mr)
+        return torch.cat((ct, mr), dim=1)
+
+    def fuse_features(self, features: PairFeatures) -> torch.Tensor:
+        """Both modalities merged branch by branch, then decoded: ``(B, 1, *S)`` in [0, 1]."""
+        base = self.base_fusion(features.base_ct + features.base_mr)
+        detail = self.detail_fusion(features.detail_ct + features.detail_mr)
+        return self.decoder(base, detail)
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """Pair ``(B, 2, *S)`` to its reconstruction ``(B, 2, *S)``, each modality through its own features."""
+        return self.reconstruct_features(self.encode(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pair ``(B, 2, *S)`` in [0, 1], CT first, to the fused image ``(B, 1, *S)`` in [0, 1]."""
+        return self.fuse_features(self.encode(x))
+
+
+def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:
+    return LiteTransformerBlock(spatial_dims, dim, max(1, num_heads // 2))
+
+
+BASES: dict[str, Callable[..., nn.Module]] = {"lsra": _lite_transformer, "cddfuse": DenseRestormerBlock}
+DETAILS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": DetailEncoder,
+    "inn": CouplingDetailEncoder,
+    "bounded_inn": partial(CouplingDetailEncoder, exponent_limit=2.0),
+}

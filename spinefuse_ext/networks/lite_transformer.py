@@ -1,0 +1,129 @@
+"""Base encoders: the Lite Transformer block (long-short range attention, ICLR 2020) and the block of CDDFuse's code."""
+
+from __future__ import annotations
+
+import torch
+from monai.networks.blocks.convolutions import Convolution
+from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
+from monai.networks.layers.factories import Conv
+from torch import nn
+from torch.nn import functional as F
+
+from spinefuse_ext.networks.restormer import ChannelAttention, GatedFeedForward, PreNormBlock, check_heads
+from spinefuse_ext.validation import ConfigError, check_spatial_dims
+
+POOL_SIZE = {2: 16, 3: 8}
+KERNEL_SIZE = {2: 7, 3: 5}
+
+
+class PooledAttention(nn.Module):
+    """Every voxel attends to a pooled grid of at most ``pool_size`` cells per axis: ``(B, C, *S) -> (B, C, *S)``.
+
+    Cost is linear in voxels. The grid's cells grow with the image; a small image is not pooled at all.
+    """
+
+    def __init__(self, spatial_dims: int, dim: int, num_heads: int, pool_size: int) -> None:
+        super().__init__()
+        check_heads(dim, num_heads)
+        convolution = Conv[Conv.CONV, spatial_dims]
+        self.spatial_dims, self.num_heads, self.pool_size = spatial_dims, num_heads, pool_size
+        self.query = convolution(dim, dim, 1)
+        self.key_value = convolution(dim, 2 * dim, 1)
+        self.project_out = convolution(dim, dim, 1)
+
+    def _pool(self, x: torch.Tensor) -> torch.Tensor:
+        cell = [(size + self.pool_size - 1) // self.pool_size for size in x.shape[2:]]
+        if self.spatial_dims == 2:
+            return F.avg_pool2d(x, cell, cell, ceil_mode=True, count_include_pad=False)
+        return F.avg_pool3d(x, cell, cell, ceil_mode=True, count_include_pad=False)
+
+    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, C, *S) -> (B, heads, voxels, C / heads)``."""
+        return x.reshape(x.shape[0], self.num_heads, x.shape[1] // self.num_heads, -1).transpose(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        key, value = self.key_value(self._pool(x)).chunk(2, dim=1)
+        query = self._tokens(self.query(x))
+        attended = F.scaled_dot_product_attention(query, self._tokens(key), self._tokens(value))
+        return self.project_out(attended.transpose(2, 3).reshape(x.shape))
+
+
+class GatedConvolution(nn.Sequential):
+    """Gated linear unit, depth-wise convolution, gate from the mean of each channel: ``(B, C, *S) -> (B, C, *S)``."""
+
+    def __init__(self, spatial_dims: int, dim: int, kernel_size: int) -> None:
+        convolution = Conv[Conv.CONV, spatial_dims]
+        super().__init__(
+            convolution(dim, 2 * dim, 1),
+            nn.GLU(dim=1),
+            convolution(dim, dim, kernel_size, padding="same", groups=dim),
+            ChannelSELayer(spatial_dims, dim),
+            convolution(dim, dim, 1),
+        )
+
+
+class LongShortRangeMixing(nn.Module):
+    """Half of the channels to the long-range branch, half to the short-range one: ``(B, C, *S) -> (B, C, *S)``."""
+
+    def __init__(self, long_range: nn.Module, short_range: nn.Module) -> None:
+        super().__init__()
+        self.long_range, self.short_range = long_range, short_range  # each maps C/2 -> C/2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        far, near = x.chunk(2, dim=1)
+        return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
+
+
+class LiteTransformerBlock(PreNormBlock):
+    """Long-short range attention and a flattened feed-forward: ``(B, dim, *S) -> (B, dim, *S)``, any size, 2-D or 3-D.
+
+    Half of the channels attend over the whole (pooled) image, the other half are convolved; the feed-forward keeps
+    the width instead of widening it, so that the parameters go to the mixing (arXiv:2004.11886).
+
+    Args:
+        spatial_dims: 2 or 3.
+        dim: channels; even.
+        num_heads: heads of the attention branch; divides ``dim / 2``.
+        pool_size: cells per axis that are attended to, at most; default 16 in 2-D, 8 in 3-D.
+        kernel_size: odd width of the depth-wise convolution in voxels; default 7 in 2-D, 5 in 3-D.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        dim: int,
+        num_heads: int,
+        *,
+        pool_size: int | None = None,
+        kernel_size: int | None = None,
+    ) -> None:
+        check_spatial_dims(spatial_dims)
+        check_even(dim)
+        half = dim // 2
+        attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE[spatial_dims])
+        local = GatedConvolution(spatial_dims, half, kernel_size or KERNEL_SIZE[spatial_dims])
+        convolution = Conv[Conv.CONV, spatial_dims]
+        flat = nn.Sequential(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))
+        super().__init__(dim, mixing=LongShortRangeMixing(attention, local), feed_forward=flat)
+
+
+class DenseRestormerBlock(PreNormBlock):
+    """The base block of CDDFuse's code (CVPR 2023), for its weights and goldens: ``(B, dim, *S) -> (B, dim, *S)``.
+
+    A Restormer block whose queries, keys and values come from a dense 3x3 convolution, with a feed-forward of
+    expansion 1 whose 3x3 convolution sees channels in pairs.
+    """
+
+    def __init__(self, spatial_dims: int, dim: int, num_heads: int) -> None:
+        check_spatial_dims(spatial_dims)
+        attention = ChannelAttention(spatial_dims, dim, num_heads)
+        attention.qkv_dwconv = Convolution(spatial_dims, 3 * dim, 3 * dim, bias=False, conv_only=True)
+        feed_forward = GatedFeedForward(spatial_dims, dim, 1.0, False)
+        feed_forward.dwconv = Convolution(spatial_dims, 2 * dim, 2 * dim, groups=dim, bias=False, conv_only=True)
+        super().__init__(dim, mixing=attention, feed_forward=feed_forward)
+
+
+def check_even(dim: int) -> None:
+    """Raise ``ConfigError`` unless ``dim`` splits into two equal halves."""
+    if dim < 2 or dim % 2:
+        raise ConfigError(f"Expected an even number of channels that splits in half, got {dim}.")

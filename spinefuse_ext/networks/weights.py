@@ -1,0 +1,55 @@
+"""Load a checkpoint that must fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spinefuse_ext.validation import WeightsError, check_exists
+
+
+def load_weights(network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu") -> None:
+    """Load a checkpoint into ``network``; see :func:`fitting_weights` for what is accepted and raised."""
+    network.load_state_dict(fitting_weights(network, path, device))
+
+
+def fitting_weights(
+    network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu"
+) -> dict[str, torch.Tensor]:
+    """Read the weights of ``network``: a plain state dict, or one under the key ``model`` or ``network``.
+
+    Raises:
+        MissingPathError: no such file.
+        WeightsError: the file is no checkpoint, or it belongs to another network (names or shapes differ).
+    """
+    path = check_exists(path, "The checkpoint")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
+    state = next((state[key] for key in ("model", "network") if isinstance(state.get(key), dict)), state)
+    own = network.state_dict()
+    missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or foreign or other_shape:
+        raise WeightsError(
+            f"{path} belongs to another network: {len(missing)} of {len(own)} weights are missing, {len(foreign)} are "
+            f"unknown, {len(other_shape)} have another shape{_example(own, state, other_shape, missing, foreign)}. "
+            "Give the same network_def as in training, or the checkpoint of this network."
+        )
+    return state
+
+
+def _example(
+    own: dict[str, torch.Tensor],
+    state: dict[str, torch.Tensor],
+    other_shape: list[str],
+    missing: list[str],
+    foreign: list[str],
+) -> str:
+    if other_shape:
+        name = other_shape[0]
+        return f" (for example {name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} here)"
+    return f" (for example {(missing or foreign)[0]})"

@@ -1,0 +1,88 @@
+"""Landmarks out of a label volume: one named point per vertebra, so that two labelled scans can be registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.utils import ensure_tuple
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.labels import VERTEBRAE
+from spinefuse_ext.registration.landmark_files import write_landmarks
+from spinefuse_ext.registration.landmarks import Landmarks
+from spinefuse_ext.validation import LandmarkError
+
+_ORDERS = ("top_down", "number", "vertebra")
+
+
+def landmarks_from_labels(
+    label_path: str | Path, out: str | Path, *, labels: int | Iterable[int] | None = None, order: str = "top_down"
+) -> Landmarks:
+    """Write the centroid of every label as a landmark file (``.mrk.json`` or ``.fcsv``) and return the points.
+
+    Args:
+        label_path: Label volume with whole numbers, 0 is background.
+        out: Landmark file to write.
+        labels: Label numbers to use; by default all.
+        order: How points are named. "top_down": V01, V02, ... from the head down, for label numbers that are not
+            anatomical; names of two volumes match when both show the same vertebrae. "number": the label number.
+            "vertebra": the name in the table of vertebrae (20 is L1).
+
+    Raises:
+        MissingPathError: The label volume does not exist.
+        LandmarkError: Values that are no labels, a label that is absent or without a name, or an unknown order.
+    """
+    if order not in _ORDERS:
+        raise LandmarkError(f"Expected an order out of {', '.join(_ORDERS)}, got {order}; choose one of these.")
+    label = read_volume(label_path)
+    numbers = _numbers(label, labels, Path(label_path))
+    centroids = _centroids(label, numbers)
+    if order == "top_down":
+        centroids = centroids[np.argsort(-centroids[:, 2], kind="stable")]
+        names = tuple(f"V{rank:02d}" for rank in range(1, len(numbers) + 1))
+    elif order == "number":
+        names = tuple(map(str, numbers))
+    else:
+        names = _vertebra_names(numbers, Path(label_path))
+    landmarks = Landmarks(names, centroids)
+    write_landmarks(landmarks, out)
+    return landmarks
+
+
+def _numbers(label: MetaTensor, wanted: int | Iterable[int] | None, path: Path) -> list[int]:
+    """Return the label numbers to use, checked against the volume, in rising order."""
+    values = label.as_tensor().unique().tolist()
+    if any(value != int(value) or value < 0 for value in values):
+        raise LandmarkError(
+            f"{path} is no label volume: expected whole numbers from 0, got values such as {values[:3]}."
+        )
+    present = [int(value) for value in values if value]
+    numbers = sorted({int(number) for number in ensure_tuple(wanted)}) if wanted is not None else present
+    missing = [number for number in numbers if number not in present]
+    if missing or not numbers:
+        raise LandmarkError(
+            f"{path} has no label {', '.join(map(str, missing))}; it has {present}, choose out of these."
+        )
+    return numbers
+
+
+def _centroids(label: MetaTensor, numbers: list[int]) -> NDArray[np.float64]:
+    """Return the centroid of each label in RAS mm, ``(N, 3)``."""
+    volume = label.as_tensor()[0].numpy().astype(np.int64)
+    voxels = np.array(ndimage.center_of_mass(np.ones_like(volume), volume, numbers))
+    affine = label.affine.numpy()
+    return np.asarray(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=np.float64)
+
+
+def _vertebra_names(numbers: list[int], path: Path) -> tuple[str, ...]:
+    unnamed = [number for number in numbers if number not in VERTEBRAE]
+    if unnamed:
+        raise LandmarkError(
+            f"{path} has labels {unnamed} that the table of vertebrae lacks; choose other labels, or order top_down."
+        )
+    return tuple(VERTEBRAE[number] for number in numbers)

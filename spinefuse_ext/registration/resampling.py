@@ -1,0 +1,47 @@
+"""The moving image on the fixed image's grid, through one interpolation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import itk
+import numpy as np
+import torch
+from monai.data import ITKWriter, MetaTensor
+
+from spinefuse_ext.registration.fit import LandmarkFit
+
+
+def resample(
+    moving_image: MetaTensor, fit: LandmarkFit, reference_image: MetaTensor, *, outside: float | None = None
+) -> MetaTensor:
+    """Return the moving image ``(1, X, Y, Z)`` on the reference grid ``(1, X', Y', Z')``, float32, linear.
+
+    Args:
+        moving_image: Image in moving (MR) space, affine in RAS.
+        fit: Map from fixed to moving space.
+        reference_image: Image in fixed (CT) space; only its grid is used.
+        outside: Value where the moving image has none; by default its minimum.
+    """
+    value = float(moving_image.min()) if outside is None else outside
+    resampled = itk.resample_image_filter(
+        _to_itk(moving_image),
+        transform=fit.transform,
+        reference_image=_to_itk(reference_image),
+        use_reference_image=True,
+        default_pixel_value=value,
+    )
+    voxels = torch.from_numpy(np.ascontiguousarray(itk.array_view_from_image(resampled).T))
+    meta = {key: value for key, value in moving_image.meta.items() if key not in ("affine", "original_affine")}
+    meta["spatial_shape"] = np.array(reference_image.shape[1:])
+    return MetaTensor(voxels[None], affine=reference_image.affine.clone(), meta=meta)
+
+
+def _to_itk(image: MetaTensor) -> Any:
+    """Return ``(1, X, Y, Z)`` as a scalar float32 ITK image in LPS; also one of a single slice."""
+    if image.ndim != 4 or image.shape[0] != 1:
+        raise ValueError(f"Expected an image (1, X, Y, Z), got {tuple(image.shape)}.")
+    voxels = image.as_tensor()[0].float().cpu().numpy()
+    return ITKWriter.create_backend_obj(
+        voxels, channel_dim=None, affine=image.affine, dtype=np.float32, affine_lps_to_ras=True
+    )

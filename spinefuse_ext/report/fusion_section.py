@@ -1,0 +1,61 @@
+"""The report's part on fusion: CT | MR | fused, and the metric files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from spinefuse_ext.report.image_panels import fusion_panel
+from spinefuse_ext.report.page import Picture, Section
+from spinefuse_ext.report.registration_section import MOST_PICTURES
+from spinefuse_ext.report.run_folder import Case, RunFolder
+from spinefuse_ext.report.tables import Better, MetricsReport, Table, short_names
+
+
+def fusion_section(run: RunFolder, cases: Sequence[Case]) -> Section:
+    """Pictures of the first cases that were fused, and every metric file below ``fusion/**/eval``."""
+    fused = [case for case in cases if case.has("ct", "mr", "fused")]
+    reports = run.metrics("fusion")
+    text = ["Bone should come from the CT; discs, canal and muscle from the MR. Each image has its own grey limits."]
+    if not fused:
+        text = ["No case holds ct.nii.gz, mr.nii.gz and fused.nii.gz, so there is no picture of the fusion."]
+    elif len(fused) > MOST_PICTURES:
+        text.append(f"Pictures of the first {MOST_PICTURES} of {len(fused)} cases follow.")
+    if not reports:
+        text.append("No metric files were found below fusion/ in a folder named eval.")
+    return Section(
+        heading="Fusion",
+        text=text,
+        tables=metric_tables(reports),
+        figures=[_picture(case) for case in fused[:MOST_PICTURES]],
+    )
+
+
+def metric_tables(reports: dict[str, MetricsReport]) -> list[Table]:
+    """The overall values of each evaluation, then its tables per case with the cases' names shortened."""
+    tables = []
+    for folder, report in reports.items():
+        if report.overall:
+            rows = tuple(report.overall.items())
+            tables.append(Table(("Metric", "Value"), rows, caption=f"Overall values ({folder})", digits=4))
+        tables += [_per_case(name, table, folder) for name, table in report.per_case.items()]
+    return tables
+
+
+def _per_case(name: str, table: Table, folder: str) -> Table:
+    cases = short_names([str(row[0]) for row in table.rows])
+    header = ("Case", *table.header[1:])
+    if header[1:] == ("class0", "mean"):  # one value a case: its mean over classes is the same number again
+        header = ("Case", "value")
+    rows = tuple((case, *row[1 : len(header)]) for case, row in zip(cases, table.rows, strict=True))
+    better: dict[str, Better] = {} if "dice" not in name and "iou" not in name else dict.fromkeys(header[1:], "high")
+    return replace(table, header=header, rows=rows, caption=f"{name} per case ({folder})", better=better)
+
+
+def _picture(case: Case) -> Picture:
+    volumes = case.volumes("ct", "mr", "fused")
+    return Picture(
+        fusion_panel(volumes["ct"], volumes["mr"], volumes["fused"]),
+        f"{case.name}: CT, registered MR and the fused image, on the CT grid.",
+        f"Slices of CT, MR and fused image of case {case.name}",
+    )

@@ -1,0 +1,68 @@
+"""One HTML file that holds everything: styles, pictures and tables; it opens from a disk and asks no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from spinefuse_ext.files import whole_file
+from spinefuse_ext.report.palette import DPI
+from spinefuse_ext.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the caption under it and the text that stands for it where it cannot be seen."""
+
+    figure: Figure
+    caption: str
+    alt: str
+
+    @property
+    def source(self) -> str:
+        """The figure as a ``data:`` URI of a PNG."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI, facecolor=self.figure.get_facecolor())
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number worth reading first, what it is, and a note under it."""
+
+    value: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: paragraphs, then facts, tables, pictures, and the commands that made it."""
+
+    heading: str
+    text: Sequence[str] = ()
+    facts: Sequence[Fact] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Picture] = ()
+    command: str = ""
+
+
+def write_page(path: str | Path, *, title: str, sections: Sequence[Section], footer: str = "") -> Path:
+    """Write the page and return its path. Every text is escaped, wherever it came from."""
+    environment = Environment(
+        loader=PackageLoader("spinefuse_ext.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("page.html").render(title=title, sections=sections, footer=footer)
+    with whole_file(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return Path(path)

@@ -1,0 +1,98 @@
+"""The report's part on registration: errors at the landmarks, and pictures before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from spinefuse_ext.report.fit_file import FitFigures
+from spinefuse_ext.report.page import Fact, Picture, Section
+from spinefuse_ext.report.registration_figures import registration_panel
+from spinefuse_ext.report.run_folder import Case
+from spinefuse_ext.report.tables import DASH, Better, Table
+
+#: Pictures shown per part, so that the page stays light however many cases a run had.
+MOST_PICTURES = 3
+
+_MEANING = (
+    "FRE is the distance left at the landmarks the fit used; it flatters the fit. TRE is measured leave-one-out: "
+    "each landmark in turn is left out of the fit and the error is taken there. Both are in mm."
+)
+
+
+def fits_of(cases: Sequence[Case]) -> dict[str, FitFigures]:
+    """Case name -> landmark fit, for those that have one."""
+    fits = {case.name: case.fit() for case in cases}
+    return {name: fit for name, fit in fits.items() if fit is not None}
+
+
+def registration_section(cases: Sequence[Case]) -> Section:
+    """Tables of every case, then pictures of the cases with the largest TRE."""
+    fits = fits_of(cases)
+    pictured = [case for case in _worst_first(cases, fits) if case.has("ct", "mr")]
+    text = [_MEANING] if fits else ["No registration.json was found below cases/, so there are no landmark errors."]
+    if not pictured:
+        text.append("No case holds both ct.nii.gz and mr.nii.gz, so there is no picture of the registration.")
+    elif len(pictured) > MOST_PICTURES:
+        text.append(f"Pictures of {MOST_PICTURES} of {len(pictured)} cases follow, those with the largest TRE.")
+    return Section(
+        heading="Registration",
+        text=text,
+        tables=_tables(fits),
+        figures=[_picture(case) for case in pictured[:MOST_PICTURES]],
+    )
+
+
+def registration_facts(cases: Sequence[Case]) -> list[Fact]:
+    """Mean FRE and mean leave-one-out TRE over the cases, as far as they were measured."""
+    fits = fits_of(cases).values()
+    measured = {
+        "Landmark error, fitted (FRE)": [fit.fre_rms_mm for fit in fits],
+        "Leave-one-out error (TRE)": [fit.tre_mean_mm for fit in fits],
+    }
+    facts = []
+    for name, values in measured.items():
+        finite = [value for value in values if np.isfinite(value)]
+        if finite:
+            note = "1 case" if len(finite) == 1 else f"mean of {len(finite)} cases, largest {max(finite):.2f} mm"
+            facts.append(Fact(f"{np.mean(finite):.2f} mm", name, note))
+    return facts
+
+
+def _tables(fits: Mapping[str, FitFigures]) -> list[Table]:
+    if not fits:
+        return []
+    header = ("Case", "Model", "Points", "FRE rms, mm", "TRE mean, mm", "TRE largest, mm", "Worst point")
+    rows = tuple(
+        (name, fit.model or DASH, len(fit.points_mm), *_errors_mm(fit), fit.worst or DASH) for name, fit in fits.items()
+    )
+    better: dict[str, Better] = {"FRE rms, mm": "low", "TRE mean, mm": "low", "TRE largest, mm": "low"}
+    overview = Table(header, rows, caption="Landmark errors per case", digits=2, better=better)
+    name, worst = max(fits.items(), key=lambda item: np.nan_to_num(item[1].tre_mean_mm, nan=-1.0))
+    points = tuple((point, *errors) for point, errors in worst.points_mm.items())
+    caption = f"{name}, the case with the largest TRE, per landmark" if len(fits) > 1 else f"{name}, per landmark"
+    per_point = Table(("Point", "FRE, mm", "TRE, mm"), points, caption=caption, digits=2, better={"TRE, mm": "low"})
+    return [overview, per_point] if points else [overview]
+
+
+def _errors_mm(fit: FitFigures) -> tuple[float, float, float]:
+    return fit.fre_rms_mm, fit.tre_mean_mm, fit.tre_largest_mm
+
+
+def _worst_first(cases: Sequence[Case], fits: Mapping[str, FitFigures]) -> list[Case]:
+    """Cases by falling TRE; those without one come last, in their own order."""
+    errors_mm = {name: fit.tre_mean_mm for name, fit in fits.items()}
+    return sorted(cases, key=lambda case: np.nan_to_num(-errors_mm.get(case.name, np.nan), nan=np.inf))
+
+
+def _picture(case: Case) -> Picture:
+    volumes = case.volumes("ct", "mr")
+    before = case.mr_before(volumes["ct"])
+    missing = "" if before is not None else " The MR before registration was not found, so only the result is shown."
+    return Picture(
+        registration_panel(volumes["ct"], before, volumes["mr"], landmarks=case.ct_landmarks()),
+        f"{case.name}: warm tiles are CT, cool tiles MR; edges should run on across tile borders. Orange is the "
+        f"outline of the CT's bone on the MR; it should follow the dark cortical rim.{missing}",
+        f"Checkerboards of CT and MR, and CT bone outlines on MR, of case {case.name}",
+    )

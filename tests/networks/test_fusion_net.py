@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.networks.utils import eval_mode
+
+from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss
+from spinefuse_ext.networks import SpineFusionNet
+
+SMALL: dict[str, Any] = {"dim": 8, "num_blocks": (1, 1), "num_heads": 2}
+VARIANTS = [
+    pytest.param({"spatial_dims": dims, "base": base, "detail": detail}, id=f"{dims}d-{base}-{detail}")
+    for dims, base, detail in itertools.product((2, 3), ("lsra", "cddfuse"), ("cnn", "inn", "bounded_inn"))
+]
+
+
+def _pair(spatial_dims: int, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 2, *(11, 13, 7)[:spatial_dims])
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_fuses_any_variant_in_range_and_trains_every_weight(options: dict[str, Any]) -> None:
+    network = SpineFusionNet(**SMALL, **options)
+    x = _pair(options["spatial_dims"], batch=2)
+    fused = network(x)
+    fused.sum().backward()
+    assert fused.shape == (2, 1, *x.shape[2:])
+    assert ((fused >= 0) & (fused <= 1)).all()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+
+
+@settings(max_examples=10, deadline=None)
+@given(height=st.integers(2, 24), width=st.integers(2, 24))
+def test_any_size(height: int, width: int) -> None:
+    network = SpineFusionNet(**SMALL)
+    with eval_mode(network):
+        assert network(torch.rand(1, 2, height, width)).shape == (1, 1, height, width)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_encode_and_reconstruct_shapes(spatial_dims: int) -> None:
+    network, x = SpineFusionNet(spatial_dims, **SMALL), _pair(spatial_dims)
+    features = network.encode(x)
+    assert {tuple(part.shape) for part in features} == {(1, 8, *x.shape[2:])}
+    assert network.reconstruct(x).shape == x.shape
+
+
+def test_both_modalities_share_one_encoder() -> None:
+    network, x = SpineFusionNet(**SMALL), _pair(2)
+    features, swapped = network.encode(x), network.encode(x.flip(1))
+    torch.testing.assert_close(features.base_ct, swapped.base_mr)
+    torch.testing.assert_close(features.detail_ct, swapped.detail_mr)
+    torch.testing.assert_close(network(x), network(x.flip(1)))  # features are added, so the order does not matter
+
+
+def test_reconstruction_of_one_modality_does_not_read_the_other() -> None:
+    network, x = SpineFusionNet(**SMALL), _pair(2)
+    other = x.clone()
+    other[:, 1] = 0
+    torch.testing.assert_close(network.reconstruct(x)[:, :1], network.reconstruct(other)[:, :1])
+
+
+@pytest.mark.parametrize("options", VARIANTS[:6])
+def test_scripts_with_one_result(options: dict[str, Any]) -> None:
+    network = SpineFusionNet(**SMALL, **options).eval()
+    x = _pair(options["spatial_dims"])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_exports_with_one_result(spatial_dims: int) -> None:
+    network, x = SpineFusionNet(spatial_dims, **SMALL).eval(), _pair(spatial_dims)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.export.export(network, (x,)).module()(x), network(x))
+
+
+def test_checkpointing_changes_nothing_but_memory() -> None:
+    plain, saving = (SpineFusionNet(**SMALL, checkpointing=flag) for flag in (False, True))
+    saving.load_state_dict(plain.state_dict())
+    x = _pair(2)
+    for network in (plain, saving):
+        network(x).sum().backward()
+    for ours, theirs in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    assert _saved_bytes(saving, x) < 0.8 * _saved_bytes(plain, x)
+
+
+def _saved_bytes(network: SpineFusionNet, x: torch.Tensor) -> int:
+    sizes: list[int] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        network(x)
+    return sum(sizes)
+
+
+def test_evaluation_is_deterministic_and_state_round_trips() -> None:
+    network, x = SpineFusionNet(**SMALL).eval(), _pair(2)
+    copy = SpineFusionNet(**SMALL).eval()
+    copy.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(x), network(x), atol=0, rtol=0)
+    torch.testing.assert_close(network(x), copy(x), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("options", VARIANTS[:6])
+@pytest.mark.parametrize(
+    ("ct", "mr"), [(0.0, None), (0.0, 0.0), (1.0, 0.5)], ids=["blank-ct", "blank-pair", "constant"]
+)
+def test_blank_patches_give_finite_losses_and_gradients_in_both_stages(
+    ct: float, mr: float | None, options: dict[str, Any], amp: bool
+) -> None:
+    network = SpineFusionNet(**SMALL, **options)
+    x = _pair(2, batch=2)
+    x[0, 0] = ct
+    if mr is not None:
+        x[0, 1] = mr
+    for decode, loss in ((network.reconstruct_features, ReconstructionLoss()), (network.fuse_features, FusionLoss())):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp):
+            features = network.encode(x)
+            predicted = decode(features)
+        total = loss(predicted, x) + 2 * DecompositionLoss()(*features)
+        total.backward()
+        assert total.isfinite()
+        assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_bfloat16_is_close_to_float32() -> None:
+    network, x = SpineFusionNet(**SMALL).eval(), _pair(2)
+    with torch.no_grad():
+        full = network(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = network(x)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, atol=0.02, rtol=0)  # 8 bits of mantissa through a dozen layers
+
+
+def test_refuses_another_number_of_channels() -> None:
+    with pytest.raises(ValueError, match=r"2 channels, CT and MR, got an image of shape \[1, 3, 8, 8\]"):
+        SpineFusionNet(**SMALL)(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(("option", "typo", "nearest"), [("base", "lsrb", "lsra"), ("detail", "cnm", "cnn")])
+def test_refuses_an_unknown_variant_and_names_the_nearest(option: str, typo: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
+        SpineFusionNet(**SMALL, **{option: typo})
