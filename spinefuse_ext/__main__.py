@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     if verb not in VERBS:
         _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
     module, function = VERBS[verb][0].split(":")
     command = getattr(importlib.import_module(module), function)
     try:

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spinefuse_ext.data.writer import WholeNibabelWriter
+from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 #: World direction (RAS) of a picture's rows (downwards), its columns (to the right) and of the next slice.
@@ -110,8 +110,5 @@ def _write(pixels: NDArray[np.generic], path: Path, plane: str, spacing_mm: Sequ
     affine[:3, :3] = directions * np.asarray(spacing_mm, dtype=np.float64)
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(pixels.shape) - 1) / 2)  # the volume's centre is the origin
     image = MetaTensor(torch.as_tensor(pixels[None].astype(np.float32)), affine=torch.as_tensor(affine))
-    writer = WholeNibabelWriter(output_dtype=pixels.dtype)
-    writer.set_data_array(image, channel_dim=0)
-    writer.set_metadata(image.meta, resample=False)
-    writer.write(path)
+    write_volume(image, path, dtype=pixels.dtype)
     return path

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
-from monai.data import MetaTensor, NibabelWriter
+from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from spinefuse_ext.dicom.read_series import read_series
@@ -60,11 +61,14 @@ def write_volume(image: MetaTensor, path: str | Path, dtype: np.dtype[Any] | typ
     if image.ndim != 4 or image.shape[0] != 1:
         raise ValueError(f"Expected a volume (1, X, Y, Z), got {tuple(image.shape)}.")
     voxels = image.as_tensor()[0].cpu()
-    writer = NibabelWriter(output_dtype=dtype or _lossless(voxels))
-    writer.set_data_array(voxels, channel_dim=None, squeeze_end_dims=False)
-    writer.set_metadata({"affine": image.affine.numpy()}, resample=False)
+    nifti = nib.Nifti1Image(voxels.numpy().astype(dtype or _lossless(voxels)), image.affine.numpy())
+    nifti.header.set_xyzt_units("mm")
+    nifti.set_sform(nifti.affine, code="scanner")
+    nifti.set_qform(nifti.affine, code="scanner")
+    if not np.allclose(nifti.get_qform(), nifti.affine, atol=1e-3):
+        nifti.set_qform(None, code="unknown")  # a quaternion cannot hold the shear of a tilted gantry
     with whole_file(path) as temporary:
-        writer.write(temporary)
+        nib.save(nifti, temporary)
 
 
 def _load(path: Path, reader: str) -> MetaTensor:

@@ -48,6 +48,7 @@ class StudyHeader:
     study_time: str = "120000"
     study_id: str = "1"
     study_description: str = ""
+    body_part: str = "LSPINE"
 
     @property
     def study_uid(self) -> str:
@@ -166,7 +167,7 @@ def _header(study: StudyHeader) -> Dataset:
     header.StudyTime = header.SeriesTime = header.ContentTime = study.study_time
     header.StudyDescription = study.study_description
     header.AccessionNumber = header.ReferringPhysicianName = header.PositionReferenceIndicator = ""
-    header.Laterality = ""
+    header.BodyPartExamined = study.body_part
     header.Manufacturer, header.ManufacturerModelName = "spinefuse", "spinefuse"
     header.AcquisitionNumber = 1
     return header
@@ -191,6 +192,7 @@ def _save(single: Dataset, path: Path) -> None:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = single.SOPClassUID, single.SOPInstanceUID
     meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     validate_file_meta(meta, enforce_standard=True)
+    meta.FileMetaInformationGroupLength = 0  # written only if present; the writer puts in the true length
     file = FileDataset(
         str(path), single, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True
     )

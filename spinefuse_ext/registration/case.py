@@ -31,10 +31,10 @@ _PROBES = 24  # points per axis at which the overlap of the two images is measur
 def register_case(
     ct: str | Path,
     mr: str | Path,
-    ct_landmarks: str | Path | None,
-    mr_landmarks: str | Path | None,
     out: str | Path,
     *,
+    ct_landmarks: str | Path | None = None,
+    mr_landmarks: str | Path | None = None,
     model: str = "rigid",
     allow_different_patients: bool = False,
 ) -> LandmarkFit:
@@ -46,10 +46,10 @@ def register_case(
     Args:
         ct: CT as image file or DICOM folder.
         mr: MR as image file or DICOM folder.
-        ct_landmarks: Points on the CT, ``.mrk.json`` or ``.fcsv``; None together with ``mr_landmarks`` trusts the
-            image headers to share one patient space.
-        mr_landmarks: Points of the same names on the MR.
         out: Folder to write; files of an earlier registration in it are replaced.
+        ct_landmarks: Points on the CT, ``.mrk.json`` or ``.fcsv``; without them and ``mr_landmarks`` the image headers
+            are trusted to share one patient space.
+        mr_landmarks: Points of the same names on the MR.
         model: Registration model.
         allow_different_patients: Go on although the PatientIDs differ. Images without an id always pass.
 

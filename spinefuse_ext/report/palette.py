@@ -20,7 +20,7 @@ GRID = "#dfe5ea"
 STRUCTURE_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00")
 
 #: What a prediction got wrong, in the order of ``error_classes``: missed, extra, other structure.
-ERROR_COLOURS = ("#d55e00", "#56b4e9", "#f0e442")
+ERROR_COLOURS = ("#d55e00", "#cc79a7", "#f0e442")
 ERROR_NAMES = ("missed", "extra", "other structure")
 
 CURVE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d", "#8c564b")

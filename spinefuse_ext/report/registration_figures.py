@@ -16,8 +16,8 @@ from spinefuse_ext.report.views import ImageLike, Limits, Volume, as_volumes, in
 
 #: Grey limits that show soft tissue, disc and bone of the spine together.
 CT_WINDOW_HU: Limits = (-160.0, 700.0)
-#: Above this a voxel counts as bone when slices are chosen and outlines drawn.
-BONE_HU = 220.0
+#: Above this a voxel counts as bone, spongy bone included, when slices are chosen and outlines drawn.
+BONE_HU = 150.0
 
 
 def bone_mask(ct: Volume, window_hu: Limits | None = CT_WINDOW_HU) -> NDArray[np.bool_]:
@@ -45,7 +45,7 @@ def checkerboard(
         fixed: CT.
         moving: MR on the CT grid.
         axis: 0 sagittal, 1 coronal, 2 axial.
-        index: slice along ``axis``; without it the one with the most bone.
+        index: slice along ``axis``; without it one through the middle of the bone.
         tiles: tiles along the longer side.
         window_hu: grey limits of the CT; None for a CT that is not in HU.
     """
@@ -74,8 +74,8 @@ def registration_panel(
         mr_before: MR on the CT grid by the image headers alone; without it only "after" is shown.
         mr_registered: registered MR on the CT grid.
         axis: 0 sagittal, 1 coronal, 2 axial.
-        index: slice along ``axis``; without it the one with the most bone.
-        landmarks: CT points, drawn on the last panel: filled within 5 mm of the slice, hollow elsewhere.
+        index: slice along ``axis``; without it one through the middle of the bone.
+        landmarks: CT points, drawn on the last panel: filled and named within 5 mm of the slice, else hollow.
         window_hu: grey limits of the CT; None for a CT that is not in HU.
     """
     rounds = {"before": mr_before, "after": mr_registered}
@@ -138,9 +138,9 @@ def tile_mask(shape: tuple[int, int], size_mm: tuple[float, float], tiles: int) 
 
 
 def _outline_bone(ax: Axes, ct: Volume, axis: int, index: int, level: float) -> None:
-    # scaled so that the bone threshold is at 0.5; smoothed by a pixel so that noise draws no islands
-    smooth = gaussian_filter(ct.picture(axis, index), sigma=1.0)
-    outline(ax, smooth - level + 0.5, ct.size_mm(axis), STRUCTURE_COLOURS[1])
+    # the mask is smoothed, not the image: that moves no straight edge, and noise draws no islands
+    bone = (ct.picture(axis, index) > level).astype(np.float32)
+    outline(ax, gaussian_filter(bone, sigma=1.0), ct.size_mm(axis), STRUCTURE_COLOURS[1])
 
 
 def _show_landmarks(ax: Axes, ct: Volume, axis: int, index: int, landmarks: Landmarks) -> None:
@@ -152,4 +152,6 @@ def _show_landmarks(ax: Axes, ct: Volume, axis: int, index: int, landmarks: Land
         near = abs(slice_index - index) * ct.spacing_mm[axis] <= 5
         face = STRUCTURE_COLOURS[2] if near else "none"
         ax.plot(across, down, "o", markersize=5, markerfacecolor=face, markeredgecolor=STRUCTURE_COLOURS[2])
-        ax.text(across + 0.015 * width, down, name, color=TEXT, fontsize=7, va="center", clip_on=True)
+        if near:  # names of the far ones would cover the picture
+            side, step = ("left", 0.02) if across < width / 2 else ("right", -0.02)
+            ax.text(across + step * width, down, name, color=TEXT, fontsize=7, va="center", ha=side, clip_on=True)

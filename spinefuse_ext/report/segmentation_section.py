@@ -16,7 +16,7 @@ from spinefuse_ext.report.page import Fact, Picture, Section
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
 from spinefuse_ext.report.registration_section import MOST_PICTURES
 from spinefuse_ext.report.run_folder import Case, RunFolder
-from spinefuse_ext.report.tables import Table
+from spinefuse_ext.report.tables import Better, Table
 
 #: Case -> class index -> overlap; NaN where the truth has no such class.
 Overlap = Mapping[str, Mapping[int, float]]
@@ -90,7 +90,8 @@ def _table(name: str, overlap: Overlap) -> Table:
         means = [_mean([float(row[column]) for row in rows]) for column in range(1, len(columns) + 1)]
         rows.append(("all cases, mean", *means))
     caption = f"{name} per case and structure; a dash where the truth has no such structure"
-    return Table(("Case", *columns), tuple(rows), caption=caption, better=dict.fromkeys(columns, "high"))
+    better: dict[str, Better] = dict.fromkeys(columns, "high") if len(overlap) >= 3 else {}  # the mean is no rival
+    return Table(("Case", *columns), tuple(rows), caption=caption, better=better)
 
 
 def _image_name(case: Case) -> str | None:

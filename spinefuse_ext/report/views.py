@@ -105,18 +105,18 @@ def edge_letters(axis: int) -> tuple[str, str, str, str]:
 
 
 def informative_slices(mask: NDArray[np.bool_], axis: int, count: int = 1) -> list[int]:
-    """``count`` slice indices along ``axis`` of a mask ``(X, Y, Z)``, ascending: the fullest, then evenly around it.
+    """``count`` slice indices along ``axis`` of a mask ``(X, Y, Z)``, ascending and spread evenly.
 
-    They are drawn from the slices with at least half as much foreground as the fullest one, so fewer than
-    ``count`` come back when there are fewer. An empty mask gives slices about the middle.
+    They are drawn from the slices with at least half as much foreground as the fullest one (one slice: the middle
+    one of these, which is near the midline of a spine), so fewer than ``count`` come back when there are fewer. An
+    empty mask gives slices about the middle.
     """
     filled = mask.sum(axis=tuple(other for other in range(3) if other != axis))
     if not filled.any():
         filled = np.ones_like(filled)
     worth = np.flatnonzero(2 * filled >= filled.max())
     if count == 1:
-        fullest = np.flatnonzero(filled == filled.max())
-        return [int(fullest[len(fullest) // 2])]
+        return [int(worth[len(worth) // 2])]
     places = np.linspace(0, len(worth) - 1, count + 2)[1:-1].round().astype(int)
     return sorted({int(worth[place]) for place in places})
 

@@ -22,7 +22,7 @@ from spinefuse_ext.networks import SpineFusionNet
 from spinefuse_ext.validation import ConfigError
 
 
-def _cases(count: int = 4) -> list[dict[str, torch.Tensor]]:
+def _cases(count: int = 4) -> list[dict[str, MetaTensor]]:
     """A bright square in CT, a bright disc in MR, at places of their own."""
     rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     cases = []
@@ -131,7 +131,7 @@ def test_each_child_is_clipped_to_the_norm() -> None:
     norms: list[float] = []
 
     def measure(engine: FusionTrainer) -> None:
-        children = ([w.grad for w in child.parameters()] for child in engine.network.children())
+        children = ([w.grad for w in child.parameters() if w.grad is not None] for child in engine.network.children())
         norms.extend(torch.nn.utils.get_total_norm(gradients).item() for gradients in children)
 
     trainer.add_event_handler(IterationEvents.MODEL_COMPLETED, measure)
@@ -180,7 +180,8 @@ def test_non_finite_batch_is_skipped_counted_and_logged(amp: bool, caplog: pytes
 def test_finite_loss_with_non_finite_gradient_is_skipped_too() -> None:
     network = _network()
     trainer = _trainer(network, max_epochs=1)
-    network.decoder.reduce.weight.register_hook(lambda gradient: gradient * float("inf"))
+    reduce: Any = network.decoder.reduce
+    reduce.weight.register_hook(lambda gradient: gradient * float("inf"))
     before = torch.nn.utils.parameters_to_vector(network.parameters()).detach().clone()
     trainer.run()
     assert trainer.skipped_steps == 2
@@ -213,7 +214,7 @@ def test_accumulated_batches_make_the_gradient_of_one_large_batch() -> None:
             lr=0.0,
         )
         trainer.run()
-        gradients.append(torch.cat([w.grad.flatten() for w in network.encoder.parameters()]))
+        gradients.append(torch.cat([w.grad.flatten() for w in network.encoder.parameters() if w.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
 
 
@@ -330,6 +331,6 @@ def test_refuses_a_network_that_cannot_be_trained_in_two_stages() -> None:
 
 
 def test_refuses_a_network_that_is_compiled_already() -> None:
-    network = _network()
+    compiled: Any = torch.compile(_network())
     with pytest.raises(ConfigError, match="pass the plain network"):
-        _trainer(torch.compile(network))
+        _trainer(compiled)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import IterationEvents, SupervisedTrainer
-from monai.handlers import MeanDice, StatsHandler, from_engine
+from monai.handlers import CheckpointLoader, CheckpointSaver, MeanDice, StatsHandler, from_engine
 from monai.networks.nets import UNet
 from monai.transforms import AsDiscreted, Compose
 
@@ -326,6 +327,34 @@ def test_second_run_goes_on_from_the_first() -> None:
     trainer.run()
     assert trainer.state.epoch == 3
     assert trainer.state.iteration == 6
+
+
+def test_checkpoint_of_monai_carries_the_competition_over(tmp_path: Path) -> None:
+    def objects() -> dict[str, Any]:
+        network = _pair()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+        return {"network": network, "optimizer": optimizer, "competition": CompetitivePseudoLabelHandler(score_ema=0.9)}
+
+    def trainer(parts: dict[str, Any], *more: Any, max_epochs: int) -> SemiSupervisedTrainer:
+        handlers = [parts["competition"], *more]
+        options: dict[str, Any] = {
+            "optimizer": parts["optimizer"],
+            "train_handlers": handlers,
+            "max_epochs": max_epochs,
+        }
+        return _trainer(parts["network"], **options)
+
+    first, second = objects(), objects()
+    saver = CheckpointSaver(save_dir=str(tmp_path), save_dict=first, save_final=True, final_filename="last.pt")
+    trainer(first, saver, max_epochs=2).run()
+    resumed = trainer(second, CheckpointLoader(str(tmp_path / "last.pt"), load_dict=second), max_epochs=1)
+    loaded: list[dict[str, Any]] = []
+    resumed.add_event_handler(Events.EPOCH_STARTED, lambda _: loaded.append(second["competition"].state_dict()))
+    resumed.run()
+    saved = first["competition"].state_dict()
+    assert saved["sums"].abs().sum() > 0
+    assert torch.equal(saved["sums"], loaded[0]["sums"])
+    assert saved["teacher"] == loaded[0]["teacher"]
 
 
 def test_config_builds_the_trainer_with_null_for_supervised() -> None:

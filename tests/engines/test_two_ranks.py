@@ -91,7 +91,11 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
     torch.save(_batches(), folder / "batches.pt")
     processes = [subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(folder)]) for rank in range(2)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    try:
+        assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()  # a rank that waits for the other would wait for ever
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 
 

@@ -59,7 +59,7 @@ def test_constant_shift_leaves_the_gradient_term_alone() -> None:
 
 def test_ssim_agrees_with_scikit_image_inside_the_border() -> None:
     first, second = torch.rand(2, 24, 24, dtype=torch.float64)
-    _, theirs = structural_similarity(
+    _, theirs = structural_similarity(  # type: ignore[no-untyped-call]
         first.numpy(), second.numpy(), data_range=1.0, gaussian_weights=True, use_sample_covariance=False, full=True
     )
     ours = 1 - 2 * structural_dissimilarity(first[None, None], second[None, None])[0, 0]

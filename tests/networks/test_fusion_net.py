@@ -153,4 +153,4 @@ def test_refuses_another_number_of_channels() -> None:
 @pytest.mark.parametrize(("option", "typo", "nearest"), [("base", "lsrb", "lsra"), ("detail", "cnm", "cnn")])
 def test_refuses_an_unknown_variant_and_names_the_nearest(option: str, typo: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
-        SpineFusionNet(**SMALL, **{option: typo})
+        SpineFusionNet(**(SMALL | {option: typo}))

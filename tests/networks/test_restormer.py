@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from monai.networks.blocks.cablock import CABlock, FeedForward
@@ -66,7 +68,7 @@ def test_norm_is_over_channels_with_biased_variance() -> None:
 
 
 def test_attention_ignores_the_order_of_voxels_but_for_its_convolution() -> None:
-    attention = ChannelAttention(2, 8, 2)
+    attention: Any = ChannelAttention(2, 8, 2)
     nn.init.dirac_(attention.qkv_dwconv.conv.weight, groups=24)  # a 3x3 convolution that looks at its centre only
     x = torch.randn(1, 8, 6, 6)
     torch.testing.assert_close(attention(x.transpose(2, 3)), attention(x).transpose(2, 3))

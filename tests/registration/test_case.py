@@ -91,7 +91,7 @@ def test_the_report_and_the_transform_hold_the_fit(case: dict[str, Path], caplog
 
 
 def test_without_landmarks_the_headers_are_trusted_and_it_is_said(case: dict[str, Path]) -> None:
-    register_case(case["ct"], case["ct"], None, None, case["out"])
+    register_case(case["ct"], case["ct"], case["out"])
     report = json.loads((case["out"] / "registration.json").read_text())
     assert report["method"] == "no landmarks: headers trusted"
     assert report["fre_rms_mm"] is None
@@ -116,9 +116,9 @@ def test_patients_must_agree(tmp_path: Path, case: dict[str, Path]) -> None:
     with pytest.raises(
         PatientMismatchError, match=r"patient anna, but MR .* of patient bert;.*--allow_different_patients"
     ):
-        register_case(ct, mr, None, None, case["out"])
+        register_case(ct, mr, case["out"])
     assert not case["out"].exists()
-    register_case(ct, mr, None, None, case["out"], allow_different_patients=True)
+    register_case(ct, mr, case["out"], allow_different_patients=True)
     assert json.loads((case["out"] / "registration.json").read_text())["same_patient"] is False
 
 
@@ -126,7 +126,7 @@ def test_headers_of_two_frames_are_not_trusted(tmp_path: Path, case: dict[str, P
     ct = dicom(tmp_path / "ct", "CT_small.dcm", FrameOfReferenceUID="1.2")
     mr = dicom(tmp_path / "mr", "CT_small.dcm", Modality="MR", FrameOfReferenceUID="1.3")
     with pytest.raises(LandmarkError, match=r"different FrameOfReferenceUIDs.*give ct_landmarks and mr_landmarks"):
-        register_case(ct, mr, None, None, case["out"])
+        register_case(ct, mr, case["out"])
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_registering_two_postures_brings_the_vertebrae_together(assets: Path, tm
     fixed, moving = (folder / f"VB1_{name}_vertebrae.nii.gz" for name in ("AKs6_T1", "AKs8_T1b"))
     for label, name in ((fixed, "a"), (moving, "b")):
         landmarks_from_labels(label, tmp_path / f"{name}.mrk.json")
-    paths = (fixed, moving, tmp_path / "a.mrk.json", tmp_path / "b.mrk.json", tmp_path / "out")
-    fit = register_case(*paths)
+    landmarks = {"ct_landmarks": tmp_path / "a.mrk.json", "mr_landmarks": tmp_path / "b.mrk.json"}
+    fit = register_case(fixed, moving, tmp_path / "out", **landmarks)
     assert (fit.fre_rms_mm, fit.tre_mean_mm) == (pytest.approx(1.70, abs=0.01), pytest.approx(2.15, abs=0.01))
 
     def dice(a: MetaTensor, b: MetaTensor) -> float:

@@ -83,8 +83,8 @@ def test_bone_outline_surrounds_the_bone(pair: tuple[MetaTensor, MetaTensor]) ->
     figure = registration_panel(pair[0], None, pair[1], index=3)
     points = np.concatenate([path.vertices for path in figure.axes[1].collections[0].get_paths()])
     # bone is y 2..6 of 10, z 3..8 of 12; anterior is left, superior is up
-    assert (points[:, 0].min(), points[:, 0].max()) == pytest.approx((6, 16), abs=1.5)
-    assert (points[:, 1].min(), points[:, 1].max()) == pytest.approx((12, 36), abs=2.5)
+    assert (points[:, 0].min(), points[:, 0].max()) == pytest.approx((6, 16), abs=0.5)
+    assert (points[:, 1].min(), points[:, 1].max()) == pytest.approx((12, 36), abs=1.0)
 
 
 def test_landmarks_inside_the_image_are_named(pair: tuple[MetaTensor, MetaTensor]) -> None:

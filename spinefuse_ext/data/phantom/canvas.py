@@ -100,8 +100,8 @@ class Canvas:
 
     @property
     def edge_mm(self) -> float:
-        """Width over which an edge fades: the finest spacing, so that voxels hold partial volumes."""
-        return float(self.grid.spacing_mm.min())
+        """Width over which an edge fades: the coarsest spacing, so that thin shells leave no gaps."""
+        return float(self.grid.spacing_mm.max())
 
     def paint(
         self,

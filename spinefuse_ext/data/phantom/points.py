@@ -70,7 +70,7 @@ def _pair(chosen: list[_Candidate]) -> PointPair:
 
 def _candidates(motion: Motion, half_mm: NDArray[np.float64], wanted: set[str]) -> list[_Candidate]:
     """Every wanted point of every vertebra above the sacrum, ranked: outside the field, turn in its level, distance."""
-    found = []
+    found: list[_Candidate] = []
     for place, bone in enumerate(motion.spine.vertebrae):
         if bone.is_sacrum:
             continue

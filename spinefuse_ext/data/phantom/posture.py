@@ -114,7 +114,10 @@ def _step(spine: Spine, place: int, joint: Matrix) -> Matrix:
 
 @dataclass(frozen=True)
 class Motion:
-    """The way from the CT posture to the MR posture, exact in every bone and smooth between them."""
+    """The way from the CT posture to the MR posture, rigid in each bone and smooth between them.
+
+    Where two arches overlap (worn or strongly lordotic lower levels, a percent or two of a vertebra) they share.
+    """
 
     spine: Spine
     fixed: Posture

@@ -28,7 +28,7 @@ def ct_grid(size_mm: Sequence[float], spacing_mm: float, slice_mm: float) -> Gri
 
 
 def mr_grid(size_mm: Sequence[float], spacing_mm: float, centre_mm: Array, rng: np.random.Generator) -> Grid:
-    """Sagittal grid, tilted by a few degrees as a technician would: 0.8 in-plane and 3 to 4 across, times the spacing."""
+    """Sagittal grid, tilted by a few degrees; 0.8 times the spacing in-plane and 3 to 4 times across."""
     tilt = rigid(angles_deg=tuple(rng.uniform(-4, 4, 3)))[:3, :3]
     spacing = spacing_mm * np.asarray([0.8, 0.8, float(rng.uniform(3.0, 4.0))])
     size = 1.12 * np.abs(_SAGITTAL.T) @ np.asarray(size_mm)

@@ -16,7 +16,7 @@ class Texture:
         self._lattice = (noise / noise.std()).astype(np.float32)
 
     def __call__(self, x: Array, y: Array, z: Array, grain_mm: Point) -> Array:
-        """Coordinates in mm of any shape -> noise of that shape; ``grain_mm`` is the size of a grain along each axis."""
+        """Coordinates in mm of any shape -> noise of that shape; ``grain_mm``: size of a grain along each axis."""
         where = np.stack([np.asarray(axis / size) for axis, size in zip((x, y, z), grain_mm, strict=True)])
         values: Array = map_coordinates(self._lattice, where, order=1, mode="grid-wrap", output=np.float32)
         return values

@@ -50,8 +50,9 @@ def arch_distance(bone: Vertebra, where: Where) -> Array:
     side = np.abs(x) * (1 + bone.asymmetry * np.sign(x))
     mirrored = (side, y, z)
     rods = _sacral_rods(bone) if bone.is_sacrum else _rods(bone)
-    arch = smooth_min(*(capsule(mirrored, *rod[:2], radius=rod[2], stretch=rod[3]) for rod in rods[:2]), 3.0)
-    for start, end, radius, stretch in rods[2:]:
+    start, end, radius, stretch = rods[0]
+    arch = capsule(mirrored, start, end, radius=radius, stretch=stretch)
+    for start, end, radius, stretch in rods[1:]:
         arch = smooth_min(arch, capsule(mirrored, start, end, radius=radius, stretch=stretch), 3.0)
     if bone.is_sacrum:
         back = -bone.depth_mm / 2
@@ -71,6 +72,7 @@ def _rods(bone: Vertebra) -> list[Rod]:
     wide = bone.width_mm / 46
     thin = bone.pedicle_mm / 2
     pillar = 16.5 * wide * size
+    tail = 3.5 if bone.name in ("L4", "L5", "L6") else 6.5  # shorter where the lordosis brings the arches together
     flat = (1.0, 1.0, 1.9)
     return [
         (
@@ -87,15 +89,15 @@ def _rods(bone: Vertebra) -> list[Rod]:
         ),
         (
             (pillar, back - 12 * size, 0.3 * half),
-            (pillar + 3.2, back - 13.5 * size, half + 8 * size),
-            (5.0, 4.0),
-            (0.95, 1.35, 1.3),
+            (pillar + 4.2, back - 12.5 * size, half + 8 * size),
+            (4.3, 3.2),
+            (0.9, 1.15, 1.3),
         ),
         (
             (pillar - 2.5, back - 17 * size, -0.3 * half),
-            (pillar - 3.6, back - 19.5 * size, -half - 7.5 * size),
-            (5.0, 3.9),
-            (1.0, 1.2, 1.3),
+            (pillar - 3.6, back - 19.5 * size, -half - tail * size),
+            (4.2, 3.0),
+            (1.0, 1.1, 1.3),
         ),
         ((pillar, back - 9 * size, 0.3 * half), (bone.reach_mm, back - 13 * size, 0.45 * half), (4.2, 2.6), flat),
     ]

@@ -1,0 +1,38 @@
+# Every target makes .venv when it is missing and installs again only when the files that name packages change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+$(VENV)/installed: setup.cfg constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs]"
+	touch $@
+
+demo: $(VENV)/installed  ## make phantom patients, register, fuse, segment, and write demo/report.html
+	$(BIN)/spinefuse demo --out $(OUT)
+
+test: lint  ## check the style and run all tests (those on real images need SPINEFUSE_ASSETS)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed  ## measure seconds and memory of the main steps on this machine
+	$(BIN)/python tests/benchmarks/bench.py
+
+docs: $(VENV)/installed-docs  ## build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"

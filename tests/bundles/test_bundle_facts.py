@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from monai.bundle import ComponentLocator, ConfigItem, ConfigParser
+from monai.bundle.config_item import ConfigComponent
+
+from spinefuse_ext.bundle.doctor import check_bundle
+from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.labels import STRUCTURES
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+NAMES = ("spine_fusion", "spine_semiseg")
+FULL = {"train.json", "inference.json", "metadata.json"}
+#: Ids that deltas add to what train.json defines.
+NEW_IDS = {"checkpoint", "sections"}
+DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)
+CONFIGS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json"))
+IDS_OF_TRAIN = (
+    *("bundle_root", "device", "dataset_dir", "datalist", "output_dir", "ckpt_dir", "network_def", "network"),
+    *("spatial_dims", "canvas", "slice_axis", "batch_size", "learning_rate", "epochs", "val_interval", "amp"),
+    *("compile", "cache_dir", "seed", "initialize", "run"),
+    *(f"train#{name}" for name in ("preprocessing", "dataset", "dataloader", "inferer", "handlers", "key_metric")),
+    *("train#trainer", "validate#evaluator", "validate#dataset", "validate#handlers", "validate#key_metric"),
+)
+IDS_OF_INFERENCE = ("dataset", "dataloader", "preprocessing", "inferer", "postprocessing", "handlers", "evaluator")
+
+name_of_bundle = pytest.mark.parametrize("name", NAMES)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(BUNDLES))
+
+
+def config(name: str, file: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = ConfigParser.load_config_file(BUNDLES / name / "configs" / file)
+    return loaded
+
+
+def entries(content: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary of a config, at any depth."""
+    if isinstance(content, dict):
+        yield content
+    for child in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from entries(child)
+
+
+def strings(content: Any) -> Iterator[str]:
+    """Every string of a config: keys and values, at any depth."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from strings(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from strings(value)
+
+
+@name_of_bundle
+def test_bundle_is_whole(name: str) -> None:
+    assert check_bundle(BUNDLES / name) == []
+    assert (BUNDLES / name / "configs" / "evaluate.json").is_file()
+    assert "Apache License" in (BUNDLES / name / "LICENSE").read_text()
+
+
+@name_of_bundle
+@pytest.mark.assets
+def test_metadata_fits_the_schema_of_monai(name: str, assets: Path) -> None:
+    schema = json.loads((assets / "data" / "schema" / "meta_schema_20240725.json").read_text())
+    metadata = config(name, "metadata.json")
+    assert metadata["schema"].endswith("meta_schema_20240725.json")
+    jsonschema.validate(metadata, schema)
+
+
+@name_of_bundle
+def test_version_is_the_newest_of_the_changelog(name: str) -> None:
+    metadata = config(name, "metadata.json")
+    versions = [tuple(map(int, version.split("."))) for version in metadata["changelog"]]
+    assert max(versions) == tuple(map(int, metadata["version"].split(".")))
+    assert all(line.strip() for line in metadata["changelog"].values())
+
+
+def test_classes_are_those_of_the_package_everywhere() -> None:
+    channels = config("spine_semiseg", "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert channels == {str(index): structure for index, structure in STRUCTURES.items()}
+    for file in ("train.json", "inference.json"):
+        assert config("spine_semiseg", file)["labels"] == list(STRUCTURES.values())
+
+
+@name_of_bundle
+def test_training_and_inference_share_network_and_preprocessing(name: str) -> None:
+    train, inference = config(name, "train.json"), config(name, "inference.json")
+    assert train["network_def"] == inference["network_def"]
+    assert train["network"] == inference["network"]
+    assert train["train"]["deterministic_transforms"] == inference["preprocessing"]["transforms"]
+    assert train["validate"]["preprocessing"]["transforms"] == "%train#deterministic_transforms"
+    shared = set(train) & set(inference) - {"initialize", "run", "case_keys"}
+    assert {key for key in shared if train[key] != inference[key]} == set()
+
+
+@name_of_bundle
+def test_every_tool_finds_its_ids(name: str) -> None:
+    train = ConfigParser(config(name, "train.json"))
+    inference = ConfigParser(config(name, "inference.json"))
+    assert [key for key in IDS_OF_TRAIN if key not in train] == []
+    assert [key for key in IDS_OF_INFERENCE if key not in inference] == []
+
+
+@pytest.mark.parametrize("path", DELTAS, ids=relative)
+def test_delta_overrides_only_what_train_defines(path: Path) -> None:
+    base = ConfigParser(ConfigParser.load_config_file(path.parent / "train.json"))
+    unknown = {key for key in ConfigParser.load_config_file(path) if key.lstrip("+") not in base}
+    assert unknown <= NEW_IDS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=relative)
+def test_every_component_can_be_found(path: Path) -> None:
+    targets = [entry for entry in entries(ConfigParser.load_config_file(path)) if "_target_" in entry]
+    assert bool(targets) == (path.name != "metadata.json")
+    locator = ComponentLocator()
+    for entry in targets:
+        bare = {"_target_": entry["_target_"], "_mode_": "callable"}
+        assert callable(ConfigComponent(bare, locator=locator).instantiate()), entry["_target_"]
+
+
+def test_a_component_that_does_not_exist_is_not_found() -> None:
+    """The test above can fail."""
+    with pytest.raises((ModuleNotFoundError, AttributeError), match="LossOfNerve"):
+        ConfigComponent({"_target_": "monai.losses.LossOfNerve"}, locator=ComponentLocator()).instantiate()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=relative)
+def test_every_reference_points_at_something(path: Path) -> None:
+    files = [path] if path.name in FULL else [path.parent / "train.json", path]
+    parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in files]))
+    references = {ref for text in strings(parser.get()) for ref in re.findall(r"(?<!\w)[@%]([A-Za-z_][\w#]*)", text)}
+    assert {ref for ref in references if ref not in parser} == set()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=relative)
+def test_image_is_never_respaced_and_no_key_clashes_with_its_prefixes(path: Path) -> None:
+    """MONAI's ``Spacingd`` fails on other keys that begin with the name of one of its own and an underscore."""
+    content = ConfigParser.load_config_file(path)
+    assert not [entry for entry in entries(content) if entry.get("_target_") in ("Spacingd", "Spacing")]
+    written = [
+        key
+        for entry in entries(content)
+        for option in ("keys", "names", "name", "key_dst", "label_key", "orig_keys")
+        for key in ([entry[option]] if isinstance(entry.get(option), str) else entry.get(option) or [])
+        if isinstance(key, str)
+    ]
+    assert [key for key in written if re.match(r"(ct|mr|label|image)_", key)] == []
+
+
+@name_of_bundle
+def test_handlers_of_training_are_a_literal_list(name: str) -> None:
+    """MONAI's federated client walks the list and reads the ``_target_`` of each."""
+    handlers = config(name, "train.json")["train"]["handlers"]
+    assert isinstance(handlers, list)
+    assert all(isinstance(handler, dict) and isinstance(handler["_target_"], str) for handler in handlers)
+
+
+@name_of_bundle
+def test_what_a_user_changes_stands_before_the_first_component(name: str) -> None:
+    for file in ("train.json", "inference.json"):
+        content = config(name, file)
+        kinds = ["component" if ConfigComponent.is_instantiable(value) else "value" for value in content.values()]
+        numbers = [kind for key, kind in zip(content, kinds, strict=True) if key not in ("initialize", "run")]
+        first = numbers.index("component")
+        plain = [key for key, value in list(content.items())[first:] if isinstance(value, (int, float, str, bool))]
+        assert plain == []
+
+
+def test_data_keys_of_the_configs_are_those_of_the_package() -> None:
+    keys = {str(member) for member in CaseKeys}
+    assert set(config("spine_fusion", "train.json")["pair_keys"]) <= keys
+    assert set(config("spine_semiseg", "train.json")["image_keys"]) <= keys
+
+
+def test_sections_that_the_configs_ask_for_are_those_of_datalists() -> None:
+    asked = [
+        entry["sections"]
+        for path in CONFIGS
+        for entry in entries(ConfigParser.load_config_file(path))
+        if isinstance(entry.get("sections"), list)
+    ]
+    assert len(asked) > 4
+    assert {section for sections in asked for section in sections} <= {str(section) for section in Section}
+
+
+def test_expressions_are_legal_python() -> None:
+    for path in CONFIGS:
+        for text in strings(ConfigParser.load_config_file(path)):
+            if text.startswith("$"):
+                compile(re.sub(r"[@%]([\w#]+)", lambda match: match[1].replace("#", "_"), text[1:]), text, "eval")
+                assert ConfigItem(text).get_config() == text

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spinefuse_ext.data import check_patients_apart, load_datalist
+from spinefuse_ext.enums import Section
+from spinefuse_ext.validation import DatalistError, MissingPathError
+
+SECTIONS = [str(section) for section in Section]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with two patients' files and a datalist of them."""
+    for name in ("ct", "mr", "label"):
+        for patient in ("anna", "bert"):
+            (tmp_path / f"{patient}_{name}.nii.gz").touch()
+    write(tmp_path, {"labelled": [item("anna")], "unlabelled": [item("bert", "ct", "mr")], "test": []})
+    return tmp_path
+
+
+def item(patient: str, *names: str) -> dict[str, str]:
+    files = {name: f"{patient}_{name}.nii.gz" for name in names or ("ct", "mr", "label")}
+    return {"patient": patient, **files}
+
+
+def write(root: Path, content: Any) -> None:
+    (root / "datalist.json").write_text(json.dumps(content))
+
+
+def test_items_hold_the_asked_keys_with_absolute_paths(root: Path) -> None:
+    read = load_datalist("datalist.json", ["unlabelled", "labelled"], ["ct", "mr"], base_dir=root)
+    assert read == [
+        {"patient": name, "ct": str(root / f"{name}_ct.nii.gz"), "mr": str(root / f"{name}_mr.nii.gz")}
+        for name in ("bert", "anna")
+    ]
+
+
+def test_items_repeat_as_a_whole_list(root: Path) -> None:
+    read = load_datalist("datalist.json", ["labelled", "unlabelled"], ["ct"], base_dir=root, repeat=3)
+    assert [entry["patient"] for entry in read] == ["anna", "bert"] * 3
+
+
+def test_an_unlabelled_item_has_no_label_key_even_where_the_file_has_one(root: Path) -> None:
+    write(root, {"unlabelled": [item("anna")]})
+    (entry,) = load_datalist("datalist.json", ["unlabelled"], ["ct"], base_dir=root)
+    assert entry.keys() == {"patient", "ct"}
+
+
+def test_the_datalist_may_lie_elsewhere(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    moved = (root / "datalist.json").rename(tmp_path_factory.mktemp("lists") / "mine.json")
+    assert len(load_datalist(moved, ["labelled"], ["ct"], base_dir=root)) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        pytest.param({"base_dir": "absent"}, r"dataset folder \(dataset_dir\) .*absent does not exist", id="folder"),
+        pytest.param({"datalist": "no.json"}, r"The datalist .*no.json does not exist", id="datalist"),
+        pytest.param({"datalist": "gone.json"}, r"gone.json: the ct of patient carl .*carl_ct.nii.gz does not", id="file"),
+    ],
+)
+def test_a_missing_path_is_named(asked: dict[str, str], message: str, root: Path) -> None:
+    (root / "gone.json").write_text(json.dumps({"labelled": [item("carl")]}))
+    options = {"datalist": "datalist.json", **asked}
+    base_dir = root / options.pop("base_dir", ".")
+    with pytest.raises(MissingPathError, match=message):
+        load_datalist(options["datalist"], ["labelled"], ["ct"], base_dir=base_dir)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param([1], "expected sections by name at the top, got a list", id="no-sections"),
+        pytest.param({"labelled": {"a": 1}}, "section labelled must be a list of items", id="no-list"),
+        pytest.param({"labelled": [{"ct": "x"}]}, "items that each have the key 'patient'", id="no-patient"),
+        pytest.param({"labelled": []}, "the sections labelled are empty; add at least one case", id="empty"),
+        pytest.param({"test": []}, "has no section labelled; it has test", id="no-such-section"),
+        pytest.param({"labelled": [item("anna", "mr")]}, r"patient anna has no 'ct' \(it has mr\); add", id="no-key"),
+        pytest.param({"labelled": [{"patient": "anna"}]}, r"anna has no 'ct' \(it has nothing\)", id="nothing"),
+        pytest.param({"labelled": [{"patient": "anna", "ct": None}]}, "ct of patient anna must be a path", id="null"),
+        pytest.param(
+            {"labelled": [item("anna")], "test": [item("anna")]},
+            "patient anna is in the sections labelled and test; a patient may stand in one section only",
+            id="leak",
+        ),
+    ],
+)
+def test_an_unusable_datalist_is_refused(content: Any, message: str, root: Path) -> None:
+    write(root, content)
+    with pytest.raises(DatalistError, match=message):
+        load_datalist("datalist.json", ["labelled"], ["ct"], base_dir=root)
+
+
+def test_a_file_that_is_not_json_is_refused(root: Path) -> None:
+    (root / "datalist.json").write_text("labelled:\n  - anna\n")
+    with pytest.raises(DatalistError, match=r"datalist.json is not a JSON file .*write it with `spinefuse datalist`"):
+        load_datalist("datalist.json", ["labelled"], ["ct"], base_dir=root)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=6), min_size=4, max_size=4))
+def test_the_guard_refuses_exactly_the_splits_that_share_a_patient(patients: list[list[int]]) -> None:
+    """A patient may have several items, but in one section only; a number and its spelling are one patient."""
+    content = {
+        section: [{"patient": str(number) if number % 2 else number} for number in numbers]
+        for section, numbers in zip(SECTIONS, patients, strict=True)
+    }
+    shared = {number for i, one in enumerate(patients) for other in patients[i + 1 :] for number in {*one} & {*other}}
+    if not shared:
+        check_patients_apart(content, "list.json")
+        return
+    with pytest.raises(DatalistError, match="list.json: patient") as caught:
+        check_patients_apart(content, "list.json")
+    assert int(str(caught.value).split()[2]) in shared
