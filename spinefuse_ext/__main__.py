@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import inspect
 import logging
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import fire
-
-from spinefuse_ext.bundle.plain_errors import plain_message
 
 VERBS: dict[str, tuple[str, str]] = {
     "phantom": ("spinefuse_ext.data:write_phantoms", "make synthetic spine cases with CT, MR, landmarks and labels"),
@@ -37,10 +39,13 @@ def main(arguments: list[str] | None = None) -> None:
     verb, *rest = arguments
     if verb not in VERBS:
         _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
+    from spinefuse_ext.bundle.plain_errors import plain_message  # brings torch and monai, which help does not need
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
     module, function = VERBS[verb][0].split(":")
     command = getattr(importlib.import_module(module), function)
+    _check_options(verb, command, rest)
     try:
         fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
     except Exception as error:
@@ -48,6 +53,19 @@ def main(arguments: list[str] | None = None) -> None:
         if message is None or debug:
             raise
         _fail(message)
+
+
+def _check_options(verb: str, command: Callable[..., Any], given: Sequence[str]) -> None:
+    """Refuse a misspelt option before the work starts; fire would complain when it is done."""
+    parameters = inspect.signature(command).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = {*parameters, *(f"no{name}" for name in parameters), "help"}
+    names = [argument[2:].partition("=")[0].replace("-", "_") for argument in given if argument.startswith("--")]
+    unknown = next((name for name in names if name and name not in known), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, parameters, n=1) or list(parameters)
+        _fail(f"`spinefuse {verb}` has no option --{unknown}; did you mean {', '.join(f'--{name}' for name in near)}?")
 
 
 def _shown(result: object) -> object:

@@ -106,7 +106,8 @@ def evaluate(
     task: str, dataset_dir: str, out: str, checkpoint: str, *, bundle: str | None = None, **overrides: Any
 ) -> None:
     """Score a checkpoint on the validation cases: ``spinefuse evaluate fusion|semiseg ...``; tables go to ``OUT``."""
-    paths = {"dataset_dir": _absolute(dataset_dir), "output_dir": _absolute(out), "checkpoint": _absolute(checkpoint)}
+    paths = {"dataset_dir": _absolute(dataset_dir), "output_dir": _absolute(out)}
+    paths["checkpoint"] = _existing(checkpoint, "The checkpoint")
     run_bundle(find_bundle(task, bundle), ["train.json", "evaluate.json"], {**paths, **overrides})
 
 

@@ -18,13 +18,11 @@ from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ConfigError
 
 #: Small sizes and few epochs, for two CPU cores. Everything else is as shipped.
-SMALL_FUSION = {
+SMALL_FUSION: dict[str, Any] = {
     "canvas": [128, 128],
     "patch_size": [64, 64],
     "crops_per_case": 12,
     "batch_size": 8,
-    "epochs": 12,
-    "stage1_epochs": 4,
     "val_interval": 4,
     "learning_rate": 0.002,
     "network_def#dim": 16,
@@ -32,20 +30,29 @@ SMALL_FUSION = {
     "network_def#num_heads": 4,
     "sw_batch_size": 16,
 }
-SMALL_SEMISEG = {
+SMALL_SEMISEG: dict[str, Any] = {
     "canvas": [128, 128],
     "crops_per_case": 24,
-    "batch_size": 4,
-    "unlabelled_batch_size": 4,
-    "epochs": 10,
     "val_interval": 2,
+    "learning_rate": 0.05,
+    "network_def#vnet#channels": [8, 16, 32, 64, 128],
+    "network_def#vnet#dropout": 0.1,
     "sw_batch_size": 32,
 }
-NETWORK = ("canvas", "sw_batch_size", "network_def#dim", "network_def#num_blocks", "network_def#num_heads")
+INFERENCE = ("canvas", "sw_batch_size", "network_def")
 DONE = "commands.txt"
 
 
-def demo(out: str = "demo", *, cases: int = 8, seed: int = 1, size_mm: float = 112.0, spacing_mm: float = 1.0) -> None:
+def demo(
+    out: str = "demo",
+    *,
+    cases: int = 8,
+    seed: int = 1,
+    size_mm: float = 112.0,
+    spacing_mm: float = 1.0,
+    fusion_epochs: int = 12,
+    semiseg_epochs: int = 8,
+) -> None:
     """Make phantoms, register, train both bundles, fuse, segment and report, all below the folder ``out``.
 
     Args:
@@ -54,6 +61,8 @@ def demo(out: str = "demo", *, cases: int = 8, seed: int = 1, size_mm: float = 1
         seed: of the first phantom and of both trainings.
         size_mm: side of the phantoms in mm.
         spacing_mm: voxel size of their CT in mm.
+        fusion_epochs: epochs of the fusion training, a third of them in stage 1.
+        semiseg_epochs: epochs of the segmentation training.
 
     Raises:
         ConfigError: fewer than 5 cases, or ``out`` holds something else.
@@ -66,8 +75,9 @@ def demo(out: str = "demo", *, cases: int = 8, seed: int = 1, size_mm: float = 1
     with run.step("Register each MR to its CT by landmarks, from the DICOM series"):
         _register(run, seed)
     with run.step("Train the fusion network"):
-        run.bundle("fusion", ["train.json"], "fusion", {**SMALL_FUSION, "seed": seed})
-    fusion = {name: SMALL_FUSION[name] for name in NETWORK}
+        epochs = {"epochs": fusion_epochs, "stage1_epochs": max(1, fusion_epochs // 3)}
+        run.bundle("fusion", ["train.json"], "fusion", {**SMALL_FUSION, **epochs, "seed": seed})
+    fusion = _for_inference(SMALL_FUSION)
     with run.step("Fuse every pair"):
         weights = str(run.folder / "fusion" / "models" / "model.pt")
         settings = {**fusion, "checkpoint": weights, "output_dir": str(run.cases)}
@@ -76,14 +86,18 @@ def demo(out: str = "demo", *, cases: int = 8, seed: int = 1, size_mm: float = 1
         run.bundle("fusion", ["train.json", "evaluate.json"], "fusion", fusion)
         run.datalist(seed)
     with run.step("Train the segmentation on 2 labelled cases and the unlabelled ones"):
-        run.bundle("semiseg", ["train.json"], "semiseg", {**SMALL_SEMISEG, "seed": seed})
-    small = {name: SMALL_SEMISEG[name] for name in ("canvas", "sw_batch_size")}
+        run.bundle("semiseg", ["train.json"], "semiseg", {**SMALL_SEMISEG, "epochs": semiseg_epochs, "seed": seed})
+    small = _for_inference(SMALL_SEMISEG)
     with run.step("Score the segmentation and label the held-out case"):
         run.bundle("semiseg", ["train.json", "evaluate.json"], "semiseg", {**small, "sections": ["validation", "test"]})
         weights = str(run.folder / "semiseg" / "models" / "model.pt")
         settings = {**small, "checkpoint": weights, "output_dir": str(run.cases), "sections": ["validation", "test"]}
         run.bundle("semiseg", ["inference.json"], None, settings)
     run.finish()
+
+
+def _for_inference(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name.partition("#")[0] in INFERENCE}
 
 
 class _Run:

@@ -16,7 +16,7 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from spinefuse_ext.validation import ConfigError
 
 _REFERENCE = re.compile(r"[@%](\w+)")
-_TRACKING: Mapping[str, Mapping[str, Any]] = DEFAULT_EXP_MGMT_SETTINGS  # type: ignore[assignment]
+_TRACKING: Mapping[str, Mapping[str, Any]] = DEFAULT_EXP_MGMT_SETTINGS
 _FREE = {"_meta_", "output_dir", "save_execute_config", "displayable_configs"}
 
 
@@ -79,10 +79,10 @@ def _parameters(target: str) -> list[str] | None:
     found = ComponentLocator().get_component_module_name(target)
     module = found[0] if isinstance(found, list) else found
     component: Any = locate(f"{module}.{target}" if module else target)
-    makers = [kind.__init__ for kind in component.__mro__] if isinstance(component, type) else [component]
+    makers = [vars(kind).get("__init__") for kind in component.__mro__] if isinstance(component, type) else [component]
     names: list[str] = []
-    for maker in makers:
-        parameters = inspect.signature(maker).parameters if callable(maker) else {}
+    for maker in filter(None, makers):
+        parameters = inspect.signature(maker).parameters
         names += parameters
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
             return names

@@ -64,7 +64,10 @@ def _files(folder: Path) -> dict[str, str]:
 
 def _patient(folder: Path) -> str:
     notes = folder / "registration.json"
-    noted = json.loads(notes.read_text(encoding="utf-8")).get("patient_id") if notes.is_file() else None
+    try:
+        noted = json.loads(notes.read_text(encoding="utf-8")).get("patient_id") if notes.is_file() else None
+    except (ValueError, AttributeError) as error:
+        raise DatalistError(f"{notes} is not what `spinefuse register` writes; register the case again.") from error
     return str(noted or folder.name)
 
 
@@ -92,8 +95,10 @@ def _draw(
     random.Random(seed).shuffle(names)
     with_label = [name for name in names if CaseKeys.LABEL in cases[name]]
     scored = with_label or names
-    wanted = validation + test + (labelled or 0)
-    if wanted > len(scored) or validation + test >= len(names):
+    if min(validation, test, labelled or 0) < 0:
+        raise DatalistError("The numbers of validation, test and labelled cases must not be negative.")
+    kept = max(len(with_label) - validation - test, 0)
+    if validation + test > len(scored) or validation + test >= len(names) or (labelled or 0) > kept:
         raise DatalistError(
             f"{len(names)} cases ({len(with_label)} with a label) are too few for {validation} validation, {test} test "
             f"and {labelled if labelled is not None else 'some'} labelled cases; ask for fewer."

@@ -83,5 +83,7 @@ def _item(entry: dict[str, Any], keys: Sequence[str], source: Path, base_dir: Pa
         if key not in entry:
             has = ", ".join(sorted(set(entry) - {CaseKeys.PATIENT})) or "nothing"
             raise DatalistError(f"{source}: patient {patient} has no '{key}' (it has {has}); add the path.")
+        if not isinstance(entry[key], str):
+            raise DatalistError(f"{source}: the {key} of patient {patient} must be a path, got {entry[key]!r}.")
         item[str(key)] = str(check_exists(base_dir / entry[key], f"{source}: the {key} of patient {patient}"))
     return item

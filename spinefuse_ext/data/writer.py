@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,28 @@ class CaseLayout(FolderLayoutBase):
 
 
 class WholeNibabelWriter(NibabelWriter):
-    """MONAI's NIfTI writer, writing under a temporary name and renaming, so that no half-written volume is left."""
+    """MONAI's NIfTI writer, writing under a temporary name and renaming, so that no half-written volume is left.
+
+    A volume that is not resampled keeps its three axes: MONAI 1.6 drops the third of a single slice, and takes a
+    volume without a note about its channel for a picture, which fails when the axes are swapped.
+    """
+
+    def set_data_array(
+        self,
+        data_array: Any,
+        channel_dim: int | None = 0,
+        squeeze_end_dims: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().set_data_array(data_array, channel_dim, False, **kwargs)
+        if squeeze_end_dims and self.data_obj.ndim == 4 and self.data_obj.shape[-1] == 1:
+            self.data_obj = self.data_obj[..., 0]
+
+    def set_metadata(self, meta_dict: Mapping[str, Any] | None, resample: bool = True, **options: Any) -> None:
+        if resample:
+            super().set_metadata(meta_dict, resample, **options)
+        else:
+            self.affine = self.get_meta_info(meta_dict)[1]
 
     def write(self, filename: str | os.PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
         with whole_file(os.fspath(filename)) as temporary:

@@ -26,10 +26,12 @@ def fitting_weights(
     """
     path = check_exists(path, "The checkpoint")
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = dict(torch.load(path, map_location=device, weights_only=True))
+        state = next((state[key] for key in ("model", "network") if isinstance(state.get(key), dict)), state)
+        if not all(isinstance(value, torch.Tensor) for value in state.values()):
+            raise TypeError("not every entry is a tensor")
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
-    state = next((state[key] for key in ("model", "network") if isinstance(state.get(key), dict)), state)
     own = network.state_dict()
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]

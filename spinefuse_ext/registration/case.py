@@ -75,6 +75,7 @@ def register_case(
         "ct_landmarks": None if ct_landmarks is None else str(ct_landmarks),
         "mr_landmarks": None if mr_landmarks is None else str(mr_landmarks),
         "method": "landmarks" if fit.names else "no landmarks: headers trusted",
+        "patient_id": ct_image.meta.get("patient_id"),
         "same_patient": same_patient,
         "ct_grid_covered_by_mr": covered,
         **fit.to_dict(),

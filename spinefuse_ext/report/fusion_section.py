@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.report.image_panels import fusion_panel
 from spinefuse_ext.report.page import Picture, Section
 from spinefuse_ext.report.registration_section import MOST_PICTURES
 from spinefuse_ext.report.run_folder import Case, RunFolder
 from spinefuse_ext.report.tables import Better, MetricsReport, Table, short_names
+
+#: How the literature writes the scores of a fused image.
+SHORT_NAMES = {
+    "entropy": "EN",
+    "mutual_information": "MI",
+    "spatial_frequency": "SF",
+    "visual_information_fidelity": "VIF",
+    "standard_deviation": "SD",
+    "average_gradient": "AG",
+    "sum_of_correlations_of_differences": "SCD",
+    "edge_preservation": "Qabf",
+    "structural_similarity": "SSIM",
+}
 
 
 def fusion_section(run: RunFolder, cases: Sequence[Case]) -> Section:
@@ -32,22 +46,38 @@ def fusion_section(run: RunFolder, cases: Sequence[Case]) -> Section:
 
 
 def metric_tables(reports: dict[str, MetricsReport]) -> list[Table]:
-    """The overall values of each evaluation, then its tables per case with the cases' names shortened."""
+    """The scores of each evaluation: one table of the scores with one value a case, one for each score by class."""
     tables = []
     for folder, report in reports.items():
-        if report.overall:
+        single = {name: table for name, table in report.per_case.items() if table.header[1:] == ("class0", "mean")}
+        if single:
+            tables.append(_scores(single, report, folder))
+        elif report.overall:
             rows = tuple(report.overall.items())
             tables.append(Table(("Metric", "Value"), rows, caption=f"Overall values ({folder})", digits=4))
-        tables += [_per_case(name, table, folder) for name, table in report.per_case.items()]
+        tables += [_by_class(name, table, folder) for name, table in report.per_case.items() if name not in single]
     return tables
 
 
-def _per_case(name: str, table: Table, folder: str) -> Table:
+def _scores(single: dict[str, Table], report: MetricsReport, folder: str) -> Table:
+    """A row a case, a column a score, and the mean below."""
+    first = next(iter(single.values()))
+    cases = short_names([str(row[0]) for row in first.rows])
+    columns = [[row[1] for row in table.rows] for table in single.values()]
+    rows = [(case, *values) for case, *values in zip(cases, *columns, strict=True)]
+    if len(cases) > 1:
+        rows.append(("mean", *(report.overall.get(name, "") for name in single)))
+    header = ("Case", *(SHORT_NAMES.get(name.removeprefix("val_"), name) for name in single))
+    return Table(header, tuple(rows), caption=f"Scores per case ({folder}); higher is better in each")
+
+
+def _by_class(name: str, table: Table, folder: str) -> Table:
     cases = short_names([str(row[0]) for row in table.rows])
-    header = ("Case", *table.header[1:])
-    if header[1:] == ("class0", "mean"):  # one value a case: its mean over classes is the same number again
-        header = ("Case", "value")
-    rows = tuple((case, *row[1 : len(header)]) for case, row in zip(cases, table.rows, strict=True))
+    classes = [column for column in table.header[1:] if column.startswith("class")]
+    structures = [structure for number, structure in STRUCTURES.items() if number]
+    named = dict(zip(classes, structures, strict=True)) if len(classes) == len(structures) else {}
+    header = ("Case", *(named.get(column, column) for column in table.header[1:]))
+    rows = tuple((case, *row[1:]) for case, row in zip(cases, table.rows, strict=True))
     better: dict[str, Better] = {} if "dice" not in name and "iou" not in name else dict.fromkeys(header[1:], "high")
     return replace(table, header=header, rows=rows, caption=f"{name} per case ({folder})", better=better)
 

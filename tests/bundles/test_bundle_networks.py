@@ -16,7 +16,7 @@ CHANNELS = {"spine_fusion": (2, 1), "spine_semiseg": (1, 4)}
 name_of_bundle = pytest.mark.parametrize("name", SMALL)
 
 
-def files(name: str, config: str = "inference.json") -> dict[str, str]:
+def files(name: str, config: str = "inference.json") -> dict[str, Any]:
     folder = BUNDLES / name / "configs"
     return {"meta_file": str(folder / "metadata.json"), "config_file": str(folder / config)}
 
@@ -30,7 +30,7 @@ def test_network_takes_and_gives_what_the_metadata_says(name: str, config: str, 
 
 @name_of_bundle
 def test_metadata_with_another_channel_count_would_be_noticed(name: str) -> None:
-    wrong = {"_meta_#network_data_format#outputs#pred#num_channels": 7}
+    wrong: dict[str, Any] = {"_meta_#network_data_format#outputs#pred#num_channels": 7}
     with pytest.raises(ValueError, match="output channel number"):
         verify_net_in_out("network", **files(name), device="cpu", n=1, **SMALL[name], **wrong)
 

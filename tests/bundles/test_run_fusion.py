@@ -55,7 +55,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, workflow: Callable[..., Co
     trainer, evaluator = (made.parser.get_parsed_content(name) for name in ("train#trainer", "validate#evaluator"))
 
     def note(engine: Engine) -> None:
-        output = engine.state.output[0] if isinstance(engine.state.output, list) else engine.state.output
+        output: Any = engine.state.output
+        output = output[0] if isinstance(output, list) else output
         for name in ("reconstruction_loss", "fusion_loss"):
             if name in output:
                 run.losses.setdefault(name, []).append(float(output[name]))
@@ -96,9 +97,9 @@ def test_evaluation_writes_a_row_per_case_for_every_metric(
     assert made.check_properties() == []
     made.run()
     names = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
-    assert {"val_visual_information_fidelity", "val_entropy", "val_edge_preservation"} <= set(
+    assert {"val_visual_information_fidelity", "val_entropy", "val_edge_preservation"} <= {
         part for name in names for part in name.split()
-    )
+    }
     for path in tmp_path.glob("*_raw.csv"):
         rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
         assert {row[0] for row in rows} == {"case_4", "case_5"}
@@ -127,7 +128,7 @@ def fused(
 
 @pytest.mark.parametrize("case", ["case_4", "case_5"])
 def test_fused_volume_lies_on_the_grid_of_the_ct_as_stored(case: str, fused: dict[str, Path], cohort: Path) -> None:
-    ct, image = nib.load(cohort / case / "ct.nii.gz"), nib.load(fused[case])
+    ct, image = nib.Nifti1Image.from_filename(cohort / case / "ct.nii.gz"), nib.Nifti1Image.from_filename(fused[case])
     assert nib.aff2axcodes(ct.affine) == {"case_4": ("R", "A", "S"), "case_5": ("P", "I", "L")}[case]
     assert image.shape == ct.shape
     np.testing.assert_allclose(image.affine, ct.affine, atol=1e-5)
@@ -149,7 +150,7 @@ def test_turning_the_stored_axes_does_not_change_what_is_fused(
         folder = tmp_path / "".join(codes)
         folder.mkdir()
         for name in ("ct", "mr"):
-            image = nib.load(cohort / "case_4" / f"{name}.nii.gz")
+            image = nib.Nifti1Image.from_filename(cohort / "case_4" / f"{name}.nii.gz")
             turn = nib.orientations.ornt_transform(
                 nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)
             )
@@ -161,7 +162,7 @@ def test_turning_the_stored_axes_does_not_change_what_is_fused(
             **{"dataset#data": [item], "dataset_dir": str(folder), "output_dir": str(folder)},
         )
         made.run()
-        stored = nib.load(folder / "fused.nii.gz")
+        stored = nib.Nifti1Image.from_filename(folder / "fused.nii.gz")
         assert nib.aff2axcodes(stored.affine) == codes
         results.append(nib.as_closest_canonical(stored))
     np.testing.assert_allclose(results[0].affine, results[1].affine, atol=1e-5)

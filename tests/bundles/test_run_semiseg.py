@@ -17,8 +17,12 @@ from spinefuse_ext.labels import STRUCTURES
 
 pytestmark = pytest.mark.slow
 
-CANVAS = {"canvas": [64, 80]}
+CANVAS: dict[str, Any] = {"canvas": [64, 80]}
 TRAINING: dict[str, Any] = {**CANVAS, "epochs": 6, "crops_per_case": 8, "val_interval": 3, "learning_rate": 0.03}
+
+
+def volume(path: Path | str) -> nib.Nifti1Image:
+    return nib.Nifti1Image.from_filename(path)
 
 
 @dataclass
@@ -42,7 +46,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, workflow: Callable[..., Co
     trainer = made.parser.get_parsed_content("train#trainer")
 
     def note(engine: Engine) -> None:
-        output = engine.state.output[0] if isinstance(engine.state.output, list) else engine.state.output
+        output: Any = engine.state.output
+        output = output[0] if isinstance(output, list) else output
         for name in ("supervised_loss", "rectification_loss", "consistency_loss", "consistency_weight"):
             run.steps.setdefault(name, []).append(float(output[name]))
 
@@ -110,7 +115,10 @@ def predicted(
 def test_label_volume_lies_on_the_grid_of_the_image_as_stored(
     case: str, predicted: dict[str, Path], cohort: Path
 ) -> None:
-    source, label = nib.load(cohort / case / "fused.nii.gz"), nib.load(predicted[case])
+    source, label = (
+        volume(cohort / case / "fused.nii.gz"),
+        volume(predicted[case]),
+    )
     assert nib.aff2axcodes(source.affine) == {"case_4": ("R", "A", "S"), "case_5": ("P", "I", "L")}[case]
     assert label.shape == source.shape
     np.testing.assert_allclose(label.affine, source.affine, atol=1e-5)
@@ -122,11 +130,33 @@ def test_label_volume_lies_on_the_grid_of_the_image_as_stored(
 @pytest.mark.parametrize("case", ["case_4", "case_5"])
 def test_labels_lie_where_the_truth_is(case: str, predicted: dict[str, Path], cohort: Path) -> None:
     """A volume that came back mirrored or with swapped axes would miss the off-centre ellipsoids."""
-    truth, label = (
-        np.asarray(nib.load(path).dataobj) > 0 for path in (cohort / case / "label.nii.gz", predicted[case])
-    )
+    truth, label = (np.asarray(volume(path).dataobj) > 0 for path in (cohort / case / "label.nii.gz", predicted[case]))
     dice = 2 * (truth & label).sum() / (truth.sum() + label.sum())
     assert dice > 0.6
+
+
+def test_another_voxel_size_for_the_network_still_gives_the_stored_grid(
+    trained: Run, workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
+) -> None:
+    made = workflow(
+        *("spine_semiseg", "inference.json"),
+        workflow_type="inference",
+        checkpoint=trained.checkpoint,
+        output_dir=str(tmp_path),
+        sections=["test"],
+        spacing_mm=[3.0, 1.25, 0.75],
+        **CANVAS,
+    )
+    made.run()
+    image = made.parser.get_parsed_content("dataset")[0]["image"]
+    np.testing.assert_allclose(nib.affines.voxel_sizes(image.affine.numpy()), [3.0, 1.25, 0.75], rtol=1e-5)
+    source, label = (
+        volume(cohort / "case_5" / "fused.nii.gz"),
+        volume(tmp_path / "case_5" / "prediction.nii.gz"),
+    )
+    assert label.shape == source.shape
+    np.testing.assert_allclose(label.affine, source.affine, atol=1e-5)
+    assert set(np.unique(np.asarray(label.dataobj))) <= set(STRUCTURES)
 
 
 def test_segment_command_labels_one_image(
@@ -138,5 +168,5 @@ def test_segment_command_labels_one_image(
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
         "out/prediction.nii.gz"
     ]
-    assert nib.load("out/prediction.nii.gz").shape == nib.load(image).shape
+    assert volume("out/prediction.nii.gz").shape == volume(image).shape
     assert "$ python -m monai.bundle run --config_file" in capfd.readouterr().out

@@ -55,7 +55,8 @@ def test_every_case_stands_in_one_section_and_labels_stay_where_they_belong(
 def test_the_same_seed_draws_the_same_split(tmp_path: Path) -> None:
     root = cases(tmp_path, 6, 6)
     first, again, other = (
-        read(make_datalist(root, tmp_path / f"{name}.json", test=2, seed=seed)) for name, seed in zip("abc", (1, 1, 2))
+        read(make_datalist(root, tmp_path / f"{name}.json", test=2, seed=seed))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert first == again != other
 
@@ -102,7 +103,9 @@ def test_two_studies_of_one_patient_must_not_be_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"validation": 3}, r"4 cases \(2 with a label\) are too few for 3 validation, 0 test", id="scored"),
+        pytest.param(
+            {"validation": 3}, r"4 cases \(2 with a label\) are too few for 3 validation, 0 test", id="scored"
+        ),
         pytest.param({"labelled": 2}, "too few for 1 validation, 0 test and 2 labelled", id="labelled"),
         pytest.param({"validation": -1}, "must not be negative", id="negative"),
     ],
@@ -141,7 +144,7 @@ def test_a_wrong_split_is_refused(text: str, message: str, tmp_path: Path) -> No
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatalistError, match=r"has no case folder; expected .*<case>/ct.nii.gz"):
         make_datalist(tmp_path)
-    with pytest.raises(MissingPathError, match="The folder of cases .*absent does not exist"):
+    with pytest.raises(MissingPathError, match=r"The folder of cases .*absent does not exist"):
         make_datalist(tmp_path / "absent")
 
 

@@ -63,7 +63,9 @@ def test_the_datalist_may_lie_elsewhere(root: Path, tmp_path_factory: pytest.Tem
     [
         pytest.param({"base_dir": "absent"}, r"dataset folder \(dataset_dir\) .*absent does not exist", id="folder"),
         pytest.param({"datalist": "no.json"}, r"The datalist .*no.json does not exist", id="datalist"),
-        pytest.param({"datalist": "gone.json"}, r"gone.json: the ct of patient carl .*carl_ct.nii.gz does not", id="file"),
+        pytest.param(
+            {"datalist": "gone.json"}, r"gone.json: the ct of patient carl .*carl_ct.nii.gz does not", id="file"
+        ),
     ],
 )
 def test_a_missing_path_is_named(asked: dict[str, str], message: str, root: Path) -> None:
@@ -115,6 +117,6 @@ def test_the_guard_refuses_exactly_the_splits_that_share_a_patient(patients: lis
     if not shared:
         check_patients_apart(content, "list.json")
         return
-    with pytest.raises(DatalistError, match="list.json: patient") as caught:
+    with pytest.raises(DatalistError, match=r"list.json: patient") as caught:
         check_patients_apart(content, "list.json")
     assert int(str(caught.value).split()[2]) in shared

@@ -61,11 +61,11 @@ def move(spine: Spine, rng: np.random.Generator, amount: float = 1.0) -> Posture
 
     ``amount`` scales every motion; 0 gives the CT posture back.
     """
-    flexion_deg = float(rng.choice([-1, 1]) * rng.uniform(2.5, 4.5))
+    flexion_deg = float(rng.choice([-1, 1]) * rng.uniform(1.5, 2.5))
     joints = []
     for disc in spine.discs:
-        turn = (flexion_deg + rng.normal(0, 0.5), rng.normal(0, 0.9), rng.normal(0, 0.7))
-        slip = rng.normal(0, 0.5, 3)
+        turn = (flexion_deg + rng.normal(0, 0.4), rng.normal(0, 0.6), rng.normal(0, 0.5))
+        slip = rng.normal(0, 0.3, 3)
         moved = rigid(tuple(amount * slip), tuple(amount * np.asarray(turn)))
         joints.append(moved @ rigid(angles_deg=disc.angles_deg))
     direction = rng.normal(size=3)

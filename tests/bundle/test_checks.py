@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from spinefuse_ext.bundle import check_run
+from spinefuse_ext.validation import ConfigError
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+
+
+def started(**overrides: Any) -> None:
+    """Do what MONAI does first when it runs train.json of the fusion bundle."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / "spine_fusion" / "configs" / "train.json"))
+    parser.update({"bundle_root": str(BUNDLES / "spine_fusion"), **overrides})
+    parser.parse()
+    try:
+        parser.get_parsed_content("initialize#0")
+    except RuntimeError as error:  # MONAI wraps what a component raises
+        raise (error.__cause__ or error) from None
+
+
+def test_the_shipped_settings_pass() -> None:
+    started()
+    started(epochs=2, canvas=[64, 64], **{"network_def#dim": 8})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"epochs": 0}, "The setting epochs must be positive, got 0"),
+        ({"batch_size": -1}, "The setting batch_size must be positive, got -1"),
+        ({"canvas": [64, 0]}, r"The setting canvas must be positive, got \[64, 0\]"),
+        ({"learning_rate": "fast"}, "The setting learning_rate must be positive, got fast"),
+        ({"val_interval": None}, "The setting val_interval must be positive, got None"),
+        ({"epoch": 3}, "No config defines the setting epoch.* Did you mean epochs"),
+        ({"bundle_root": "nowhere"}, "bundle_root nowhere has no folder configs; run from the bundle's folder or give"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_before_anything_is_built(
+    overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        started(**overrides)
+
+
+def test_it_can_be_called_outside_a_run(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    check_run(tmp_path, {"epochs": 1, "canvas": (2, 3)})
+    with pytest.raises(ConfigError, match="The setting canvas must be positive"):
+        check_run(tmp_path, {"canvas": (2, -3)})

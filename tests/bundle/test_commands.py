@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spinefuse_ext.bundle import commands
+from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
+from spinefuse_ext.validation import ConfigError, MissingPathError
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+MISSPELT: dict[str, Any] = {"networkdef#dim": 8}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ct.nii.gz", "mr.nii.gz", "fused.nii.gz", "model.pt"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """Every bundle run that a verb starts, as its options by name; nothing is really run."""
+    runs: list[dict[str, str]] = []
+
+    def note(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        assert command[:4] == [sys.executable, "-m", "monai.bundle", "run"]
+        names, values = command[4::2], command[5::2]
+        runs.append({name.removeprefix("--"): value for name, value in zip(names, values, strict=True)})
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", note)
+    return runs
+
+
+def test_training_runs_train_json_and_the_deltas_with_absolute_paths(
+    files: Path, started: list[dict[str, str]]
+) -> None:
+    train("semiseg", "data", "run", delta="evaluate.json", epochs=2, canvas=[64, 80], **{"network_def#output": "unet"})
+    (run,) = started
+    configs = BUNDLES / "spine_semiseg" / "configs"
+    assert run == {
+        "config_file": str([str(configs / "train.json"), str(configs / "evaluate.json")]),
+        "bundle_root": str(BUNDLES / "spine_semiseg"),
+        "dataset_dir": str(files / "data"),
+        "ckpt_dir": str(files / "run" / "models"),
+        "output_dir": str(files / "run" / "eval"),
+        "epochs": "2",
+        "canvas": "[64, 80]",
+        "network_def#output": "unet",
+    }
+
+
+def test_one_config_is_given_plainly_and_a_delta_may_be_a_file_of_ones_own(
+    files: Path, started: list[dict[str, str]]
+) -> None:
+    (files / "mine.json").write_text("{}")
+    train("fusion", "data", "run")
+    train("fusion", "data", "run", delta=["mine.json"])
+    assert started[0]["config_file"] == str(BUNDLES / "spine_fusion" / "configs" / "train.json")
+    assert "'mine.json'" in started[1]["config_file"]
+
+
+def test_evaluation_adds_its_delta_and_the_checkpoint(files: Path, started: list[dict[str, str]]) -> None:
+    evaluate("fusion", "data", "scores", "model.pt")
+    (run,) = started
+    assert run["config_file"].endswith("evaluate.json']")
+    assert (run["output_dir"], run["checkpoint"]) == (str(files / "scores"), str(files / "model.pt"))
+
+
+def test_fuse_and_segment_name_the_images_they_were_given(files: Path, started: list[dict[str, str]]) -> None:
+    fuse("ct.nii.gz", "mr.nii.gz", "out", checkpoint="model.pt")
+    segment("fused.nii.gz", "out", checkpoint="model.pt", image_keys=["mr"])
+    fusion, segmentation = started
+    assert json.loads(fusion["dataset#data"]) == [{"ct": str(files / "ct.nii.gz"), "mr": str(files / "mr.nii.gz")}]
+    assert json.loads(segmentation["dataset#data"]) == [{"mr": str(files / "fused.nii.gz")}]
+    for run in started:
+        assert run["config_file"].endswith("inference.json")
+        assert (run["dataset_dir"], run["output_dir"]) == (str(files), str(files / "out"))
+
+
+def test_the_command_is_shown_as_one_line_that_a_shell_understands(
+    started: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = run_bundle(BUNDLES / "spine_fusion", ["train.json"], {"canvas": [64, 64], "dataset_dir": "my data"})
+    assert capsys.readouterr().out == f"$ {line}\n"
+    words = shlex.split(line)
+    assert words[:4] == ["python", "-m", "monai.bundle", "run"]
+    assert words[words.index("--canvas") + 1] == "[64, 64]"
+    assert words[words.index("--dataset_dir") + 1] == "my data"
+
+
+def test_the_status_of_the_command_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 7))
+    with pytest.raises(SystemExit) as ended:
+        run_bundle(BUNDLES / "spine_fusion", ["train.json"], {})
+    assert ended.value.code == 7
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: train("seg", "data", "run"), ConfigError, "Unknown task seg; choose one of fusion, semiseg"),
+        (lambda: train("fusion", "data", "run", bundle="gone"), MissingPathError, "The bundle gone does not exist"),
+        (
+            lambda: train("fusion", "data", "run", delta="gone.json"),
+            MissingPathError,
+            "The config file .*gone.json does",
+        ),
+        (lambda: fuse("gone.nii", "mr.nii.gz", "out", checkpoint="model.pt"), MissingPathError, "The CT gone.nii does"),
+        (lambda: fuse("ct.nii.gz", "gone.nii", "out", checkpoint="model.pt"), MissingPathError, "The MR gone.nii does"),
+        (lambda: segment("gone.nii", "out", checkpoint="model.pt"), MissingPathError, "The image gone.nii does not"),
+        (lambda: segment("fused.nii.gz", "out", checkpoint="gone.pt"), MissingPathError, "The checkpoint gone.pt does"),
+        (lambda: evaluate("fusion", ".", "out", "gone.pt"), MissingPathError, "The checkpoint gone.pt does not exist"),
+        (
+            lambda: segment("fused.nii.gz", "out", checkpoint="model.pt", image_keys=["ct", "mr"]),
+            ConfigError,
+            r"takes one image, but image_keys names \['ct', 'mr'\]",
+        ),
+        (
+            lambda: train("fusion", "data", "run", **MISSPELT),
+            ConfigError,
+            "No config defines networkdef, so the setting networkdef#dim has no place",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("files")
+def test_bad_input_starts_nothing(
+    call: Any, error: type[Exception], message: str, started: list[dict[str, str]]
+) -> None:
+    with pytest.raises(error, match=message):
+        call()
+    assert started == []
+
+
+def test_a_bundle_in_the_working_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle("fusion") == BUNDLES / "spine_fusion"
+    (tmp_path / "bundles" / "spine_fusion").mkdir(parents=True)
+    assert find_bundle("fusion") == tmp_path / "bundles" / "spine_fusion"
+    assert find_bundle("fusion", BUNDLES / "spine_semiseg") == BUNDLES / "spine_semiseg"
+    monkeypatch.setattr(commands, "__file__", str(tmp_path / "x" / "y" / "z" / "commands.py"))
+    with pytest.raises(ConfigError, match=r"The bundle spine_semiseg is not in .* nor .*; give --bundle PATH"):
+        find_bundle("semiseg")
+
+
+def test_the_command_is_complete(tmp_path: Path) -> None:
+    command = bundle_command(BUNDLES / "spine_fusion", ["train.json"], {"amp": True, "cache_dir": None})
+    assert command[-4:] == ["--amp", "true", "--cache_dir", "null"]

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from spinefuse_ext.networks import place
+
+
+def test_the_network_itself_is_placed() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    assert place(network, torch.device("meta")) is network
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+
+
+def test_compiling_touches_every_child_and_keeps_the_names_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    names = list(network.state_dict())
+    assert place(network, "cpu") is network
+    assert compiled == []
+    place(network, "cpu", compile=True)
+    assert compiled == list(network.children())
+    assert list(network.state_dict()) == names
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_computes_the_same() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)).eval()
+    x = torch.rand(5, 3)
+    expected = network(x)
+    torch.testing.assert_close(place(network, "cpu", compile=True)(x), expected)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spinefuse_ext.__main__ import VERBS, main
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_a_documented_function(verb: str) -> None:
+    module, name = VERBS[verb][0].split(":")
+    function = getattr(importlib.import_module(module), name)
+    assert callable(function)
+    assert function.__doc__
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"], ["-h"]])
+def test_help_lists_every_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments)
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: spinefuse VERB")
+    for verb, (_, what) in VERBS.items():
+        assert f"  {verb} " in shown
+        assert what in shown
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = "import sys; from spinefuse_ext.__main__ import main; main(['help']); print('itk' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_a_verb_gets_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        (tmp_path / f"case_{number}").mkdir()
+        (tmp_path / f"case_{number}" / "ct.nii.gz").touch()
+    main(["datalist", str(tmp_path), "--validation", "1", "--test=1", "--out", str(tmp_path / "list.json")])
+    assert (tmp_path / "list.json").is_file()
+    assert capsys.readouterr().out == ""
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = refused(["datalist", str(tmp_path / "gone")], capsys)
+    assert shown.startswith(f"spinefuse: The folder of cases {tmp_path / 'gone'} does not exist")
+    assert shown.count("\n") == 1
+
+
+def test_an_unknown_verb_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = refused(["fuze"], capsys)
+    assert shown.startswith("spinefuse: unknown verb fuze; choose one of phantom, ")
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--validaton", "1"], "has no option --validaton; did you mean --validation?"),
+        (["--sed=3"], "has no option --sed; did you mean --seed?"),
+        (["--qqq", "3"], "has no option --qqq; did you mean --root, --out, --split, "),
+    ],
+)
+def test_a_misspelt_option_is_refused_before_the_work_starts(
+    option: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        (tmp_path / f"case_{number}").mkdir()
+        (tmp_path / f"case_{number}" / "ct.nii.gz").touch()
+    shown = refused(["datalist", str(tmp_path), *option], capsys)
+    assert shown.startswith("spinefuse: `spinefuse datalist` " + message)
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "datalist.json").exists()
+
+
+def test_an_absent_argument_has_status_2_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "root" in refused(["datalist"], capsys)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        main(["--debug", "datalist", str(tmp_path / "gone")])
+
+
+def test_a_mistake_in_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERBS, "crash", ("operator:truediv", "divide"))
+    with pytest.raises(ZeroDivisionError):
+        main(["crash", "1", "0"])
