@@ -13,7 +13,13 @@ from spinefuse_ext.bundle.overrides import check_overrides
 from spinefuse_ext.validation import ConfigError
 
 
-def check_run(bundle_root: str | Path, settings: dict[str, object] | None = None) -> None:
+def check_run(
+    bundle_root: str | Path,
+    settings: dict[str, object] | None = None,
+    *,
+    spatial_dims: int | None = None,
+    multiple_of: int = 1,
+) -> None:
     """Check the settings of the bundle run that evaluates this call, before anything is built.
 
     Used in JSON as ``{"_target_": "spinefuse_ext.bundle.check_run", "bundle_root": "@bundle_root"}``. Under
@@ -21,7 +27,9 @@ def check_run(bundle_root: str | Path, settings: dict[str, object] | None = None
 
     Args:
         bundle_root: folder of the bundle, with ``configs`` in it.
-        settings: numbers that must be positive, by name; an entry that is a list must be positive throughout.
+        settings: numbers that must be positive, by name; a list is a size in voxels and must be positive throughout.
+        spatial_dims: how many numbers each size must have.
+        multiple_of: what each number of a size must be a multiple of, for networks that halve it several times.
 
     Raises:
         ConfigError: a setting that no config defines, a value out of range, or a wrong ``bundle_root``.
@@ -37,9 +45,18 @@ def check_run(bundle_root: str | Path, settings: dict[str, object] | None = None
     if parser is not None:
         check_overrides(parser.get(), configs_dir)
     for name, value in (settings or {}).items():
-        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        if not all(isinstance(number, (int, float)) and number > 0 for number in numbers):
+        sizes = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+        if not all(isinstance(number, (int, float)) and number > 0 for number in sizes or [value]):
             raise ConfigError(f"The setting {name} must be positive, got {value}.")
+        if sizes is not None:
+            _check_size(name, sizes, spatial_dims, multiple_of)
+
+
+def _check_size(name: str, size: Sequence[int], spatial_dims: int | None, multiple_of: int) -> None:
+    if spatial_dims is not None and len(size) != spatial_dims:
+        raise ConfigError(f"The setting {name} needs {spatial_dims} numbers for a {spatial_dims}-D network, got {size}.")
+    if any(number % multiple_of for number in size):
+        raise ConfigError(f"Each number of the setting {name} must be a multiple of {multiple_of}, got {size}.")
 
 
 def _calling_parser() -> ConfigParser | None:

@@ -23,6 +23,6 @@ class StageValidationHandler(ValidationHandler):
 
     def __call__(self, engine: Engine) -> None:
         epoch = engine.state.epoch
-        due = (epoch - self.first_epoch + 1) % self.interval == 0 or epoch == engine.state.max_epochs
-        if epoch >= self.first_epoch and due:
+        due = epoch >= self.first_epoch and (epoch - self.first_epoch + 1) % self.interval == 0
+        if due or epoch == engine.state.max_epochs:
             super().__call__(engine)

@@ -15,6 +15,7 @@ from spinefuse_ext.metrics.edges import edge_preservation
 from spinefuse_ext.metrics.fidelity import sum_of_correlations_of_differences, visual_information_fidelity
 from spinefuse_ext.metrics.information import entropy, mutual_information
 from spinefuse_ext.metrics.structural import structural_similarity
+from spinefuse_ext.validation import ImageReadError
 
 Score = Callable[..., torch.Tensor]
 
@@ -95,7 +96,10 @@ class FusionMetric(CumulativeIterationMetric):
         if not (fused.isfinite().all() and pair.isfinite().all() and held.any()):
             return torch.tensor(torch.nan, dtype=torch.float64, device=fused.device)
         parts = zip(fused[held].split(_SLICES_AT_ONCE), pair[held].split(_SLICES_AT_ONCE), strict=True)
-        return torch.nanmean(torch.cat([self._rate(*part) for part in parts]))
+        try:
+            return torch.nanmean(torch.cat([self._rate(*part) for part in parts]))
+        except ValueError as error:
+            raise ImageReadError(f"Slices across axis {axis - 1} cannot be scored: {error}") from error
 
     def _rate(self, fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
         if not self.eight_bit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
+from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.place import place
 from spinefuse_ext.networks.restormer import RestormerBlock
@@ -26,4 +27,5 @@ __all__ = [
     "VNet",
     "load_weights",
     "place",
+    "window_inferer",
 ]

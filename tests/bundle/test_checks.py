@@ -38,6 +38,7 @@ def test_the_shipped_settings_pass() -> None:
         ({"learning_rate": "fast"}, "The setting learning_rate must be positive, got fast"),
         ({"val_interval": None}, "The setting val_interval must be positive, got None"),
         ({"epoch": 3}, "No config defines the setting epoch.* Did you mean epochs"),
+        ({"canvas": [64, 64, 64]}, r"The setting canvas needs 2 numbers for a 2-D network, got \[64, 64, 64\]"),
         ({"bundle_root": "nowhere"}, "bundle_root nowhere has no folder configs; run from the bundle's folder or give"),
     ],
 )
@@ -53,3 +54,5 @@ def test_it_can_be_called_outside_a_run(tmp_path: Path) -> None:
     check_run(tmp_path, {"epochs": 1, "canvas": (2, 3)})
     with pytest.raises(ConfigError, match="The setting canvas must be positive"):
         check_run(tmp_path, {"canvas": (2, -3)})
+    with pytest.raises(ConfigError, match="Each number of the setting canvas must be a multiple of 16, got \\(32, 40\\)"):
+        check_run(tmp_path, {"canvas": (32, 40)}, multiple_of=16)
