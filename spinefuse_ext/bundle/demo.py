@@ -51,7 +51,7 @@ def demo(
     size_mm: float = 112.0,
     spacing_mm: float = 1.0,
     fusion_epochs: int = 12,
-    semiseg_epochs: int = 8,
+    semiseg_epochs: int = 12,
 ) -> None:
     """Make phantoms, register, train both bundles, fuse, segment and report, all below the folder ``out``.
 
