@@ -54,7 +54,9 @@ def check_run(
 
 def _check_size(name: str, size: Sequence[int], spatial_dims: int | None, multiple_of: int) -> None:
     if spatial_dims is not None and len(size) != spatial_dims:
-        raise ConfigError(f"The setting {name} needs {spatial_dims} numbers for a {spatial_dims}-D network, got {size}.")
+        raise ConfigError(
+            f"The setting {name} needs {spatial_dims} numbers for a {spatial_dims}-D network, got {size}."
+        )
     if any(number % multiple_of for number in size):
         raise ConfigError(f"Each number of the setting {name} must be a multiple of {multiple_of}, got {size}.")
 

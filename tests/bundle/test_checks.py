@@ -54,5 +54,7 @@ def test_it_can_be_called_outside_a_run(tmp_path: Path) -> None:
     check_run(tmp_path, {"epochs": 1, "canvas": (2, 3)})
     with pytest.raises(ConfigError, match="The setting canvas must be positive"):
         check_run(tmp_path, {"canvas": (2, -3)})
-    with pytest.raises(ConfigError, match="Each number of the setting canvas must be a multiple of 16, got \\(32, 40\\)"):
+    with pytest.raises(
+        ConfigError, match="Each number of the setting canvas must be a multiple of 16, got \\(32, 40\\)"
+    ):
         check_run(tmp_path, {"canvas": (32, 40)}, multiple_of=16)

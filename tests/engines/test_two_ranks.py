@@ -15,7 +15,7 @@ from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler
 
 _RANK = """
-import sys, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import IterationEvents
@@ -64,7 +64,9 @@ trainer.run()
 weights = torch.cat([p.detach().flatten() for p in pair.parameters()])
 result = {"teachers": teachers, "start": start, "weights": weights, "skipped": trainer.skipped}
 torch.save(result, f"{folder}/rank{rank}.pt")
+dist.barrier()  # none leaves while the other still needs it
 dist.destroy_process_group()
+os._exit(0)  # gloo's threads now and then abort an interpreter that is shutting down
 """
 
 

@@ -40,7 +40,7 @@ def test_whole_run_is_shown(run_folder: Path) -> None:
     worst = Case(run_folder / "cases" / "spine_02").fit()
     assert worst is not None
     row = f"spine_02 rigid 4 {worst.fre_rms_mm:.2f} {worst.tre_mean_mm:.2f} {worst.tre_largest_mm:.2f} {worst.worst}"
-    for shown in (row, f"largest {worst.tre_mean_mm:.2f} mm", "spine_02, the case with the largest TRE", "entropy"):
+    for shown in (row, f"largest {worst.tre_mean_mm:.2f} mm", "spine_02, the case with the largest TRE", "EN"):
         assert shown in text
     assert "spinefuse phantom data --cases 2" in text
     assert "2 min 13 s" in text

@@ -15,7 +15,7 @@ from spinefuse_ext.__main__ import main
 @pytest.mark.slow
 def test_the_demo_does_the_whole_job_and_leaves_a_report(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    sizes = ["--cases", "5", "--size_mm", "96", "--spacing_mm", "2", "--fusion_epochs", "3", "--semiseg_epochs", "2"]
+    sizes = ["--cases", "5", "--size_mm", "112", "--spacing_mm", "1.6", "--fusion_epochs", "3", "--semiseg_epochs", "2"]
     run = subprocess.run(
         [sys.executable, "-m", "spinefuse_ext", "demo", "--out", str(out), *sizes],
         capture_output=True,
