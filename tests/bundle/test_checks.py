@@ -25,8 +25,8 @@ def started(**overrides: Any) -> None:
 
 
 def test_the_shipped_settings_pass() -> None:
-    started()
-    started(epochs=2, canvas=[64, 64], **{"network_def#dim": 8})
+    assert started() is None
+    assert started(epochs=2, canvas=[64, 64], **{"network_def#dim": 8}) is None
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,9 @@ def test_fusion_panel_has_a_row_a_slice(pair: tuple[MetaTensor, MetaTensor]) -> 
 @pytest.mark.parametrize("width_px", [1, 40])
 def test_figures_draw_for_single_slices_and_wide_images(width_px: int) -> None:
     image = np.linspace(0, 800, width_px * 6 * 5).reshape(width_px, 6, 5)
-    registration_panel(image, image, image, axis=2).draw_without_rendering()
-    fusion_panel(image, image, image, axis=0).draw_without_rendering()
+    for figure in (registration_panel(image, image, image, axis=2), fusion_panel(image, image, image, axis=0)):
+        figure.draw_without_rendering()
+        assert all(axes.get_images() for axes in figure.axes)
 
 
 @pytest.fixture
@@ -158,4 +159,6 @@ def test_unknown_classes_are_named_by_their_number() -> None:
 
 
 def test_empty_prediction_is_drawn(labels: tuple[np.ndarray, np.ndarray]) -> None:
-    segmentation_panel(np.ones((4, 4, 4)), labels[0], np.zeros((4, 4, 4))).draw_without_rendering()
+    figure = segmentation_panel(np.ones((4, 4, 4)), labels[0], np.zeros((4, 4, 4)))
+    figure.draw_without_rendering()
+    assert _legend(figure)[-3:] == ["missed", "extra", "other structure"]
