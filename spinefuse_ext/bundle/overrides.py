@@ -17,6 +17,7 @@ from spinefuse_ext.validation import ConfigError
 
 _REFERENCE = re.compile(r"[@%](\w+)")
 _TRACKING: Mapping[str, Mapping[str, Any]] = DEFAULT_EXP_MGMT_SETTINGS
+_COMPLETE = ("train.json", "inference.json")
 _FREE = {"_meta_", "output_dir", "save_execute_config", "displayable_configs"}
 
 
@@ -27,9 +28,11 @@ def check_overrides(config: Mapping[str, Any], configs_dir: Path) -> None:
     ``configs_dir`` defines it, when another entry refers to it, or when it names a parameter of the component that it
     stands in.
     """
-    files = [path for path in sorted(configs_dir.glob("*.json")) if path.name != "metadata.json"]
+    files = sorted(configs_dir.glob("*.json"), key=lambda path: (path.name not in _COMPLETE, path.name))
     defined: dict[str, Any] = {}
     for path in files:
+        if path.name == "metadata.json":
+            continue
         for key, value in ConfigParser.load_config_file(path).items():
             _merge(defined, key.lstrip("+").replace("#", "::").split("::"), value)
     tracked = {key for settings in _TRACKING.values() for key in settings["configs"]}
@@ -46,7 +49,10 @@ def _merge(defined: dict[str, Any], parts: list[str], value: Any) -> None:
         if not isinstance(child, dict):
             return  # a list position or a value that another file replaces: its parent is known, that is enough
         defined = child
-    if isinstance(defined.get(parts[-1]), dict) and isinstance(value, dict):
+    known = defined.get(parts[-1])
+    if isinstance(known, dict) and isinstance(value, dict):
+        if _target(value) not in (None, _target(known)):
+            return  # a delta that replaces the component of a complete config: see _check
         for key, inner in value.items():
             _merge(defined[parts[-1]], [key], inner)
     else:
@@ -60,9 +66,17 @@ def _check(key: str, value: Any, defined: Mapping[str, Any], parents: tuple[str,
             raise ConfigError(_sentence(key, names, parents))
         return
     known = defined[key]
-    if isinstance(value, Mapping) and isinstance(known, Mapping) and value.get("_target_") == known.get("_target_"):
+    if not isinstance(value, Mapping) or not isinstance(known, Mapping):
+        return
+    if _target(value) is not None and _target(value) != _target(known):
+        known = {"_target_": _target(value)}  # not the component of the complete configs: its own parameters count
+    if _target(value) == _target(known):
         for inner_key, inner in value.items():
             _check(inner_key, inner, known, (*parents, key))
+
+
+def _target(content: Mapping[str, Any]) -> Any:
+    return content.get("_target_")
 
 
 def _names(defined: Mapping[str, Any]) -> Collection[str] | None:
@@ -79,6 +93,8 @@ def _parameters(target: str) -> list[str] | None:
     found = ComponentLocator().get_component_module_name(target)
     module = found[0] if isinstance(found, list) else found
     component: Any = locate(f"{module}.{target}" if module else target)
+    if component is None:
+        return None
     makers = [vars(kind).get("__init__") for kind in component.__mro__] if isinstance(component, type) else [component]
     names: list[str] = []
     for maker in filter(None, makers):

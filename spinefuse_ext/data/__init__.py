@@ -4,12 +4,14 @@ from spinefuse_ext.data.cohort import make_datalist
 from spinefuse_ext.data.datalist import check_patients_apart, load_datalist
 from spinefuse_ext.data.dataset import make_dataset
 from spinefuse_ext.data.phantom import Phantom, make_phantom, write_phantom, write_phantoms
+from spinefuse_ext.data.scaled_writer import ScaledNibabelWriter
 from spinefuse_ext.data.stack import stack_slices
 from spinefuse_ext.data.writer import CaseLayout, WholeNibabelWriter
 
 __all__ = [
     "CaseLayout",
     "Phantom",
+    "ScaledNibabelWriter",
     "WholeNibabelWriter",
     "check_patients_apart",
     "load_datalist",

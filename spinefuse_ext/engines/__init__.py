@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from spinefuse_ext.engines.fusion import FusionTrainer, weight_decay_groups
+from spinefuse_ext.engines.pair_batch import PreparePair
 from spinefuse_ext.engines.semi_supervised import SemiSupervisedTrainer
 
 __all__ = [
     "FusionTrainer",
+    "PreparePair",
     "SemiSupervisedTrainer",
     "weight_decay_groups",
 ]

@@ -13,6 +13,8 @@ from spinefuse_ext.networks.weights import fitting_weights
 class StrictCheckpointLoader:
     """Read a checkpoint at once, and put it into ``network`` when the engine starts; every weight must fit.
 
+    A network without weights needs no file.
+
     MONAI's federated client switches handlers off whose name holds ``CheckpointLoader``; this one is meant to be.
 
     Raises:
@@ -22,10 +24,15 @@ class StrictCheckpointLoader:
 
     def __init__(self, load_path: str | Path, network: torch.nn.Module) -> None:
         self.network = network
-        self.weights = fitting_weights(network, load_path, next(network.parameters()).device)
+        self.weights = fitting_weights(network, load_path, _device(network))
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
         self.network.load_state_dict(self.weights)
+
+
+def _device(network: torch.nn.Module) -> torch.device:
+    """Where the weights are; the CPU for a network that has none."""
+    return next((weight.device for weight in network.parameters()), torch.device("cpu"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion
+from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
@@ -11,6 +13,7 @@ from spinefuse_ext.networks.place import place
 from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.u2fusion import U2FusionNet
 from spinefuse_ext.networks.vnet import VNet
+from spinefuse_ext.networks.wavelet import WaveletFusion
 from spinefuse_ext.networks.weights import load_weights
 
 __all__ = [
@@ -18,14 +21,19 @@ __all__ = [
     "DenseRestormerBlock",
     "DetailEncoder",
     "DualSegNet",
+    "LaplacianPyramidFusion",
     "LiteTransformerBlock",
+    "MaxFusion",
+    "MeanFusion",
     "PairFeatures",
     "RestormerBlock",
     "SingleSegNet",
     "SpineFusionNet",
     "U2FusionNet",
     "VNet",
+    "WaveletFusion",
     "load_weights",
+    "modality_contribution",
     "place",
     "window_inferer",
 ]

@@ -20,10 +20,15 @@ def fitting_weights(
 ) -> dict[str, torch.Tensor]:
     """Read the weights of ``network``: a plain state dict, or one under the key ``model`` or ``network``.
 
+    A network without weights, such as a classical fusion rule, needs no checkpoint: ``path`` is not looked at.
+
     Raises:
         MissingPathError: no such file.
         WeightsError: the file is no checkpoint, or it belongs to another network (names or shapes differ).
     """
+    own = network.state_dict()
+    if not own:
+        return {}
     path = check_exists(path, "The checkpoint")
     try:
         state: dict[str, Any] = dict(torch.load(path, map_location=device, weights_only=True))
@@ -32,7 +37,6 @@ def fitting_weights(
             raise TypeError("not every entry is a tensor")
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
-    own = network.state_dict()
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     if missing or foreign or other_shape:

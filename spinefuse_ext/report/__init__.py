@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from spinefuse_ext.report.build import build_report
+from spinefuse_ext.report.comparison import SliceScores, score_table, wins_table
+from spinefuse_ext.report.comparison_page import Making, comparison_pictures, write_comparison
 from spinefuse_ext.report.curves import loss_curves, read_curves
 from spinefuse_ext.report.image_panels import fusion_panel, segmentation_panel
 from spinefuse_ext.report.page import Fact, Picture, Section, write_page
@@ -12,17 +14,23 @@ from spinefuse_ext.report.tables import MetricsReport, Table, read_metrics_csv
 __all__ = [
     "CT_WINDOW_HU",
     "Fact",
+    "Making",
     "MetricsReport",
     "Picture",
     "Section",
+    "SliceScores",
     "Table",
     "build_report",
     "checkerboard",
+    "comparison_pictures",
     "fusion_panel",
     "loss_curves",
     "read_curves",
     "read_metrics_csv",
     "registration_panel",
+    "score_table",
     "segmentation_panel",
+    "wins_table",
+    "write_comparison",
     "write_page",
 ]

@@ -1,5 +1,8 @@
 """Transforms that MONAI lacks."""
 
+from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
+from spinefuse_ext.transforms.overlay import SaveOverlayd
+from spinefuse_ext.transforms.save_fused import SaveFusedd
 from spinefuse_ext.transforms.slices import slice_shape
 
-__all__ = ["slice_shape"]
+__all__ = ["ContributionMapd", "FeatureMapsd", "SaveFusedd", "SaveOverlayd", "slice_shape"]

@@ -27,6 +27,9 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("configs")
     (folder / "train.json").write_text(json.dumps(CONFIG))
     (folder / "evaluate.json").write_text(json.dumps({"checkpoint": "model.pt", "train#limits#middle": 5}))
+    method = {"layer": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "kernel_size": 3}}
+    (folder / "a_method.json").write_text(json.dumps(method))
+    (folder / "z_method.json").write_text(json.dumps(method))
     (folder / "metadata.json").write_text(json.dumps({"version": "1"}))
     return folder
 
@@ -45,6 +48,7 @@ def check(configs: Path, **overrides: Any) -> None:
         pytest.param({"layer#bias": False}, id="argument-with-a-default"),
         pytest.param({"layer#_disabled_": True}, id="switch"),
         pytest.param({"layer": {"_target_": "torch.nn.Conv2d", "kernel_size": 3}}, id="another-component"),
+        pytest.param({"layer": {"_target_": "my.own.Layer", "anything": 3}}, id="component-that-is-not-installed-here"),
         pytest.param({"free#anything": 1}, id="component-that-takes-anything"),
         pytest.param({"train#limits#low": 1}, id="leaf-of-a-branch"),
         pytest.param({"train#limits#middle": 1}, id="leaf-that-another-file-adds"),
@@ -63,6 +67,11 @@ def test_a_setting_that_has_an_effect_passes(override: dict[str, Any], configs: 
     [
         ({"epoch": 9}, "setting epoch, so it would be ignored. Did you mean epochs?"),
         ({"layer#out_feature": 4}, r"setting layer#out_feature, .* Did you mean layer#out_features\?"),
+        (
+            {"layer": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "kernel_siez": 3}},
+            r"setting layer#kernel_siez, .* Did you mean layer#kernel_size\?",
+        ),
+        ({"layer#kernel_size": 3}, "No config defines the setting layer#kernel_size"),
         ({"train#limits#hihg": 4}, r"setting train#limits#hihg, .* Did you mean train#limits#high\?"),
         ({"train#limit": 4}, r"Did you mean train#limits\?"),
         ({"qqq": 4}, "Known here: checkpoint, epochs, free, layer, train."),
@@ -93,6 +102,25 @@ def test_the_shipped_configs_pass(bundle: str, files: list[str]) -> None:
     parser.read_config([str(folder / f"{name}.json") for name in files])
     parser.read_meta(str(folder / "metadata.json"))
     check_overrides(parser.get(), folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "near"),
+    [
+        (["inference", "u2fusion"], "network_def#grwth", "network_def#growth"),
+        (["train", "u2fusion", "u2fusion_train"], "train#trainer#max_epoch", "train#trainer#max_epochs"),
+        (["inference", "laplacian"], "network_def#level", "network_def#levels"),
+        (["inference", "cddfuse"], "network_def#dimm", "network_def#dim"),
+    ],
+)
+def test_a_misspelt_leaf_of_a_rival_method_is_found(files: list[str], name: str, near: str) -> None:
+    folder = BUNDLES / "spine_fusion" / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(folder / f"{file}.json") for file in files])
+    check_overrides(parser.get(), folder)
+    parser.update({name: 1})
+    with pytest.raises(ConfigError, match=rf"No config defines the setting {name}, .* Did you mean {near}\?"):
+        check_overrides(parser.get(), folder)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("spine_fusion", "spine_semiseg")
 FULL = {"train.json", "inference.json", "metadata.json"}
 #: Ids that deltas add to what train.json defines.
-NEW_IDS = {"checkpoint", "sections"}
+NEW_IDS = {"checkpoint", "sections", "vgg16_weights"}  # the last: a file that only U2Fusion's training can use
+#: Deltas that hold values only, no component.
+PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json"}
+#: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
+METHODS = ("mean", "max", "laplacian", "wavelet", "cddfuse", "u2fusion")
 DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)
 CONFIGS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json"))
 IDS_OF_TRAIN = (
@@ -122,10 +126,21 @@ def test_delta_overrides_only_what_train_defines(path: Path) -> None:
     assert unknown <= NEW_IDS
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fusion_method_is_the_same_network_in_training_and_inference(method: str) -> None:
+    assert {key.lstrip("+") for key in config("spine_fusion", f"{method}.json")} == {"network_def"}
+    folder, networks = BUNDLES / "spine_fusion" / "configs", []
+    for base in ("train.json", "inference.json"):
+        parser = ConfigParser(ConfigParser.load_config_files([str(folder / base), str(folder / f"{method}.json")]))
+        networks.append(parser.get_parsed_content("network_def"))
+    assert str(networks[0]) == str(networks[1])
+    assert str(networks[0]) != str(ConfigParser(config("spine_fusion", "train.json")).get_parsed_content("network_def"))
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=relative)
 def test_every_component_can_be_found(path: Path) -> None:
     targets = [entry for entry in entries(ConfigParser.load_config_file(path)) if "_target_" in entry]
-    assert bool(targets) == (path.name not in ("metadata.json", "volume_3d.json"))  # these two hold values only
+    assert bool(targets) == (path.name not in PLAIN)
     locator = ComponentLocator()
     for entry in targets:
         bare = {"_target_": entry["_target_"], "_mode_": "callable"}

@@ -8,6 +8,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from spinefuse_ext.handlers import StrictCheckpointLoader
+from spinefuse_ext.networks import MaxFusion
 from spinefuse_ext.validation import MissingPathError, WeightsError
 
 
@@ -34,6 +35,14 @@ def test_a_wrong_checkpoint_is_refused_before_anything_runs(checkpoint: Path, tm
         StrictCheckpointLoader(checkpoint, nn.Linear(3, 4))
     with pytest.raises(MissingPathError, match=r"The checkpoint .*absent.pt does not exist"):
         StrictCheckpointLoader(tmp_path / "absent.pt", nn.Linear(3, 2))
+
+
+def test_a_network_without_weights_needs_no_checkpoint(tmp_path: Path) -> None:
+    network = MaxFusion()
+    engine = Engine(lambda engine, batch: network(batch))
+    StrictCheckpointLoader(tmp_path / "absent.pt", network).attach(engine)
+    engine.run([torch.tensor([[[[0.2]], [[0.7]]]])])
+    torch.testing.assert_close(engine.state.output, torch.tensor([[[[0.7]]]]))
 
 
 def test_federated_clients_do_not_switch_it_off_by_accident() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spinefuse_ext.networks import load_weights
+from spinefuse_ext.networks import MeanFusion, load_weights
 from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.validation import MissingPathError, WeightsError
 
@@ -61,6 +61,13 @@ def test_another_network_is_refused_and_the_weights_stay(saved: object, message:
     with pytest.raises(WeightsError, match=r"model.pt .*" + message):
         load_weights(network, path)
     assert torch.equal(network.weight, before)
+
+
+def test_a_network_without_weights_needs_no_checkpoint(path: Path) -> None:
+    load_weights(MeanFusion(), path)
+    assert not path.exists()
+    torch.save({"model": nn.Linear(3, 2).state_dict()}, path)  # one that lies where another network was trained
+    assert fitting_weights(MeanFusion(), path) == {}
 
 
 def test_what_is_no_checkpoint_is_refused(path: Path) -> None:

@@ -1,0 +1,38 @@
+"""A pair that is its own target: what MONAI's ``SupervisedTrainer`` needs to train a fusion network without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.engines import PrepareBatch
+from monai.utils import CommonKeys
+
+
+class PreparePair(PrepareBatch):
+    """Hand ``image (B, 2, *S)`` of a batch to the network and, the same tensor, to the loss as its target.
+
+    Args:
+        swap_probability: how often the two sources change places, in the whole batch; 0.5 in U2Fusion, whose network
+            treats them alike. Drawn from torch's global generator.
+    """
+
+    def __init__(self, swap_probability: float = 0.0) -> None:
+        if not 0 <= swap_probability <= 1:
+            raise ValueError(f"Expected a probability from 0 to 1, got {swap_probability}.")
+        self.swap_probability = swap_probability
+
+    def __call__(
+        self,
+        batchdata: Mapping[str, torch.Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        pair = batchdata[CommonKeys.IMAGE].to(device=device, non_blocking=non_blocking, **kwargs)
+        pair = pair.as_tensor() if isinstance(pair, MetaTensor) else pair
+        if self.swap_probability and torch.rand(()).item() < self.swap_probability:
+            pair = pair.flip(1)
+        return pair, pair

@@ -1,0 +1,178 @@
+"""The scores of several fusion methods side by side: mean and standard deviation, and who wins slice by slice."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spinefuse_ext.files import whole_file
+from spinefuse_ext.report.fusion_section import SHORT_NAMES
+from spinefuse_ext.report.tables import DASH, Table, Value
+from spinefuse_ext.validation import SpinefuseError, check_exists
+
+_KEYS = ("case", "slice")
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """The scores of one slice of one case, by name; a score that is not defined is NaN."""
+
+    case: str
+    index: int
+    values: Mapping[str, float]
+
+
+#: Per method, every slice that was scored.
+Comparison = Mapping[str, Sequence[SliceScores]]
+
+
+class MeanSd(float):
+    """A mean that carries the sample standard deviation (divisor n - 1) and the number of what it is the mean of."""
+
+    sd: float
+    count: int
+
+    def __new__(cls, mean: float, sd: float = math.nan, count: int = 1) -> MeanSd:
+        made = super().__new__(cls, mean)
+        made.sd, made.count = sd, count
+        return made
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> MeanSd:
+        """Of the values that are finite: NaN when there is none, and an SD of NaN when there is only one."""
+        finite = [float(value) for value in values if math.isfinite(value)]
+        mean = statistics.fmean(finite) if finite else math.nan
+        return cls(mean, statistics.stdev(finite) if len(finite) > 1 else math.nan, len(finite))
+
+    def __format__(self, spec: str) -> str:
+        sd = format(self.sd, spec) if math.isfinite(self.sd) else DASH
+        return f"{float(self):{spec}} ± {sd}"
+
+
+@dataclass(frozen=True)
+class ScoreTable(Table):
+    """A row a method; the best number of every marked column is marked, ties too, and no worst."""
+
+    def mark(self, column: int, value: Value) -> str:
+        numbers = [float(row[column]) for row in self.rows if isinstance(row[column], float)]
+        finite = [number for number in numbers if math.isfinite(number)]
+        marked = self.header[column] in self.better and isinstance(value, float) and len(finite) > 1
+        return "best" if marked and value == max(finite) > min(finite) else ""
+
+
+def score_table(scores: Comparison, *, over: str = "slices") -> ScoreTable:
+    """Mean and SD of every score, a row a method.
+
+    Args:
+        scores: slices of each method.
+        over: ``slices`` takes every slice of every case as one image, as published tables do; ``cases`` takes the mean
+            of each case's slices first, so that a case counts once however many slices it has.
+    """
+    if over not in ("slices", "cases"):
+        raise ValueError(f"Expected over='slices' or 'cases', got {over!r}.")
+    names = score_names(scores)
+    rows: list[tuple[Value, ...]] = []
+    for method, slices in scores.items():
+        groups = _by_case(slices).values() if over == "cases" else [[one] for one in slices]
+        cells = [MeanSd.of([MeanSd.of([one.values[name] for one in group]) for group in groups]) for name in names]
+        rows.append((method, *cells))
+    header = ("Method", *(SHORT_NAMES.get(name, name) for name in names))
+    caption = (
+        f"Mean ± standard deviation over {_amount(scores, over)}; higher is better, the best of each column is marked"
+    )
+    return ScoreTable(header, tuple(rows), caption=caption, better=dict.fromkeys(header[1:], "high"))
+
+
+def wins_table(scores: Comparison) -> Table:
+    """Percent of slices on which the first method scores higher than each other; equal scores count half.
+
+    It pairs the methods slice by slice, so the spread between slices, which the SD is mostly made of, drops out.
+    """
+    first, *others = scores
+    names = score_names(scores)
+    mine = {(one.case, one.index): one.values for one in scores[first]}
+    rows: list[tuple[Value, ...]] = []
+    for other in others:
+        pairs = [(mine[key], one.values) for one in scores[other] if (key := (one.case, one.index)) in mine]
+        rows.append((other, *(_wins([(ours[name], theirs[name]) for ours, theirs in pairs]) for name in names)))
+    header = (f"{first} against", *(SHORT_NAMES.get(name, name) for name in names))
+    caption = f"Percent of slices on which {first} scores higher; 50 means as good as each other"
+    return Table(header, tuple(rows), caption=caption, digits=0)
+
+
+def _wins(pairs: Sequence[tuple[float, float]]) -> float:
+    finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    points = sum(1.0 if ours > theirs else 0.5 if ours == theirs else 0.0 for ours, theirs in finite)
+    return 100 * points / len(finite) if finite else math.nan
+
+
+def score_names(scores: Comparison) -> list[str]:
+    """Names of the scores, in the order of the literature, then any others."""
+    found = dict.fromkeys(name for slices in scores.values() for one in slices for name in one.values)
+    return [*(name for name in SHORT_NAMES if name in found), *(name for name in found if name not in SHORT_NAMES)]
+
+
+def undefined(scores: Comparison) -> list[str]:
+    """A sentence for each method and score that is not defined on some slices."""
+    sentences = []
+    for method, slices in scores.items():
+        for name in score_names(scores):
+            missing = sum(not math.isfinite(one.values[name]) for one in slices)
+            if missing:
+                sentences.append(
+                    f"{name} of {method} is not defined on {missing} of {len(slices)} slices, left out above."
+                )
+    return sentences
+
+
+def _by_case(slices: Sequence[SliceScores]) -> dict[str, list[SliceScores]]:
+    cases: dict[str, list[SliceScores]] = {}
+    for one in slices:
+        cases.setdefault(one.case, []).append(one)
+    return cases
+
+
+def _amount(scores: Comparison, over: str) -> str:
+    slices = next(iter(scores.values()), [])
+    cases = len(_by_case(slices))
+    told = f"{cases} case{'s' * (cases != 1)}"
+    if over == "slices":
+        return f"{len(slices)} slice{'s' * (len(slices) != 1)} of {told}"
+    return f"{told} (mean of its slices each)"
+
+
+def write_scores(path: str | Path, slices: Sequence[SliceScores]) -> None:
+    """Write one row a slice: ``case,slice,<score>,...`` with every digit."""
+    names = score_names({"": slices})
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow((*_KEYS, *names))
+        writer.writerows((one.case, one.index, *(repr(one.values[name]) for name in names)) for one in slices)
+
+
+def read_scores(path: str | Path) -> list[SliceScores]:
+    """Read what :func:`write_scores` wrote.
+
+    Raises:
+        MissingPathError: no such file.
+        SpinefuseError: the file holds something else.
+    """
+    with check_exists(path, "The file of scores").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return [
+            SliceScores(
+                row["case"],
+                int(row["slice"]),
+                {name: float(value) for name, value in row.items() if name not in _KEYS},
+            )
+            for row in rows
+        ]
+    except (KeyError, ValueError, TypeError) as error:
+        raise SpinefuseError(
+            f"{path} should hold a row of scores per case and slice; delete it and score again."
+        ) from error
