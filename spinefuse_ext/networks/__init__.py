@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spinefuse_ext.networks.allocator import keep_freed_memory
 from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
@@ -32,6 +33,7 @@ __all__ = [
     "U2FusionNet",
     "VNet",
     "WaveletFusion",
+    "keep_freed_memory",
     "load_weights",
     "modality_contribution",
     "place",

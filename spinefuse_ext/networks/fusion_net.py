@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
-from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32
+from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
 from spinefuse_ext.validation import check_spatial_dims
 
 
@@ -53,7 +53,7 @@ class FusionEncoder(nn.Module):
         self.embedding, self.shared, self.base, self.detail = embedding, shared, base, detail
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        shared = self.shared(self.embedding(image))
+        shared = self.shared(channels_last(self.embedding(image)))
         return self.base(shared), self.detail(shared)
 
 

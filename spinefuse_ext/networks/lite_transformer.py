@@ -107,6 +107,23 @@ class LiteTransformerBlock(PreNormBlock):
         super().__init__(dim, mixing=LongShortRangeMixing(attention, local), feed_forward=flat)
 
 
+class DenseChannelAttention(ChannelAttention):
+    """Channel attention behind a dense 3x3 convolution of the projected channels: ``(B, C, *S) -> (B, C, *S)``.
+
+    Nothing stands between projection and convolution, so both are run as the one convolution that they amount to.
+    """
+
+    def __init__(self, spatial_dims: int, dim: int, num_heads: int) -> None:
+        super().__init__(spatial_dims, dim, num_heads)
+        self.qkv_dwconv = Convolution(spatial_dims, 3 * dim, 3 * dim, bias=False, conv_only=True)
+
+    def _mix(self, x: torch.Tensor) -> torch.Tensor:
+        project = self.qkv.conv.weight  # type: ignore[union-attr]
+        dense = self.qkv_dwconv.conv.weight  # type: ignore[union-attr]
+        weight = torch.tensordot(dense, project.flatten(1), dims=([1], [0])).movedim(-1, 1)  # type: ignore[operator]
+        return F.conv2d(x, weight, padding=1) if self.spatial_dims == 2 else F.conv3d(x, weight, padding=1)
+
+
 class DenseRestormerBlock(PreNormBlock):
     """The base block of CDDFuse's code (CVPR 2023), for its weights and goldens: ``(B, dim, *S) -> (B, dim, *S)``.
 
@@ -116,8 +133,7 @@ class DenseRestormerBlock(PreNormBlock):
 
     def __init__(self, spatial_dims: int, dim: int, num_heads: int) -> None:
         check_spatial_dims(spatial_dims)
-        attention = ChannelAttention(spatial_dims, dim, num_heads)
-        attention.qkv_dwconv = Convolution(spatial_dims, 3 * dim, 3 * dim, bias=False, conv_only=True)
+        attention = DenseChannelAttention(spatial_dims, dim, num_heads)
         feed_forward = GatedFeedForward(spatial_dims, dim, 1.0, False)
         feed_forward.dwconv = Convolution(spatial_dims, 2 * dim, 2 * dim, groups=dim, bias=False, conv_only=True)
         super().__init__(dim, mixing=attention, feed_forward=feed_forward)

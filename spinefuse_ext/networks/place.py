@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from spinefuse_ext.networks.allocator import keep_freed_memory
+
 
 def place(network: nn.Module, device: torch.device | str, compile: bool = False) -> nn.Module:
     """Move ``network`` to ``device``; with ``compile`` let ``torch.compile`` work on each of its children in place.
 
-    Compiling the children keeps the names of the weights, and holds on every path through the network.
+    Compiling the children keeps the names of the weights, and holds on every path through the network. On a CPU the
+    process keeps freed memory from then on (:func:`~spinefuse_ext.networks.keep_freed_memory`), which makes it faster.
     """
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     network = network.to(device)
     if compile:
         for child in network.children():

@@ -15,6 +15,19 @@ def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype == torch.float16 or x.dtype == torch.bfloat16 else x
 
 
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Return ``x`` ``(B, C, *S)`` with its channels last in memory: fastest on CPU, and every block here keeps it."""
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def gram(tokens: torch.Tensor) -> torch.Tensor:
+    """Return the inner products of the channels over all voxels: ``(B, voxels, C) -> (B, C, C)``."""
+    if torch.jit.is_scripting() or torch.compiler.is_compiling():  # type: ignore[attr-defined]
+        return tokens.transpose(1, 2) @ tokens
+    # the batched product of bfloat16 with a transposed factor is ten times slower on CPU
+    return torch.stack([sample.t() @ sample for sample in tokens.unbind(0)])
+
+
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of each voxel, with weight and bias: ``(B, C, *S) -> (B, C, *S)``."""
 
@@ -36,17 +49,40 @@ class ChannelAttention(CABlock):
         self.eps = 1e-6
         del self._attention_fn  # a bound method, which neither scripts nor copies
 
-    def _heads(self, x: torch.Tensor) -> torch.Tensor:
-        """``(B, C, *S) -> (B, heads, C / heads, voxels)``."""
-        return x.reshape(x.shape[0], self.num_heads, x.shape[1] // self.num_heads, -1)
+    def _mix(self, x: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values, one after the other in the channels: ``(B, C, *S) -> (B, 3C, *S)``."""
+        return self.qkv_dwconv(self.qkv(x))
+
+    def _weights(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Softmax of the cosines of queries and keys: ``(B, voxels, 2C) -> (B, heads, C / heads, C / heads)``.
+
+        One product of the tokens with themselves holds the cosines' numerators and, on its diagonal, the squared norms.
+        """
+        if tokens.dtype == torch.float16:  # sums of squares over an image leave the range of float16
+            tokens = F.normalize(tokens.float(), dim=1, eps=self.eps).half()
+        product = at_least_float32(gram(tokens))
+        norm = product.diagonal(dim1=1, dim2=2).clamp(min=self.eps**2).sqrt()
+        cosines = product / (norm.unsqueeze(1) * norm.unsqueeze(2))
+        dim, per_head = tokens.shape[2] // 2, tokens.shape[2] // 2 // self.num_heads
+        cosines = cosines[:, :dim, dim:].reshape(-1, self.num_heads, per_head, self.num_heads, per_head)
+        return (cosines.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2) * self.temperature).softmax(dim=-1)
+
+    def _project(self, value: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Attention and output projection as one product of each voxel with one matrix: ``(B, voxels, C)`` kept."""
+        convolution = self.project_out.conv
+        weight = convolution.weight  # type: ignore[union-attr]
+        per_head = weight.reshape(-1, self.num_heads, weights.shape[-1]).transpose(0, 1)  # type: ignore[operator]
+        matrix = (per_head @ weights.to(per_head.dtype)).transpose(1, 2).flatten(2)  # (B, C, C)
+        out = value @ matrix.transpose(1, 2).to(value.dtype)
+        bias = convolution.bias  # type: ignore[union-attr]
+        return out if bias is None else out + bias.to(out.dtype)  # type: ignore[operator]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        query, key, value = self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1)
-        query = F.normalize(at_least_float32(self._heads(query)), dim=-1, eps=self.eps)
-        key = F.normalize(at_least_float32(self._heads(key)), dim=-1, eps=self.eps)
-        attention = ((query @ key.transpose(-2, -1)) * self.temperature).softmax(dim=-1)
-        value = self._heads(value)
-        return self.project_out((attention.to(value.dtype) @ value).reshape(x.shape))
+        mixed = self._mix(x).movedim(1, -1)
+        dim = x.shape[1]
+        queries_keys, value = mixed.flatten(1, -2).split([2 * dim, dim], dim=-1)
+        out = self._project(value, self._weights(queries_keys))
+        return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
 
 class GatedFeedForward(FeedForward):

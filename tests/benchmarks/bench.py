@@ -8,30 +8,33 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 Step = Callable[[], None]
 
 
-def fuse_one_pair() -> Step:
-    from spinefuse_ext.networks import SpineFusionNet
+def fuse_one_pair(bfloat16: bool = False, **options: str) -> Step:
+    from spinefuse_ext.networks import SpineFusionNet, keep_freed_memory
 
-    network = SpineFusionNet().eval()
+    keep_freed_memory()
+    network = SpineFusionNet(**options).eval()
     pair = torch.rand(1, 2, 512, 512)
 
     def step() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             network(pair)
 
     return step
 
 
-def fusion_training_step() -> Step:
+def fusion_training_step(checkpointing: bool = False) -> Step:
     from spinefuse_ext.losses import DecompositionLoss, FusionLoss
-    from spinefuse_ext.networks import SpineFusionNet
+    from spinefuse_ext.networks import SpineFusionNet, keep_freed_memory
 
-    network = SpineFusionNet()
+    keep_freed_memory()
+    network = SpineFusionNet(checkpointing=checkpointing)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
     fusion, decomposition = FusionLoss(), DecompositionLoss()
     pair = torch.rand(2, 2, 128, 128)
@@ -39,7 +42,7 @@ def fusion_training_step() -> Step:
     def step() -> None:
         optimizer.zero_grad()
         features = network.encode(pair)
-        (fusion(network(pair), pair) + 2 * decomposition(*features)).backward()
+        (fusion(network.fuse_features(features), pair) + 2 * decomposition(*features)).backward()
         optimizer.step()
 
     return step
@@ -81,7 +84,10 @@ def phantom_case() -> Step:
 STEPS: dict[str, tuple[Callable[[], Step], int]] = {
     "phantom case, 128 mm at 1 mm": (phantom_case, 1),
     "fuse one 512 x 512 pair, default network": (fuse_one_pair, 3),
+    "fuse one pair, default network, bfloat16": (partial(fuse_one_pair, True), 3),
+    "fuse one pair, CDDFuse composition": (partial(fuse_one_pair, base="cddfuse", detail="inn"), 3),
     "fusion training step, batch 2 of 128 x 128, stage 2": (fusion_training_step, 3),
+    "fusion training step, checkpointing": (partial(fusion_training_step, True), 3),
     "segmentation training step, 4 images of 128 x 160": (segmentation_training_step, 5),
     "VIF of one 512 x 512 pair": (score_fidelity, 5),
 }

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks import DenseRestormerBlock, LiteTransformerBlock
-from spinefuse_ext.networks.lite_transformer import LongShortRangeMixing, PooledAttention
+from spinefuse_ext.networks.lite_transformer import DenseChannelAttention, LongShortRangeMixing, PooledAttention
 from spinefuse_ext.validation import ConfigError
 
 SIZES = [
@@ -96,6 +96,13 @@ def test_constant_input_is_finite_forward_and_backward(level: float, dtype: torc
     assert y.isfinite().all()
     assert x.grad is not None
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 4, 5)])
+def test_merged_convolution_equals_projection_then_convolution(size: tuple[int, ...]) -> None:
+    attention = DenseChannelAttention(len(size), 8, 2)
+    x = torch.randn(2, 8, *size)
+    torch.testing.assert_close(attention._mix(x), attention.qkv_dwconv(attention.qkv(x)))
 
 
 def test_refuses_odd_channels() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -13,6 +14,17 @@ def test_the_network_itself_is_placed() -> None:
     network = nn.Sequential(nn.Linear(3, 2))
     assert place(network, torch.device("meta")) is network
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", 1), (torch.device("cpu"), 1), ("meta", 0)])
+def test_freed_memory_is_kept_on_a_cpu_only(
+    device: torch.device | str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    module = sys.modules[place.__module__]  # the package shows the function under the module's name
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: calls.append(None))
+    place(nn.Linear(3, 2), device)
+    assert len(calls) == asked
 
 
 def test_compiling_touches_every_child_and_keeps_the_names_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
