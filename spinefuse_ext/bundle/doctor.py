@@ -80,7 +80,7 @@ def _device() -> str:
         names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
         precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
         return f"Device: CUDA ({names}); float32, and {precision} with --amp True"
-    return f"Device: CPU with {torch.get_num_threads()} threads; float32, and bfloat16 with --amp True"
+    return f"Device: CPU with {torch.get_num_threads()} threads; float32, in training bfloat16 with --amp True"
 
 
 def _say(line: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spinefuse_ext.data.phantom.case import Phantom, check_request, make_phantom
 from spinefuse_ext.data.phantom.points import PointPair
+from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.files import whole_folder
 from spinefuse_ext.registration.landmark_files import write_landmarks
@@ -63,7 +63,7 @@ def write_phantom(phantom: Phantom, folder: str | Path, *, dicom: bool = True) -
     with whole_folder(folder) as temporary:
         for name in ("ct", "mr", "mr_aligned", "label", "vertebrae"):
             image: MetaTensor = getattr(phantom, name)
-            _save_nifti(image[0].numpy(), np.asarray(image.affine), temporary / f"{name}.nii.gz")
+            write_volume(image, temporary / f"{name}.nii.gz", dtype=image.numpy().dtype)
         for suffix in (".mrk.json", ".fcsv"):
             write_landmarks(phantom.ct_landmarks, temporary / f"ct_landmarks{suffix}")
             write_landmarks(phantom.mr_landmarks, temporary / f"mr_landmarks{suffix}")
@@ -72,17 +72,6 @@ def write_phantom(phantom: Phantom, folder: str | Path, *, dicom: bool = True) -
         if dicom:
             _save_dicom(phantom, temporary)
     return Path(folder)
-
-
-def _save_nifti(values: NDArray[Any], affine: NDArray[Any], path: Path, *, vector: bool = False) -> None:
-    nifti: Any = nib.Nifti1Image
-    image = nifti(values, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    if vector:
-        image.header.set_intent("vector", name="ct_to_mr_ras_mm")
-    nib.save(image, path)
 
 
 def _truth(phantom: Phantom) -> dict[str, Any]:
@@ -116,7 +105,12 @@ def _save_displacement(phantom: Phantom, path: Path) -> None:
     index = np.indices(tuple(count)).reshape(3, -1)
     points = (affine[:3, :3] @ index).T + affine[:3, 3]
     vectors = (phantom.ct_to_mr(points) - points).astype(np.float32).reshape(*count, 1, 3)
-    _save_nifti(vectors, affine, path, vector=True)
+    image = nib.Nifti1Image(vectors, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    image.header.set_intent("vector", name="ct_to_mr_ras_mm")
+    nib.save(image, path)
 
 
 def patient_id(phantom: Phantom) -> str:
