@@ -73,6 +73,10 @@ class LongShortRangeMixing(nn.Module):
         far, near = x.chunk(2, dim=1)
         return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
 
+    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        """``x + self(norm(x))``, whole: half as wide as what strips are for, and both branches ask for a mean first."""
+        return x + self(norm(x))
+
 
 class LiteTransformerBlock(PreNormBlock):
     """Long-short range attention and a flattened feed-forward: ``(B, dim, *S) -> (B, dim, *S)``, any size, 2-D or 3-D.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.networks.blocks.cablock import CABlock, FeedForward
 from torch import nn
 from torch.nn import functional as F
 
+from spinefuse_ext.networks.strips import add_in_strips, each_item, eager_on_cpu, in_strips, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
@@ -63,8 +66,13 @@ class ChannelAttention(CABlock):
         product = at_least_float32(gram(tokens))
         norm = product.diagonal(dim1=1, dim2=2).clamp(min=self.eps**2).sqrt()
         cosines = product / (norm.unsqueeze(1) * norm.unsqueeze(2))
-        dim, per_head = tokens.shape[2] // 2, tokens.shape[2] // 2 // self.num_heads
-        cosines = cosines[:, :dim, dim:].reshape(-1, self.num_heads, per_head, self.num_heads, per_head)
+        dim = tokens.shape[2] // 2
+        return self._attend(cosines[:, :dim, dim:])
+
+    def _attend(self, cosines: torch.Tensor) -> torch.Tensor:
+        """Softmax within each head: ``(B, C, C) -> (B, heads, C / heads, C / heads)``."""
+        per_head = cosines.shape[1] // self.num_heads
+        cosines = cosines.reshape(-1, self.num_heads, per_head, self.num_heads, per_head)
         return (cosines.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2) * self.temperature).softmax(dim=-1)
 
     def _project(self, value: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -84,17 +92,63 @@ class ChannelAttention(CABlock):
         out = self._project(value, self._weights(queries_keys))
         return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
+    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        """``x + self(norm(x))`` of one image ``(1, C, *S)``: a pass over its strips for the weights, one to apply them.
+
+        Inner products and squared norms are sums over the voxels, so each strip adds its own. The values wait in what
+        becomes the result.
+        """
+        dim, out = x.shape[1], torch.empty_like(x)
+        product, squares = at_least_float32(x.new_zeros(dim, dim)), at_least_float32(x.new_zeros(2 * dim))
+        for strip in strips(x, reach(self)):
+            mixed = strip.core(self._mix(norm(strip.take(x))))
+            strip.rows(out).copy_(mixed[:, 2 * dim :])
+            add_products(mixed[0, : 2 * dim].flatten(1).t(), product, squares)
+        norms = squares.clamp(min=self.eps**2).sqrt()
+        weights = self._attend((product / norms[:dim, None] / norms[dim:]).unsqueeze(0))
+        for strip in strips(x, 0):
+            rows = strip.rows(out).movedim(1, -1)
+            attended = self._project(rows.flatten(1, -2), weights).unflatten(1, rows.shape[1:-1])
+            torch.add(strip.rows(x), attended.movedim(-1, 1), out=strip.rows(out))
+        return out
+
+
+def add_products(tokens: torch.Tensor, product: torch.Tensor, squares: torch.Tensor) -> None:
+    """Add to ``product`` ``(C, C)`` and ``squares`` ``(2C,)`` those of queries and keys ``(voxels, 2C)``."""
+    dim = len(product)
+    with torch.autocast("cpu", enabled=False):
+        tokens = tokens.float() if tokens.dtype == torch.float16 else tokens  # these sums leave its range
+        product += tokens[:, :dim].t() @ tokens[:, dim:]
+        squares += at_least_float32(tokens).square().sum(0)
+
 
 class GatedFeedForward(FeedForward):
     """MONAI's ``FeedForward`` (same parameters, same function) that scripts: ``(B, C, *S) -> (B, C, *S)``."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            halves = eager_on_cpu(x)
+            if halves:
+                return self.project_out(F.gelu(self._half(x, 0)).mul_(self._half(x, 1)))
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 
+    def _half(self, x: torch.Tensor, index: int) -> torch.Tensor:
+        """The gate (0) or the value (1), in memory of its own, which is faster than half of both."""
+        run = F.conv2d if x.ndim == 4 else F.conv3d
+        for layer, groups in ((self.project_in, 1), (self.dwconv, 0)):
+            convolution: Any = layer.conv
+            weight, bias = convolution.weight.chunk(2)[index], convolution.bias
+            bias = None if bias is None else bias.chunk(2)[index]
+            x = run(x, weight, bias, padding=weight.shape[2] // 2, groups=groups or convolution.groups // 2)
+        return x
+
 
 class PreNormBlock(nn.Module):
-    """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given."""
+    """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given.
+
+    ``mixing.add_in_strips(x, norm)`` is ``x + mixing(norm(x))`` of a large image; the feed-forward is a local function.
+    """
 
     def __init__(self, dim: int, mixing: nn.Module, feed_forward: nn.Module) -> None:
         super().__init__()
@@ -104,8 +158,18 @@ class PreNormBlock(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            cut = in_strips(x)
+            if cut:
+                return each_item(self._in_strips, channels_last(x))
         x = x + self.mixing(self.mixing_norm(x))
         return x + self.feed_forward(self.feed_forward_norm(x))
+
+    def _in_strips(self, x: torch.Tensor) -> torch.Tensor:
+        """The same function of one image, strip by strip."""
+        feed, norm = self.feed_forward, self.feed_forward_norm
+        x = self.mixing.add_in_strips(x, self.mixing_norm)  # type: ignore[operator]
+        return add_in_strips(lambda strip: feed(norm(strip)), x, reach(feed))
 
 
 class RestormerBlock(PreNormBlock):

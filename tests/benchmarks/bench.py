@@ -75,6 +75,13 @@ def score_fidelity() -> Step:
     return lambda: visual_information_fidelity(fused, pair)
 
 
+def score_information() -> Step:
+    from spinefuse_ext.metrics import mutual_information
+
+    fused, pair = torch.randint(0, 256, (1, 1, 512, 512)) / 255, torch.randint(0, 256, (1, 2, 512, 512)) / 255
+    return lambda: mutual_information(fused, pair)
+
+
 def phantom_case() -> Step:
     from spinefuse_ext.data import make_phantom
 
@@ -90,6 +97,7 @@ STEPS: dict[str, tuple[Callable[[], Step], int]] = {
     "fusion training step, checkpointing": (partial(fusion_training_step, True), 3),
     "segmentation training step, 4 images of 128 x 160": (segmentation_training_step, 5),
     "VIF of one 512 x 512 pair": (score_fidelity, 5),
+    "MI of one 512 x 512 pair of 8 bit": (score_information, 20),
 }
 
 
@@ -118,7 +126,7 @@ def main() -> None:
         process.start()
         wall, cpu, peak = queue.get()
         process.join()
-        sys.stdout.write(f"{name:<54}{wall:>8.2f}{cpu:>8.2f}{peak:>10.2f}\n")
+        sys.stdout.write(f"{name:<54}{wall:>8.3f}{cpu:>8.3f}{peak:>10.2f}\n")
         sys.stdout.flush()
 
 

@@ -1,0 +1,91 @@
+"""Local functions of large images strip by strip, so that what they compute on the way stays in the CPU's cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+#: Voxels of one strip. At 64 channels in float32 a strip is 4 MB and the widest buffer of a block 8 MB: the caches
+#: hold them while the rows computed twice at its two edges stay few.
+STRIP_VOXELS = 16384
+#: A strip has at least this many rows for each row that it needs of its neighbours.
+ROWS_PER_HALO = 8
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows ``first`` to ``last`` (not included) of an image, and up to ``halo`` rows around them inside the image."""
+
+    first: int
+    last: int
+    halo: int
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """``(1, C, *S) -> (1, C, rows, ...)``; a view."""
+        return x[:, :, self.first : self.last]
+
+    def take(self, x: torch.Tensor) -> torch.Tensor:
+        """``(1, C, *S) -> (1, C, rows and halo, ...)``; a view."""
+        return x[:, :, max(self.first - self.halo, 0) : self.last + self.halo]
+
+    def core(self, y: torch.Tensor) -> torch.Tensor:
+        """``(1, C, rows and halo, ...) -> (1, C, rows, ...)``; a view."""
+        above = min(self.first, self.halo)
+        return y[:, :, above : above + self.last - self.first]
+
+
+def eager_on_cpu(x: torch.Tensor) -> bool:
+    """Whether ``x`` is on a CPU and nothing records what is done with it: no gradients, tracing or compilation."""
+    tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+    if tracing or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return x.device.type == "cpu"
+
+
+def in_strips(x: torch.Tensor) -> bool:
+    """Whether ``x`` ``(B, C, *S)`` is to be worked on in strips: it is large, and ``eager_on_cpu``."""
+    return eager_on_cpu(x) and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS
+
+
+def strips(x: torch.Tensor, halo: int) -> Iterator[Strip]:
+    """The strips along the first spatial axis that together are all of ``x`` ``(1, C, *S)``."""
+    size = x.shape[2]
+    rows = max(STRIP_VOXELS // math.prod(x.shape[3:]), ROWS_PER_HALO * halo, 1)
+    for first in range(0, size, rows):
+        yield Strip(first, min(first + rows, size), halo)
+
+
+def add_in_strips(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, halo: int) -> torch.Tensor:
+    """``x + function(x)``, evaluated strip by strip: ``(1, C, *S) -> (1, C, *S)``, equal up to rounding.
+
+    Args:
+        function: keeps the shape; each row of its result depends on ``halo`` rows above and below and no others, and
+            what it pads at the border of the image, zeros or a reflection, it pads at the border of what it is given.
+        x: one image.
+        halo: see ``function``.
+    """
+    out = torch.empty_like(x)
+    for strip in strips(x, halo):
+        y = strip.core(function(strip.take(x)))
+        torch.add(strip.rows(x), y, out=strip.rows(out))
+    return out
+
+
+def each_item(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """``function`` of each ``(1, C, *S)`` in the batch, one after another: ``(B, C, *S) -> (B, C, *S)``.
+
+    MONAI's tensors with meta data are slow to cut, so ``function`` gets plain ones.
+    """
+    items = x.as_subclass(torch.Tensor).split(1)
+    out = function(items[0]) if len(items) == 1 else torch.cat([function(item) for item in items])
+    return out.as_subclass(type(x))
+
+
+def reach(module: nn.Module) -> int:
+    """How many rows above and below the convolutions in ``module`` see at most, one after another."""
+    convolutions = (nn.Conv2d, nn.Conv3d)
+    return sum(layer.kernel_size[0] // 2 for layer in module.modules() if isinstance(layer, convolutions))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from torch import nn
+
+from spinefuse_ext.networks import DenseRestormerBlock, LiteTransformerBlock, RestormerBlock, SpineFusionNet
+from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, strips
+
+BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
+
+
+@pytest.fixture(autouse=True)
+def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spinefuse_ext.networks.strips.STRIP_VOXELS", 64)
+
+
+def _perturbed(block: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return block.eval()
+
+
+def _both(block: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The result in strips, and that of the path with gradients, which is never in strips."""
+    with torch.no_grad():
+        assert in_strips(x)
+        return block(x), torch.enable_grad()(block)(x).detach()
+
+
+@pytest.mark.parametrize("size", [(37, 19), (3, 50), (200, 1), (11, 7, 5), (9, 4, 40)])
+@pytest.mark.parametrize("block_type", BLOCKS)
+def test_blocks_in_strips_equal_whole_blocks(block_type: Callable[..., nn.Module], size: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    block = _perturbed(block_type(len(size), 8, 2))
+    in_parts, whole = _both(block, torch.randn(2, 8, *size))
+    torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 60), width=st.integers(1, 40), bias=st.booleans(), batch=st.integers(1, 3))
+def test_any_size_equals_the_whole_block(height: int, width: int, bias: bool, batch: int) -> None:
+    torch.manual_seed(0)
+    block = _perturbed(RestormerBlock(2, 8, 2, bias=bias))
+    x = torch.randn(batch, 8, height, width)
+    with torch.no_grad():
+        result = block(x)
+    torch.testing.assert_close(result, block(x).detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"base": "cddfuse", "detail": "inn"}], ids=["default", "cddfuse"])
+def test_the_network_fuses_alike_in_strips(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = SpineFusionNet(dim=16, num_blocks=(1, 1), num_heads=2, **options).eval()
+    x = torch.rand(1, 2, 45, 31)
+    with torch.inference_mode():
+        in_parts = network(x)
+    torch.testing.assert_close(in_parts, network(x).detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("block_type", BLOCKS)
+def test_bfloat16_in_strips_is_as_close_to_float32_as_whole(block_type: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(0)
+    block = block_type(2, 16, 2).eval()
+    x = torch.randn(1, 16, 40, 40)
+    exact = block(x).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        in_parts, whole = _both(block, x)
+    assert (in_parts - exact).abs().max() < 1.5 * (whole - exact).abs().max() + 1e-3
+
+
+def test_a_blank_image_is_finite() -> None:
+    with torch.inference_mode():
+        assert RestormerBlock(2, 8, 2)(torch.zeros(1, 8, 40, 40)).isfinite().all()
+
+
+def test_meta_data_come_through() -> None:
+    x = MetaTensor(torch.randn(1, 8, 40, 40), meta={"name": "case"})
+    with torch.inference_mode():
+        result = RestormerBlock(2, 8, 2)(x)
+    assert isinstance(result, MetaTensor)
+
+
+@pytest.mark.parametrize("halo", [0, 1, 3])
+def test_strips_are_all_rows_once_in_order(halo: int) -> None:
+    rows = [row for strip in strips(torch.zeros(1, 2, 45, 16), halo) for row in range(strip.first, strip.last)]
+    assert rows == list(range(45))
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_a_convolution_in_strips_pads_at_the_border_of_the_image_only(padding_mode: str) -> None:
+    convolution = nn.Conv2d(3, 3, 5, padding=2, padding_mode=padding_mode)
+    x = torch.randn(2, 3, 50, 9)
+    with torch.no_grad():
+        result = each_item(lambda item: add_in_strips(convolution, item, reach(convolution)), x)
+        torch.testing.assert_close(result, x + convolution(x))
+
+
+def test_reach_adds_up_along_a_chain() -> None:
+    assert reach(nn.Sequential(nn.Conv2d(1, 1, 3), nn.GELU(), nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 7))) == 4
+
+
+def test_not_in_strips_with_gradients_or_for_a_small_image() -> None:
+    large = torch.zeros(1, 1, 64, 64)
+    assert not in_strips(large)
+    with torch.no_grad():
+        assert in_strips(large)
+        assert not in_strips(large[..., :1, :])
