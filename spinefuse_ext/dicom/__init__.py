@@ -1,7 +1,18 @@
 """DICOM series and image files, in and out."""
 
-from spinefuse_ext.dicom.read_series import Series, find_series, read_series
+from spinefuse_ext.dicom.ct_values import check_hounsfield
+from spinefuse_ext.dicom.read_series import read_series
+from spinefuse_ext.dicom.series import Series, find_series
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 
-__all__ = ["Series", "StudyHeader", "find_series", "read_series", "read_volume", "write_series", "write_volume"]
+__all__ = [
+    "Series",
+    "StudyHeader",
+    "check_hounsfield",
+    "find_series",
+    "read_series",
+    "read_volume",
+    "write_series",
+    "write_volume",
+]

@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
+from spinefuse_ext.dicom.ct_values import correct_hounsfield
 from spinefuse_ext.dicom.read_series import read_series
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ImageReadError, check_exists
@@ -23,7 +24,7 @@ _READERS = {
 }
 
 
-def read_volume(path: str | Path, modality: str | None = None) -> MetaTensor:
+def read_volume(path: str | Path, modality: str | None = None, series: str | None = None) -> MetaTensor:
     """Read a NIfTI, NRRD or MetaImage file or a DICOM folder as ``(1, X, Y, Z)`` float32 with its RAS affine.
 
     The voxel axes stay as stored; the affine says where they point. ``meta`` holds ``filename_or_obj`` and, from DICOM,
@@ -31,7 +32,9 @@ def read_volume(path: str | Path, modality: str | None = None) -> MetaTensor:
 
     Args:
         path: File, DICOM folder, or any file of a DICOM series (its folder is read).
-        modality: Which series of a DICOM folder; ignored for image files, which do not say what they show.
+        modality: Which series of a DICOM folder. For image files, which do not say what they show, "CT" has padding
+            outside the scan and a missing intercept corrected, as in a DICOM CT, and logged.
+        series: Description, number or UID of the series, where a DICOM folder holds several of the modality.
 
     Raises:
         MissingPathError: The path does not exist.
@@ -39,13 +42,18 @@ def read_volume(path: str | Path, modality: str | None = None) -> MetaTensor:
     """
     path = check_exists(path, modality or "Image")
     if path.is_dir():
-        return read_series(path, modality)
+        return read_series(path, modality, series=series)
     suffix = _suffix(path)
     if suffix == ".dcm":
-        return read_series(path.parent, modality)
+        return read_series(path.parent, modality, series=series)
     if suffix not in _READERS:
         raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
-    return _single_volume(_load(path, _READERS[suffix]), path)
+    image = _single_volume(_load(path, _READERS[suffix]), path)
+    if modality != "CT":
+        return image
+    values = correct_hounsfield(image.as_tensor()[0].numpy(), image.affine.numpy(), path)
+    image.set_array(torch.from_numpy(values)[None])
+    return image
 
 
 def write_volume(image: MetaTensor, path: str | Path, dtype: np.dtype[Any] | type | None = None) -> None:

@@ -39,10 +39,12 @@ def write_series() -> WriteSeries:
         tilt_mm: float = 0.0,
         modality: str = "CT",
         patient: str = "p1",
+        stored: np.ndarray | None = None,
         **tags: object,
     ) -> np.ndarray:
         folder.mkdir(parents=True, exist_ok=True)
-        stored = np.random.default_rng(1).integers(0, 2000, (len(heights_mm), 5, 4))
+        if stored is None:
+            stored = np.random.default_rng(1).integers(0, 2000, (len(heights_mm), 5, 4))
         series = {
             "SeriesInstanceUID": generate_uid(),
             "FrameOfReferenceUID": "1.2.3",

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import torch
+from pydicom.data import get_testdata_file
 
 from spinefuse_ext.dicom import find_series, read_series, read_volume
 from spinefuse_ext.registration import resample, trust_headers
@@ -31,9 +34,21 @@ def test_slices_are_ordered_by_position(heights: tuple[float, ...], tmp_path: Pa
     np.testing.assert_array_equal(read_series(tmp_path).numpy()[0], 2 * stored[np.argsort(heights)].T - 1024)
 
 
-def test_a_tilted_gantry_keeps_its_shear(tmp_path: Path, write_series) -> None:
-    write_series(tmp_path, tilt_mm=0.2)
-    np.testing.assert_allclose(read_series(tmp_path).affine.numpy()[:3, 2], [0, -0.2 * 3, 3], atol=1e-9)
+def test_a_tilted_gantry_is_set_upright(tmp_path: Path, write_series, caplog: pytest.LogCaptureFixture) -> None:
+    ramp = np.broadcast_to(np.arange(0, 200, 10)[:, None], (4, 20, 4)).copy()  # value 20 * (y / 0.5 mm) - 1024
+    write_series(tmp_path, tilt_mm=0.2, stored=ramp)
+    with caplog.at_level(logging.INFO):
+        image = read_series(tmp_path)
+    np.testing.assert_allclose(image.affine.numpy()[:3, 2], [0, 0, 3], atol=1e-9)
+    assert "tilted by 11.3 degrees" in caplog.text  # atan(0.2)
+    values = image.numpy()[0]
+    assert values.shape == (4, 24, 4)  # 1.8 mm of drift are 3.6 pixels of 0.5 mm
+    voxels = np.argwhere(values > -1000 - 1e-3)
+    posterior_mm = -(image.affine.numpy() @ np.c_[voxels, np.ones(len(voxels))].T)[1]
+    in_slice_mm = posterior_mm - (-20 + 0.2 * voxels[:, 2] * 3)  # from the first row of the slice, which drifts
+    whole = (in_slice_mm >= 0) & (in_slice_mm <= 9.5)
+    assert whole.sum() >= 4 * 4 * 18
+    np.testing.assert_allclose(values[tuple(voxels[whole].T)], 40 * in_slice_mm[whole] - 1024, atol=1e-2)
 
 
 def test_one_slice_takes_its_thickness(tmp_path: Path, write_series) -> None:
@@ -60,7 +75,7 @@ def test_a_choice_is_never_guessed(tmp_path: Path, write_series) -> None:
     write_series(tmp_path / "a", modality="MR")
     write_series(tmp_path / "b")
     with pytest.raises(
-        ImageReadError, match=r"exactly one series, but 2 fit; it holds CT 'small CT' .4 files.*MR 'small MR'"
+        ImageReadError, match=r"exactly one series, but 2 fit; it holds CT 'small CT' .4 slices.*MR 'small MR'"
     ):
         read_series(tmp_path)
     with pytest.raises(ImageReadError, match=r"exactly one PT series, but 0 fit; it holds CT"):
@@ -78,7 +93,11 @@ def test_folders_without_a_series_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("heights", "message"),
     [
-        ((0.0, 3.0, 9.0, 12.0), r"3.000 mm apart, but gaps reach from 3.000 to 6.000 mm; a slice is missing"),
+        (
+            (0.0, 3.0, 9.0, 12.0),
+            r"3.000 mm apart, but gaps reach from 3.000 to 6.000 mm; 1 slice is missing between CT2 and CT0",
+        ),
+        ((0.0, 3.0, 7.0, 10.0), "the slices are unevenly spaced or shifted"),
         ((0.0, 3.0, 3.0, 6.0), "several images at one position"),
     ],
 )
@@ -108,6 +127,97 @@ def test_a_slice_that_does_not_belong_is_refused(
     image.save_as(path)
     with pytest.raises(ImageReadError, match=message):
         read_series(tmp_path)
+
+
+def _edit(path: Path, **tags: object) -> None:
+    image = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(image, name, value)
+    image.save_as(path)
+
+
+def test_a_series_is_chosen_by_description_number_or_uid(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path / "a", SeriesDescription="Bone", SeriesNumber=3, SeriesInstanceUID="1.2.3", patient="p3")
+    write_series(tmp_path / "b", SeriesDescription="Soft", SeriesNumber=4, SeriesInstanceUID="1.2.4", patient="p4")
+    uids = {series.patient_id: series.uid for series in find_series(tmp_path)}
+    for name, patient in (("bone", "p3"), ("4", "p4"), (uids["p4"], "p4")):
+        assert read_volume(tmp_path, "CT", series=name).meta["patient_id"] == patient
+    with pytest.raises(ImageReadError, match=r"'Bone' .number 3, 4 slices.*'Soft' .number 4, .*number, description or"):
+        read_series(tmp_path, "CT")
+    with pytest.raises(ImageReadError, match="exactly one CT series lung, but 0 fit"):
+        read_series(tmp_path, "CT", series="lung")
+
+
+def test_scouts_are_passed_over_as_series_and_inside_one(
+    tmp_path: Path, write_series, caplog: pytest.LogCaptureFixture
+) -> None:
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
+    stored = write_series(tmp_path / "ct", SeriesInstanceUID="1.2.3.4")
+    write_series(tmp_path / "scout", (0.0,), SeriesInstanceUID="1.2.3.5", **scout)
+    np.testing.assert_array_equal(read_series(tmp_path, "CT").numpy()[0], 2 * stored.T - 1024)
+    write_series(tmp_path / "inside", (0.0, 3.0), SeriesInstanceUID="1.2.3.4", **scout)
+    np.testing.assert_array_equal(read_series(tmp_path, "CT").numpy()[0], 2 * stored.T - 1024)
+    assert "localizer images" in caplog.text
+    write_series(tmp_path / "turned", (0.0,), SeriesInstanceUID="1.2.3.4", ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    with pytest.raises(ImageReadError, match=r"CT0 .1 of 5 images. has another orientation"):
+        read_series(tmp_path, "CT")
+
+
+def test_copies_of_an_image_count_once_but_empty_uids_are_no_copies(tmp_path: Path, write_series) -> None:
+    stored = write_series(tmp_path)
+    shutil.copy(tmp_path / "CT1", tmp_path / "CT1 copy")
+    np.testing.assert_array_equal(read_series(tmp_path).numpy()[0], 2 * stored.T - 1024)
+    (tmp_path / "CT1 copy").unlink()
+    for path in tmp_path.iterdir():
+        _edit(path, SOPInstanceUID="")
+    np.testing.assert_array_equal(read_series(tmp_path).numpy()[0], 2 * stored.T - 1024)
+
+
+def test_padding_that_the_header_names_becomes_air_at_the_edge_only(tmp_path: Path, write_series) -> None:
+    stored = np.full((4, 5, 4), 500)
+    stored[:, 0], stored[:, 2, 2] = 7, 7  # a row at the edge and a voxel inside, both 2 * 7 - 1024
+    write_series(tmp_path, stored=stored, PixelPaddingValue=7)
+    for path in tmp_path.iterdir():
+        image = pydicom.dcmread(path)
+        image["PixelPaddingValue"].VR = "SS"
+        image.save_as(path)
+    values = read_series(tmp_path).numpy()[0]
+    assert (values[:, 0] == -1000).all()
+    assert (values[2, 2] == 2 * 7 - 1024).all()
+
+
+@pytest.mark.parametrize(
+    ("modality", "photometric", "message"),
+    [("MR", "MONOCHROME1", r"grey values inverted .MONOCHROME1."), ("CT", "PALETTE COLOR", "is a colour picture")],
+)
+def test_pictures_that_are_no_plain_grey_are_refused(
+    modality: str, photometric: str, message: str, tmp_path: Path, write_series
+) -> None:
+    write_series(tmp_path, modality=modality, PhotometricInterpretation=photometric)
+    with pytest.raises(ImageReadError, match=message):
+        read_series(tmp_path)
+
+
+def test_a_ct_displayed_inverted_keeps_its_hounsfield_units(tmp_path: Path, write_series) -> None:
+    stored = write_series(tmp_path, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_series(tmp_path).numpy()[0], 2 * stored.T - 1024)
+
+
+def test_a_cut_off_file_is_refused_in_one_sentence(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path, stored=np.zeros((4, 40, 40), int))
+    (tmp_path / "CT1").write_bytes((tmp_path / "CT1").read_bytes()[:-1600])
+    with pytest.raises(ImageReadError, match="cannot be decoded"):
+        read_series(tmp_path)
+    (tmp_path / "CT1").write_bytes((tmp_path / "CT2").read_bytes()[:220])
+    with pytest.raises(ImageReadError, match=r"CT1 .CT Image Storage. breaks off in its header"):
+        read_series(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm"])
+def test_compressed_images_hold_what_the_plain_one_holds(name: str, tmp_path: Path) -> None:
+    plain = pydicom.dcmread(get_testdata_file("MR_small.dcm", download=False))
+    shutil.copy(get_testdata_file(name, download=False), tmp_path)
+    np.testing.assert_array_equal(read_series(tmp_path).numpy()[0, ..., 0], plain.pixel_array.T)
 
 
 @pytest.mark.assets
