@@ -35,6 +35,10 @@ class LandmarkError(SpinefuseError):
     """A landmark file cannot be read, or two of them do not describe the same points."""
 
 
+class TransformError(SpinefuseError):
+    """A transform file cannot be read, or does not say one map from CT to MR points."""
+
+
 class DatalistError(SpinefuseError):
     """A datalist cannot be read, is empty, or puts one patient in two sections."""
 

@@ -5,18 +5,28 @@ from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_hea
 from spinefuse_ext.registration.label_landmarks import landmarks_from_labels
 from spinefuse_ext.registration.landmark_files import read_landmarks, write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
+from spinefuse_ext.registration.models import Model
+from spinefuse_ext.registration.read_transform import FileTransform, read_transform
 from spinefuse_ext.registration.resampling import resample
-from spinefuse_ext.registration.transform_file import write_transform
+from spinefuse_ext.registration.transform_file import transform_on, write_transform
+from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_labels, vertebrae_from_names
 
 __all__ = [
+    "FileTransform",
     "LandmarkFit",
     "Landmarks",
+    "Model",
+    "Vertebrae",
     "fit_landmarks",
     "landmarks_from_labels",
     "read_landmarks",
+    "read_transform",
     "register_case",
     "resample",
+    "transform_on",
     "trust_headers",
+    "vertebrae_from_labels",
+    "vertebrae_from_names",
     "write_landmarks",
     "write_transform",
 ]

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import itk
 import numpy as np
 from numpy.typing import NDArray
 
-from spinefuse_ext.registration.landmarks import RAS_LPS, Landmarks
+from spinefuse_ext.registration.landmarks import Landmarks
+from spinefuse_ext.registration.leave_one_out import distances_mm, leave_one_out
+from spinefuse_ext.registration.linear import LinearMap, fit_rigid, to_itk
+from spinefuse_ext.registration.models import Model, PointMap, estimator, fewest_points, obstacle
+from spinefuse_ext.registration.per_vertebra import PerVertebraMap
+from spinefuse_ext.registration.suspects import Suspect, find_suspects
+from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_names
 from spinefuse_ext.validation import LandmarkError
 
 Points = NDArray[np.float64]
 
-#: Points closer to one line than this part of their spread leave the rotation about that line open.
-_LINE_TOLERANCE = 1e-3
+_REMEDY = {
+    "lie on one line": "so the rotation about it is open; add a point beside that line, for example on a spinous or "
+    "transverse process",
+    "lie in one plane": "so the stretch across it is open; add a point beside that plane, for example on a transverse "
+    "process",
+}
 
 
 @dataclass(frozen=True)
 class LandmarkFit:
-    """A transform from fixed to moving space, and its errors in mm.
+    """A map from fixed to moving space, and its errors in mm.
 
-    ``transform`` is an ITK transform that maps fixed (CT) points to moving (MR) points in LPS: the direction in which
-    images are resampled. ``matrix`` is the same map as 4 x 4 in RAS. ``fre_mm`` is ``(N,)``, the distance that remains
-    at each fitted point. ``tre_mm`` is ``(N,)``, the distance at each point when the transform is fitted without it
-    (leave-one-out); NaN where the other points cannot carry a fit, as always with exactly 3 points.
+    ``mapping`` takes ``(N, 3)`` fixed (CT) to moving (MR) points, RAS mm: the direction in which images are resampled.
+    Of a linear model ``transform`` is the same map as an ITK transform (LPS) and ``matrix`` as 4 x 4 in RAS; of the
+    others ``transform`` is None (``transform_on`` makes one on a grid) and ``matrix`` is the rigid fit alone.
+    ``fre_mm`` is ``(N,)``, the distance that remains at each fitted point. ``tre_mm`` is ``(N,)``, the distance at each
+    point when the model is fitted without it (leave-one-out); NaN where the other points cannot carry a fit, for the
+    reason in ``tre_reasons``. ``suspects`` are landmarks that were probably set wrongly.
     """
 
     model: str
@@ -35,6 +46,19 @@ class LandmarkFit:
     names: tuple[str, ...]
     fre_mm: Points
     tre_mm: Points
+    mapping: PointMap
+    tre_reasons: tuple[str | None, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether ``matrix`` is the whole map."""
+        return isinstance(self.mapping, LinearMap)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence per suspect."""
+        return tuple(suspect.sentence() for suspect in self.suspects)
 
     @property
     def fre_rms_mm(self) -> float:
@@ -54,7 +78,7 @@ class LandmarkFit:
         return self.names[int(np.nanargmax(errors))] if self.names else None
 
     def summary(self) -> str:
-        """Return a table of the errors per point, with the worst one marked, and the overall figures."""
+        """Return a table of the errors per point, with the worst one marked, the overall figures and the warnings."""
         if not self.names:
             return "No landmarks: the image headers are trusted, errors are not known."
         width = max(map(len, (*self.names, "point")))
@@ -65,81 +89,88 @@ class LandmarkFit:
         lines.append(f"{self.model} fit on {len(self.names)} points: FRE {self.fre_rms_mm:.2f} mm (root mean square)")
         if np.isfinite(self.tre_mm).any():
             lines[-1] += f", leave-one-out TRE {self.tre_mean_mm:.2f} mm (mean), worst point {self.worst}"
-        if not np.isfinite(self.tre_mm).all():
-            lines.append("Leave-one-out TRE is not measurable where the other points are fewer than 3 or on one line.")
-        return "\n".join(lines)
+        reasons = sorted({reason for reason in self.tre_reasons if reason})
+        if reasons:
+            lines.append(f"Leave-one-out TRE is not measurable where {' or '.join(reasons)}.")
+        return "\n".join([*lines, *(f"Warning: {warning}" for warning in self.warnings)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number for JSON; what could not be measured is None."""
+        reasons = self.tre_reasons or (None,) * len(self.names)
         points = {
-            name: {"fre_mm": _number(fre), "tre_mm": _number(tre)}
-            for name, fre, tre in zip(self.names, self.fre_mm, self.tre_mm, strict=True)
+            name: {"fre_mm": _number(fre), "tre_mm": _number(tre), **({"tre_missing": reason} if reason else {})}
+            for name, fre, tre, reason in zip(self.names, self.fre_mm, self.tre_mm, reasons, strict=True)
         }
         return {
             "model": self.model,
+            "is_linear": self.is_linear,
             "matrix_ras_fixed_to_moving": self.matrix.tolist(),
+            **_vertebra_matrices(self.mapping),
             "fre_rms_mm": _number(self.fre_rms_mm),
             "tre_mean_mm": _number(self.tre_mean_mm),
             "worst": self.worst,
             "points": points,
+            "suspects": [suspect._asdict() for suspect in self.suspects],
+            "warnings": list(self.warnings),
         }
 
 
-def fit_landmarks(fixed: Landmarks, moving: Landmarks, model: str = "rigid") -> LandmarkFit:
-    """Fit the map from ``fixed`` to ``moving`` points of the same names (least squares; Horn, JOSA A 1987).
+def fit_landmarks(
+    fixed: Landmarks, moving: Landmarks, model: str = "rigid", *, vertebrae: Vertebrae | None = None
+) -> LandmarkFit:
+    """Fit the map from ``fixed`` to ``moving`` points of the same names.
 
     Args:
         fixed: Points in the space whose grid is kept (CT).
         moving: Points in the space that is brought there (MR), in any order.
-        model: "rigid" (rotation and translation).
+        model: "rigid", "similarity" or "affine" (least squares), "thin_plate" (a spline through every point) or
+            "per_vertebra" (each vertebra rigid, smooth in between).
+        vertebrae: For "per_vertebra", which point lies on which bone; by default the names tell.
 
     Raises:
-        LandmarkError: The names differ, fewer than 3 points, or all points lie on one line; or there is no such model.
+        LandmarkError: The names differ, the points are too few or too flat for the model, a name tells no vertebra; or
+            there is no such model.
     """
-    if model not in MODELS:
-        raise LandmarkError(
-            f"Expected a registration model out of {', '.join(MODELS)}, got {model}; choose one of these."
-        )
-    _check_names(fixed, moving)
+    chosen = _model(model)
+    _check_names(fixed, moving, chosen)
     target = moving.points_mm[[moving.names.index(name) for name in fixed.names]]
     for role, points in (("fixed (CT)", fixed.points_mm), ("moving (MR)", target)):
-        if not _spans_plane(points):
-            raise LandmarkError(
-                f"The {role} landmarks {_listed(fixed.names)} lie on one line, so the rotation about it is open; "
-                "add a point beside that line, for example on a spinous or transverse process."
-            )
-    transform = MODELS[model](fixed.points_mm, target)
+        reason = obstacle(chosen, points)
+        if reason:
+            raise LandmarkError(f"The {role} landmarks {_listed(fixed.names)} {reason}, {_REMEDY[reason]}.")
+    if chosen is Model.PER_VERTEBRA and vertebrae is None:
+        vertebrae = vertebrae_from_names(fixed)
+    estimate = estimator(chosen, fixed.points_mm, target, vertebrae)
+    mapping = estimate(np.arange(len(target)))
+    errors, reasons = leave_one_out(chosen, fixed.points_mm, target, estimate)
+    matrix = mapping.matrix if isinstance(mapping, LinearMap) else fit_rigid(fixed.points_mm, target).matrix
     return LandmarkFit(
-        model=model,
-        transform=transform,
-        matrix=_ras_matrix(transform),
+        model=chosen.value,
+        transform=to_itk(matrix) if isinstance(mapping, LinearMap) else None,
+        matrix=matrix,
         names=fixed.names,
-        fre_mm=_distances(transform, fixed.points_mm, target),
-        tre_mm=_leave_one_out(fixed.points_mm, target, MODELS[model]),
+        fre_mm=distances_mm(mapping, fixed.points_mm, target),
+        tre_mm=errors,
+        mapping=mapping,
+        tre_reasons=reasons,
+        suspects=find_suspects(fixed.names, fixed.points_mm, target, chosen, vertebrae),
     )
 
 
 def trust_headers() -> LandmarkFit:
     """Return the identity, for images whose headers already share one patient space; it carries no errors."""
-    transform = itk.AffineTransform[itk.D, 3].New()
-    return LandmarkFit("headers", transform, np.eye(4), (), np.empty(0), np.empty(0))
+    return LandmarkFit("headers", to_itk(np.eye(4)), np.eye(4), (), np.empty(0), np.empty(0), LinearMap(np.eye(4)))
 
 
-def _rigid(fixed: Points, moving: Points) -> Any:
-    """Return ITK's least-squares rotation and translation, ``(N, 3)`` RAS points -> LPS transform."""
-    transform = itk.VersorRigid3DTransform[itk.D].New()
-    initializer = itk.LandmarkBasedTransformInitializer[itk.Transform[itk.D, 3, 3]].New(Transform=transform)
-    initializer.SetFixedLandmarks([itk.Point[itk.D, 3](point.tolist()) for point in fixed * RAS_LPS])
-    initializer.SetMovingLandmarks([itk.Point[itk.D, 3](point.tolist()) for point in moving * RAS_LPS])
-    initializer.InitializeTransform()
-    return transform
+def _model(name: str) -> Model:
+    if name not in list(Model):
+        raise LandmarkError(
+            f"Expected a registration model out of {', '.join(Model)}, got {name}; choose one of these."
+        )
+    return Model(name)
 
 
-#: Registration models by name.
-MODELS: dict[str, Callable[[Points, Points], Any]] = {"rigid": _rigid}
-
-
-def _check_names(fixed: Landmarks, moving: Landmarks) -> None:
+def _check_names(fixed: Landmarks, moving: Landmarks, model: Model) -> None:
     only_fixed = [name for name in fixed.names if name not in moving.names]
     only_moving = [name for name in moving.names if name not in fixed.names]
     if only_fixed or only_moving:
@@ -147,9 +178,11 @@ def _check_names(fixed: Landmarks, moving: Landmarks) -> None:
             f"Landmarks are matched by name, only in the fixed (CT) list: {_listed(only_fixed)}; "
             f"only in the moving (MR) list: {_listed(only_moving)}. Rename or remove them in Slicer."
         )
-    if len(fixed.names) < 3:
+    needed = fewest_points(model)
+    if len(fixed.names) < needed:
         raise LandmarkError(
-            f"Expected at least 3 landmark pairs, got {len(fixed.names)} ({_listed(fixed.names)}); place more points."
+            f"Expected at least {needed} landmark pairs for the model {model.value}, got {len(fixed.names)} "
+            f"({_listed(fixed.names)}); place more points."
         )
 
 
@@ -158,34 +191,11 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def _spans_plane(points: Points) -> bool:
-    """Say whether the points determine a rotation: at least 3, not all on one line."""
-    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    return len(points) >= 3 and bool(spread[1] > _LINE_TOLERANCE * spread[0])
-
-
-def _leave_one_out(fixed: Points, moving: Points, estimate: Callable[[Points, Points], Any]) -> Points:
-    """Return per point its error under the transform fitted to all others; NaN where these cannot carry a fit."""
-    errors = np.full(len(fixed), np.nan)
-    for index in range(len(fixed)):
-        others = np.arange(len(fixed)) != index
-        if _spans_plane(fixed[others]) and _spans_plane(moving[others]):
-            transform = estimate(fixed[others], moving[others])
-            errors[index] = _distances(transform, fixed[~others], moving[~others])[0]
-    return errors
-
-
-def _distances(transform: Any, fixed: Points, moving: Points) -> Points:
-    mapped = np.array([transform.TransformPoint(point.tolist()) for point in fixed * RAS_LPS])
-    return np.asarray(np.linalg.norm(mapped - moving * RAS_LPS, axis=1), dtype=np.float64)
-
-
-def _ras_matrix(transform: Any) -> Points:
-    """Return a linear ITK transform (LPS) as ``(4, 4)`` in RAS."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = itk.array_from_matrix(transform.GetMatrix()) * np.outer(RAS_LPS, RAS_LPS)
-    matrix[:3, 3] = np.array(transform.GetOffset()) * RAS_LPS
-    return matrix
+def _vertebra_matrices(mapping: PointMap) -> dict[str, Any]:
+    if not isinstance(mapping, PerVertebraMap):
+        return {}
+    matrices = zip(mapping.vertebrae.names, mapping.matrices.tolist(), strict=True)
+    return {"vertebra_matrices_ras_fixed_to_moving": dict(matrices)}
 
 
 def _number(value: float) -> float | None:

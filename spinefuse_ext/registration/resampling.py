@@ -10,10 +10,16 @@ import torch
 from monai.data import ITKWriter, MetaTensor
 
 from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, transform_on
 
 
 def resample(
-    moving_image: MetaTensor, fit: LandmarkFit, reference_image: MetaTensor, *, outside: float | None = None
+    moving_image: MetaTensor,
+    fit: LandmarkFit,
+    reference_image: MetaTensor,
+    *,
+    outside: float | None = None,
+    spacing_mm: float = FIELD_SPACING_MM,
 ) -> MetaTensor:
     """Return the moving image ``(1, X, Y, Z)`` on the reference grid ``(1, X', Y', Z')``, float32, linear.
 
@@ -22,11 +28,12 @@ def resample(
         fit: Map from fixed to moving space.
         reference_image: Image in fixed (CT) space; only its grid is used.
         outside: Value where the moving image has none; by default its minimum.
+        spacing_mm: Distance of the displacement vectors of a fit that is not linear.
     """
     value = float(moving_image.min()) if outside is None else outside
     resampled = itk.resample_image_filter(
         _to_itk(moving_image),
-        transform=fit.transform,
+        transform=transform_on(fit, reference_image, spacing_mm),
         reference_image=_to_itk(reference_image),
         use_reference_image=True,
         default_pixel_value=value,

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from spinefuse_ext.registration.landmarks import RAS_LPS, Entry, Landmarks, landmarks_from_entries
 from spinefuse_ext.validation import LandmarkError
 
+_VERSION = "Markups fiducial file version"
 _COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc", "associatedNodeID")
+#: What Slicer 3 writes under a first line "# Fiducial List file".
+_COLUMNS_SLICER_3 = ("label", "x", "y", "z", "sel", "vis")
 _NEEDED = {"label", "x", "y", "z"}
 #: Slicer 5 appends the position status and the number of measurements to each row, but not to the header.
 _UNNAMED = ("positionStatus", "measurements")
@@ -25,7 +28,8 @@ _SAVE_AGAIN = "save the point list again from 3D Slicer 4 or newer"
 def parse_fcsv(text: str, path: Path) -> Landmarks:
     """Read the text of an ``.fcsv`` file; points whose position status is not "defined" are left out.
 
-    Without a ``CoordinateSystem`` line the points are RAS, as in Slicer 3.
+    Without a ``CoordinateSystem`` line the points are RAS, as in Slicer 3; without a ``columns`` line the columns are
+    those of the Slicer version in the header.
     """
     header: dict[str, str] = {}
     entries: list[Entry] = []
@@ -51,16 +55,23 @@ def format_fcsv(landmarks: Landmarks) -> str:
 
 
 def _columns(header: dict[str, str], path: Path) -> tuple[str, ...]:
-    columns = tuple(name.strip() for name in header.get("columns", "").split(","))
+    columns = tuple(name.strip() for name in header.get("columns", ",".join(_usual(header))).split(","))
     if not columns[0]:
         raise LandmarkError(f"{path} is no Slicer point list: no '# columns =' line before the points; {_SAVE_AGAIN}.")
     missing = sorted(_NEEDED - set(columns))
     if missing:
         raise LandmarkError(f"{path} names no column {', '.join(missing)}, it has {', '.join(columns)}; {_SAVE_AGAIN}.")
-    version = header.get("Markups fiducial file version")
+    version = header.get(_VERSION)
     if version is not None and not re.match(r"([4-9]|\d{2,})(\.|$)", version):
         raise LandmarkError(f"{path} claims markups version {version}, but these begin with 4.0; {_SAVE_AGAIN}.")
     return columns
+
+
+def _usual(header: dict[str, str]) -> tuple[str, ...]:
+    """Return the columns of the Slicer version that the header names, for a file without a line of them."""
+    if _VERSION in header:
+        return _COLUMNS
+    return _COLUMNS_SLICER_3 if any(key.startswith("Fiducial List file") for key in header) else ()
 
 
 def _row(line: str, columns: tuple[str, ...], where: str) -> Entry | None:

@@ -17,7 +17,8 @@ _NAN = float("nan")
 class FitFigures:
     """Errors in mm over all points and per point (fitted, leave-one-out); NaN where not measured.
 
-    ``mr`` and ``ct_landmarks`` are the files the fit was made from, as it named them, or None.
+    ``mr`` and ``ct_landmarks`` are the files the fit was made from, as it named them, or None. ``warnings`` are
+    sentences about landmarks that look wrong.
     """
 
     model: str
@@ -27,6 +28,7 @@ class FitFigures:
     points_mm: dict[str, tuple[float, float]]
     mr: str | None
     ct_landmarks: str | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def tre_largest_mm(self) -> float:
@@ -39,6 +41,9 @@ def read_fit(file: Path) -> FitFigures:
     points = content.get("points") or {}
     if not isinstance(points, Mapping) or not all(isinstance(errors, Mapping) for errors in points.values()):
         raise SpinefuseError(f"{file} should map point names to fre_mm and tre_mm in points, got {points!r}.")
+    warnings = content.get("warnings") or []
+    if not isinstance(warnings, list) or not all(isinstance(warning, str) for warning in warnings):
+        raise SpinefuseError(f"{file} should hold a list of sentences in warnings, got {warnings!r}; register again.")
     return FitFigures(
         model=str(content.get("model", "")),
         fre_rms_mm=_length(content, "fre_rms_mm", file),
@@ -49,6 +54,7 @@ def read_fit(file: Path) -> FitFigures:
         },
         mr=content.get("mr"),
         ct_landmarks=content.get("ct_landmarks"),
+        warnings=tuple(warnings),
     )
 
 

@@ -32,6 +32,7 @@ def registration_section(cases: Sequence[Case]) -> Section:
     fits = fits_of(cases)
     pictured = [case for case in _worst_first(cases, fits) if case.has("ct", "mr")]
     text = [_MEANING] if fits else ["No registration.json was found below cases/, so there are no landmark errors."]
+    text += [f"{name}: {warning}" for name, fit in fits.items() for warning in fit.warnings]
     if not pictured:
         text.append("No case holds both ct.nii.gz and mr.nii.gz, so there is no picture of the registration.")
     elif len(pictured) > MOST_PICTURES:

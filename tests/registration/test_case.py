@@ -136,7 +136,7 @@ def test_headers_of_two_frames_are_not_trusted(tmp_path: Path, case: dict[str, P
         ({"mr": "."}, ImageReadError, "holds no DICOM image series"),
         ({"mr_landmarks": None}, LandmarkError, "mr_landmarks is missing; give both files, or none"),
         ({"ct_landmarks": "absent.fcsv"}, MissingPathError, r"Landmark file .*absent.fcsv does not exist"),
-        ({"model": "elastic"}, LandmarkError, "out of rigid, got elastic"),
+        ({"model": "elastic"}, LandmarkError, "out of rigid, similarity, .*, got elastic"),
         ({"ct_landmarks": "far.fcsv"}, LandmarkError, "lies wholly outside CT"),
         (
             {"ct_landmarks": "two.fcsv"},
@@ -156,6 +156,59 @@ def test_bad_input_leaves_nothing_behind(
     with pytest.raises(error, match=message):
         register_case(**{**case, **changed})
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("model", ["thin_plate", "per_vertebra"])
+def test_a_bending_model_writes_a_field_that_resamples_as_it_did(model: str, case: dict[str, Path]) -> None:
+    register_case(**case)  # its transform.tfm must go
+    fit = register_case(**case, model=model, field_spacing_mm=2.0)
+    files = sorted(path.name for path in case["out"].iterdir())
+    assert files == ["ct.nii.gz", "mr.nii.gz", "registration.json", "transform.h5"]
+    report = json.loads((case["out"] / "registration.json").read_text())
+    assert (report["model"], report["is_linear"], report["field_spacing_mm"]) == (model, False, 2.0)
+    (transform,) = itk.transformread(str(case["out"] / "transform.h5"))
+    for point in POINTS:
+        np.testing.assert_allclose(
+            transform.TransformPoint((point * [-1, -1, 1]).tolist()),
+            fit.mapping(point[None])[0] * [-1, -1, 1],
+            atol=0.1,
+        )
+    ct, mr = (read_volume(case["out"] / f"{name}.nii.gz") for name in ("ct", "mr"))
+    middle = (0, slice(5, 15), slice(5, 17), slice(6, 18))
+    assert (ct[middle] - mr[middle]).abs().max() < 30
+
+
+def test_a_label_volume_groups_landmarks_whose_names_tell_nothing(case: dict[str, Path], tmp_path: Path) -> None:
+    names = tuple("abcd")
+    for file, shift in ((case["ct_landmarks"], 0), (case["mr_landmarks"], SHIFT_MM)):
+        write_landmarks(Landmarks(names, POINTS + shift), file)
+    with pytest.raises(LandmarkError, match=r"mr.fcsv: Expected one vertebra level in the landmark name a"):
+        register_case(**case, model="per_vertebra")
+    label = MetaTensor(torch.zeros(1, 20, 22, 24), affine=torch.eye(4))
+    label[..., :10], label[..., 14:] = 21, 20
+    write_volume(label, tmp_path / "bones.nii.gz")
+    register_case(**case, model="per_vertebra", vertebrae=tmp_path / "bones.nii.gz")
+    report = json.loads((case["out"] / "registration.json").read_text())
+    assert list(report["vertebra_matrices_ras_fixed_to_moving"]) == ["L1", "L2"]
+    assert report["vertebrae"] == str(tmp_path / "bones.nii.gz")
+    with pytest.raises(LandmarkError, match=r"serves the model per_vertebra only, got .*bones.nii.gz for rigid"):
+        register_case(**case, vertebrae=tmp_path / "bones.nii.gz")
+
+
+def test_the_report_says_what_centring_alone_would_leave(case: dict[str, Path]) -> None:
+    register_case(**case)
+    centring = json.loads((case["out"] / "registration.json").read_text())["initial_centring"]
+    ct, mr = read_volume(case["ct"]), read_volume(case["mr"])
+    middles = [image.affine.numpy() @ [*((np.array(image.shape[1:]) - 1) / 2), 1] for image in (ct, mr)]
+    shift = (middles[1] - middles[0])[:3]
+    np.testing.assert_allclose(centring["shift_ras_mm"], shift, atol=1e-5)
+    assert centring["landmark_distance_before_mm"] == pytest.approx(np.linalg.norm(SHIFT_MM))
+    assert centring["landmark_distance_centred_mm"] == pytest.approx(np.linalg.norm(SHIFT_MM - shift), abs=1e-4)
+
+
+def test_a_field_spacing_of_nothing_is_refused(case: dict[str, Path]) -> None:
+    with pytest.raises(SpinefuseError, match="field spacing above 0 mm, got 0"):
+        register_case(**case, field_spacing_mm=0)
 
 
 @pytest.mark.assets

@@ -36,7 +36,7 @@ landmark_lists = st.lists(
 ).map(lambda items: Landmarks(tuple(name for name, _ in items), np.array([point for _, point in items])))
 
 
-@pytest.mark.parametrize("suffix", [".mrk.json", ".fcsv"])
+@pytest.mark.parametrize("suffix", [".mrk.json", ".fcsv", ".csv"])
 @settings(max_examples=60, deadline=None)
 @given(landmarks=landmark_lists)
 def test_what_is_written_is_read_back_exactly(
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_back_exactly(
 
 
 @pytest.mark.parametrize("name", ["L1, left", 'a "quoted" name', "L1 #2", "横突 L4"])
-@pytest.mark.parametrize("suffix", [".mrk.json", ".fcsv"])
+@pytest.mark.parametrize("suffix", [".mrk.json", ".fcsv", ".csv"])
 def test_names_with_punctuation_survive(name: str, suffix: str, tmp_path: Path) -> None:
     write_landmarks(Landmarks((name,), np.ones((1, 3))), tmp_path / f"points{suffix}")
     assert read_landmarks(tmp_path / f"points{suffix}").names == (name,)
@@ -80,6 +80,39 @@ def test_slicer_3_files_name_the_point_first(tmp_path: Path) -> None:
     landmarks = read_landmarks(tmp_path / "old.fcsv")
     assert landmarks.names == ("mid",)
     np.testing.assert_array_equal(landmarks.points_mm, [[12.5, -93.5, 7.5]])
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n", "n,-1,-2,3,0,0,0,1,1,1,0,L1,,\n"),
+        ("# Fiducial List file points.fcsv\n# name = points\n", "L1,1,2,3,1,1\n"),
+    ],
+    ids=["slicer-4", "slicer-3"],
+)
+def test_without_a_columns_line_the_version_says_which_columns_stand(header: str, row: str, tmp_path: Path) -> None:
+    (tmp_path / "p.fcsv").write_text(header + row)
+    landmarks = read_landmarks(tmp_path / "p.fcsv")
+    assert landmarks.names == ("L1",)
+    np.testing.assert_array_equal(landmarks.points_mm, [[1, 2, 3]])
+
+
+def test_several_point_lists_in_one_file_are_one_each_in_its_own_system(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = [
+        {"type": "Fiducial", "coordinateSystem": s, "controlPoints": [{"label": n, "position": [1, 2, 3]}]}
+        for s, n in (("LPS", "L1"), ("RAS", "L2"))
+    ]
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [*lists, {"type": "Line"}]}))
+    landmarks = read_landmarks(tmp_path / "p.mrk.json")
+    assert landmarks.names == ("L1", "L2")
+    np.testing.assert_array_equal(landmarks.points_mm, [[-1, -2, 3], [1, 2, 3]])
+    assert "markups of type Line are not" in caplog.text
+    lists[1]["controlPoints"][0]["label"] = " L1 "
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": lists}))
+    with pytest.raises(LandmarkError, match="list 2, control point 1: the name L1 was already used at list 1"):
+        read_landmarks(tmp_path / "p.mrk.json")
 
 
 def test_points_never_placed_are_left_out(tmp_path: Path) -> None:
@@ -127,8 +160,8 @@ def test_malformed_fcsv_is_refused_with_its_line(text: str, message: str, tmp_pa
     ("text", "message"),
     [
         pytest.param("{", "is no JSON file", id="cut-off"),
-        pytest.param("[]", "exactly one list under 'markups'", id="a-list"),
-        pytest.param('{"markups": []}', "exactly one list", id="no-markup"),
+        pytest.param("[]", "must hold a point list under", id="a-list"),
+        pytest.param('{"markups": []}', "must hold a point list", id="no-markup"),
         pytest.param(markup(type="Plane"), "type Plane", id="a-plane"),
         pytest.param(markup(coordinateUnits="um"), "in um, expected mm", id="micrometres"),
         pytest.param(markup(coordinateSystem="IJK"), "coordinate system IJK", id="ijk"),
@@ -148,9 +181,9 @@ def test_malformed_json_is_refused_with_its_point(text: str, message: str, tmp_p
 
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "points.csv").write_text("L1,1,2,3")
-    with pytest.raises(LandmarkError, match=r"expected a name that ends in .mrk.json or .fcsv"):
-        read_landmarks(tmp_path / "points.csv")
+    (tmp_path / "points.acsv").write_text("point|1|2|3|1|1")
+    with pytest.raises(LandmarkError, match=r"expected a name that ends in .mrk.json, .fcsv or .csv"):
+        read_landmarks(tmp_path / "points.acsv")
     (tmp_path / "points.fcsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LandmarkError, match="no text file in UTF-8"):
         read_landmarks(tmp_path / "points.fcsv")
@@ -206,3 +239,12 @@ def test_published_files_are_read(assets: Path, pattern: str, count: int, name: 
 def test_published_malformed_files_are_refused(assets: Path, name: str, message: str) -> None:
     with pytest.raises(LandmarkError, match=message):
         read_landmarks(assets / f"data/landmarks_transforms/afids_fcsv_malformed/{name}.fcsv")
+
+
+@pytest.mark.assets
+def test_all_105_published_sets_match_by_name(assets: Path) -> None:
+    paths = sorted((assets / "data/landmarks_transforms/afids_fcsv").glob("*.fcsv"))
+    sets = [read_landmarks(path) for path in paths]
+    pairs = [(first, second) for place, first in enumerate(sets) for second in sets[:place]]
+    assert len(pairs) == 105
+    assert all(set(first.names) == set(second.names) for first, second in pairs)

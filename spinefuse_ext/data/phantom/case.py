@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from spinefuse_ext.data.phantom.anatomy import draw_anatomy, paint
-from spinefuse_ext.data.phantom.points import PointPair, click, landmark_points, target_points
+from spinefuse_ext.data.phantom.points import MOST_PER_VERTEBRA, PointPair, click, landmark_points, target_points
 from spinefuse_ext.data.phantom.posture import Motion, move, stand
 from spinefuse_ext.data.phantom.scanner import acquire_ct, acquire_mr, as_image, clean_mr, ct_grid, mr_grid
 from spinefuse_ext.data.phantom.spine import Spine, draw_spine
@@ -30,7 +30,7 @@ class Phantom:
             registration would give.
         label: uint8 structures (``spinefuse_ext.labels.STRUCTURES``) on the CT grid.
         vertebrae: uint8 vertebra numbers (``spinefuse_ext.labels.VERTEBRAE``) on the CT grid.
-        clicked: 8 landmarks with 1 mm click error; ``meant``: the same without error.
+        clicked: 8 landmarks (or those asked for) with 1 mm click error; ``meant``: the same without error.
         targets: 40 other points on the vertebrae, without error.
         motion: the true way from CT to MR space.
     """
@@ -66,7 +66,7 @@ class Phantom:
         return self.motion(points_mm)
 
 
-def make_phantom(
+def make_phantom(  # noqa: PLR0913 (the choices of a case, all keyword-only but the seed)
     seed: int,
     *,
     size_mm: Sequence[float] = (128.0, 128.0, 128.0),
@@ -75,6 +75,7 @@ def make_phantom(
     levels: int | None = None,
     degeneration: float | None = None,
     motion: float = 1.0,
+    landmarks_per_vertebra: int | None = None,
 ) -> Phantom:
     """Make the synthetic patient of a seed; the same arguments give the same case, bit for bit.
 
@@ -86,11 +87,13 @@ def make_phantom(
         levels: lumbar vertebrae, 4, 5 or 6; None draws it (mostly 5).
         degeneration: mean wear of the discs, 0 (bright, tall) to 1 (dark, flat); None draws an age.
         motion: scale of the change of posture; 0 leaves CT and MR in one posture and one place.
+        landmarks_per_vertebra: 1 to 7 landmarks on every vertebra in the field instead of 8 in all.
 
     Raises:
         ConfigError: for a size, spacing, level count or degree outside these ranges.
     """
     check_request(size_mm, spacing_mm if slice_mm is None else min(spacing_mm, slice_mm), levels, degeneration)
+    check_landmarks(landmarks_per_vertebra)
     traits, detail, posing, ct_noise, mr_noise, hand = np.random.default_rng(seed).spawn(6)
     spine = draw_spine(traits, levels=levels, degeneration=degeneration)
     anatomy = draw_anatomy(spine, detail)
@@ -98,7 +101,7 @@ def make_phantom(
     slices = float(ct_noise.uniform(1.0, 1.5)) * spacing_mm
     painted = paint(anatomy, way.fixed, ct_grid(size_mm, spacing_mm, slices if slice_mm is None else slice_mm))
     grid = mr_grid(size_mm, spacing_mm, way(np.zeros((1, 3)))[0], mr_noise)
-    meant = landmark_points(way, size_mm)
+    meant = landmark_points(way, size_mm, landmarks_per_vertebra)
     return Phantom(
         seed=seed,
         spine=spine,
@@ -127,3 +130,9 @@ def check_request(
         raise ConfigError(f"Expected 4, 5 or 6 lumbar levels, got {levels}.")
     if degeneration is not None and not 0 <= degeneration <= 1:
         raise ConfigError(f"Expected a degeneration from 0 to 1, got {degeneration}.")
+
+
+def check_landmarks(per_vertebra: int | None) -> None:
+    """Raise ``ConfigError`` for a number of landmarks that a vertebra does not have."""
+    if per_vertebra is not None and not 1 <= per_vertebra <= MOST_PER_VERTEBRA:
+        raise ConfigError(f"Expected 1 to {MOST_PER_VERTEBRA} landmarks per vertebra, got {per_vertebra}.")

@@ -16,6 +16,8 @@ from spinefuse_ext.registration.landmarks import Landmarks
 
 #: Root mean square distance between the point that is meant and the point that is clicked.
 CLICK_MM = 1.0
+#: A spinous tip and three edges of either endplate.
+MOST_PER_VERTEBRA = 7
 _TIPS, _LANDMARKS, _TARGETS, _MARGIN_MM = 4, 8, 40, 2.0
 
 
@@ -35,14 +37,30 @@ class _Candidate:
     mr_mm: NDArray[np.float64]
 
 
-def landmark_points(motion: Motion, size_mm: Iterable[float]) -> PointPair:
-    """8 landmarks inside the field: up to four spinous tips, then edges of endplates spread over the levels."""
+def landmark_points(motion: Motion, size_mm: Iterable[float], per_vertebra: int | None = None) -> PointPair:
+    """8 landmarks inside the field: up to four spinous tips, then edges of endplates spread over the levels.
+
+    ``per_vertebra`` takes that many of every vertebra instead, as far as they lie in the field.
+    """
     half = np.asarray(list(size_mm)) / 2
+    if per_vertebra is not None:
+        return _pair(_of_every_vertebra(motion, half, per_vertebra))
     tips = sorted(_candidates(motion, half, {"spinous_tip"}), key=lambda each: each.rank)
     tips = [each for each in tips if each.rank[0] == 0][:_TIPS]
     edges = {name for name in _endplate_points(motion.spine.vertebrae[0]) if not name.endswith("centre")}
     others = sorted(_candidates(motion, half, edges), key=lambda each: each.rank)
     return _pair([*tips, *others[: _LANDMARKS - len(tips)]])
+
+
+def _of_every_vertebra(motion: Motion, half_mm: NDArray[np.float64], count: int) -> list[_Candidate]:
+    """The spinous tip and edges of endplates of each level, other edges first from level to level."""
+    names = {"spinous_tip"} | {name for name in _endplate_points(motion.spine.vertebrae[0]) if "centre" not in name}
+    inside = [each for each in _candidates(motion, half_mm, names) if each.rank[0] == 0]
+    chosen: list[_Candidate] = []
+    for bone in motion.spine.vertebrae:
+        own = [each for each in inside if each.name.startswith(f"{bone.name}_")]
+        chosen += sorted(own, key=lambda each: not each.name.endswith("spinous_tip"))[:count]
+    return chosen
 
 
 def target_points(motion: Motion, size_mm: Iterable[float], landmarks: PointPair) -> PointPair:

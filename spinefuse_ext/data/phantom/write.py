@@ -12,7 +12,7 @@ import numpy as np
 from monai.data import MetaTensor
 from tqdm import tqdm
 
-from spinefuse_ext.data.phantom.case import Phantom, check_request, make_phantom
+from spinefuse_ext.data.phantom.case import Phantom, check_landmarks, check_request, make_phantom
 from spinefuse_ext.data.phantom.points import PointPair
 from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
@@ -31,6 +31,7 @@ def write_phantoms(
     size_mm: Sequence[float] = (128.0, 128.0, 128.0),
     spacing_mm: float = 1.0,
     dicom: bool = True,
+    landmarks_per_vertebra: int | None = None,
 ) -> Path:
     """Write the synthetic patients ``seed`` to ``seed + cases - 1`` as ``out/case_SSS``; returns ``out``.
 
@@ -46,10 +47,12 @@ def write_phantoms(
     if out.exists() and not out.is_dir():
         raise ConfigError(f"Expected a folder to write phantoms into, but {out} is a file; name another folder.")
     check_request(size_mm, spacing_mm)
+    check_landmarks(landmarks_per_vertebra)
     for number in tqdm(range(seed, seed + cases), desc="phantom cases", unit="case"):
-        write_phantom(
-            make_phantom(number, size_mm=size_mm, spacing_mm=spacing_mm), out / f"case_{number:03d}", dicom=dicom
+        phantom = make_phantom(
+            number, size_mm=size_mm, spacing_mm=spacing_mm, landmarks_per_vertebra=landmarks_per_vertebra
         )
+        write_phantom(phantom, out / f"case_{number:03d}", dicom=dicom)
     return out
 
 
