@@ -59,6 +59,15 @@ def check_same_shape(**tensors: torch.Tensor) -> None:
         raise ValueError(f"Expected one common shape, got {listed}. Register or resample the pair first.")
 
 
+def check_fused_and_pair(fused: torch.Tensor, pair: torch.Tensor) -> None:
+    """Raise ``ValueError`` unless ``fused`` is ``(B, 1, *S)`` and ``pair`` ``(B, C, *S)`` of one batch and size."""
+    if fused.shape[1] != 1 or fused.shape[0] != pair.shape[0] or fused.shape[2:] != pair.shape[2:]:
+        raise ValueError(
+            f"Expected a fused image (B, 1, *S) and its modalities (B, 2, *S) of one size, "
+            f"got {tuple(fused.shape)} and {tuple(pair.shape)}."
+        )
+
+
 def check_spatial_dims(spatial_dims: int) -> None:
     """Raise ``ValueError`` unless ``spatial_dims`` is 2 or 3."""
     if spatial_dims not in (2, 3):

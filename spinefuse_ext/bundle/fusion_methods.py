@@ -32,7 +32,7 @@ class Method:
 FUSION_METHODS: dict[str, Method] = {
     "ours": Method(),
     "u2fusion": Method(("u2fusion.json",), ("u2fusion_train.json",)),
-    "cddfuse": Method(("cddfuse.json",)),
+    "cddfuse": Method(("cddfuse.json",), ("cddfuse_train.json",)),
     "mean": Method(("mean.json",), trains=False),
     "max": Method(("max.json",), trains=False),
     "laplacian": Method(("laplacian.json",), trains=False),

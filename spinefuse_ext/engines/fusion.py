@@ -27,8 +27,8 @@ class FusionNetwork(Protocol):
     def reconstruct_features(self, features: Any) -> torch.Tensor:
         """Features to the reconstructed pair ``(B, 2, *S)``."""
 
-    def fuse_features(self, features: Any) -> torch.Tensor:
-        """Features to the fused image ``(B, 1, *S)``."""
+    def fuse_features(self, features: Any, x: torch.Tensor) -> torch.Tensor:
+        """Features of the pair ``x`` to its fused image ``(B, 1, *S)``."""
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -132,11 +132,10 @@ class FusionTrainer(SupervisedTrainer):
     def _predict(self, image: torch.Tensor, stage: int) -> Outputs:
         """The stage's prediction and the features, in one call through the wrappers and the inferer."""
         inner = cast(FusionNetwork, unwrap(self.network))
-        decode = inner.reconstruct_features if stage == 1 else inner.fuse_features
 
         def encode_and_decode(x: torch.Tensor) -> Outputs:
             features = inner.encode(x)
-            return decode(features), features
+            return inner.reconstruct_features(features) if stage == 1 else inner.fuse_features(features, x), features
 
         return self.inferer(image, lambda x: _through_wrappers(self.network, encode_and_decode, x))
 

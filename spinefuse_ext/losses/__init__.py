@@ -9,6 +9,7 @@ from spinefuse_ext.losses.information import InformationMeasure, PyramidInformat
 from spinefuse_ext.losses.reconstruction import ReconstructionLoss
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
 from spinefuse_ext.losses.semi_supervised import SemiSupervisedLoss
+from spinefuse_ext.losses.structure import StructureFusionLoss, lost_edges
 from spinefuse_ext.losses.u2fusion import U2FusionLoss
 from spinefuse_ext.losses.vgg16 import VGG16Information, information_measure
 
@@ -21,10 +22,12 @@ __all__ = [
     "ReconstructionLoss",
     "RectificationLoss",
     "SemiSupervisedLoss",
+    "StructureFusionLoss",
     "U2FusionLoss",
     "VGG16Information",
     "disagreement_mask",
     "gradient_energy",
     "information_measure",
+    "lost_edges",
     "sharpen",
 ]

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.gradients import sobel
+from spinefuse_ext.validation import check_fused_and_pair
 
 CLASSIC_SOBEL = 8.0  # response of the unnormalised 3x3 Sobel kernel to a ramp of slope 1; the weights are meant for it
 
@@ -30,11 +31,7 @@ class FusionLoss(_Loss):
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """input: fused ``(B, 1, *S)``; target: its modalities ``(B, 2, *S)`` (or more); in [0, 1]. Returns a scalar."""
-        if input.shape[1] != 1 or input.shape[0] != target.shape[0] or input.shape[2:] != target.shape[2:]:
-            raise ValueError(
-                f"Expected a fused image (B, 1, *S) and its modalities (B, 2, *S) of one size, "
-                f"got {tuple(input.shape)} and {tuple(target.shape)}."
-            )
+        check_fused_and_pair(input, target)
         input = input.to(torch.promote_types(input.dtype, torch.float32))
         target = target.to(input.dtype)
         intensity = F.l1_loss(input, target.amax(1, keepdim=True))

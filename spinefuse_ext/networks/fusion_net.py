@@ -10,6 +10,7 @@ import torch
 from monai.networks.layers.factories import Conv
 from monai.utils import look_up_option
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
@@ -67,10 +68,35 @@ class FusionDecoder(nn.Module):
         super().__init__()
         self.reduce, self.blocks, self.head = reduce, blocks, head
 
+    def features(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
+        """Both branches joined and decoded up to the head: ``(B, dim, *S)``."""
+        return self.blocks(self.reduce(torch.cat((base, detail), dim=1)))
+
     def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
-        features = self.reduce(torch.cat((base, detail), dim=1))
-        logits = at_least_float32(self.head(self.blocks(features)))
+        logits = at_least_float32(self.head(self.features(base, detail)))
         return torch.sigmoid(logits if skip is None else logits + skip)
+
+
+class SparseCorrection(nn.Module):
+    """Features ``(B, dim, *S)`` and a pair in [0, 1] to the pair's maximum, corrected where it pays: ``(B, 1, *S)``.
+
+    The correction is soft-thresholded, so that it is exactly 0 at most voxels: there the fused image is a copy of the
+    brighter modality, and air stays as black as the scanners left it. The last layer starts at zero, so an untrained
+    network gives the maximum rule. Below the threshold the gradient is ``LEAK`` instead of 0, or nothing would start.
+    """
+
+    LEAK = 0.3
+
+    def __init__(self, head: nn.Sequential, threshold: float = 0.01) -> None:
+        super().__init__()
+        self.head, self.threshold, self.leak = head, threshold, self.LEAK
+        nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
+
+    def forward(self, features: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
+        raw = at_least_float32(self.head(features))
+        leak = self.leak * raw
+        correction = F.softshrink(raw, self.threshold) + (leak - leak.detach())
+        return (at_least_float32(pair).amax(1, keepdim=True) + correction).clamp(0, 1)
 
 
 class SpineFusionNet(nn.Module):
@@ -83,10 +109,12 @@ class SpineFusionNet(nn.Module):
         num_heads: heads of the channel attention; divides ``dim``.
         base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels) or ``"cddfuse"``.
         detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
+        output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
+            (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
         checkpointing: recompute the Restormer blocks in the backward pass: less memory, more time, same result.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the choices of the network, all keyword-only but four)
         self,
         spatial_dims: int = 2,
         dim: int = 64,
@@ -95,10 +123,12 @@ class SpineFusionNet(nn.Module):
         *,
         base: str = "lsra",
         detail: str = "cnn",
+        output: str = "sigmoid",
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
+        look_up_option(output, ("sigmoid", "correction"))
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
         new_base = partial(look_up_option(base, BASES), spatial_dims, dim, num_heads)
         new_detail = partial(look_up_option(detail, DETAILS), spatial_dims, dim)
@@ -106,13 +136,17 @@ class SpineFusionNet(nn.Module):
             BlockStack([RestormerBlock(spatial_dims, dim, num_heads) for _ in range(count)], checkpointing)
             for count in num_blocks
         )
-        head = nn.Sequential(
-            convolution(dim, dim // 2, 3, padding=1), nn.LeakyReLU(0.01), convolution(dim // 2, 1, 3, padding=1)
-        )
+        heads = [
+            nn.Sequential(
+                convolution(dim, dim // 2, 3, padding=1), nn.LeakyReLU(0.01), convolution(dim // 2, 1, 3, padding=1)
+            )
+            for _ in range(2 if output == "correction" else 1)
+        ]
         self.encoder = FusionEncoder(convolution(1, dim, 3, padding=1), encoder_blocks, new_base(), new_detail(depth=3))
         self.base_fusion = new_base()
         self.detail_fusion = new_detail(depth=1)
-        self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, head)
+        self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, heads[0])
+        self.correction = SparseCorrection(heads[1]) if output == "correction" else None
 
     def encode(self, x: torch.Tensor) -> PairFeatures:
         """Pair ``(B, 2, *S)`` to the base and detail features of each modality."""
@@ -128,11 +162,13 @@ class SpineFusionNet(nn.Module):
         mr = self.decoder(features.base_mr, features.detail_mr)
         return torch.cat((ct, mr), dim=1)
 
-    def fuse_features(self, features: PairFeatures) -> torch.Tensor:
-        """Both modalities merged branch by branch, then decoded: ``(B, 1, *S)`` in [0, 1]."""
+    def fuse_features(self, features: PairFeatures, x: torch.Tensor) -> torch.Tensor:
+        """Both modalities of the pair ``x`` merged branch by branch, then decoded: ``(B, 1, *S)`` in [0, 1]."""
         base = self.base_fusion(features.base_ct + features.base_mr)
         detail = self.detail_fusion(features.detail_ct + features.detail_mr)
-        return self.decoder(base, detail)
+        if self.correction is None:
+            return self.decoder(base, detail)
+        return self.correction(self.decoder.features(base, detail), x)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         """Pair ``(B, 2, *S)`` to its reconstruction ``(B, 2, *S)``, each modality through its own features."""
@@ -140,7 +176,7 @@ class SpineFusionNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pair ``(B, 2, *S)`` in [0, 1], CT first, to the fused image ``(B, 1, *S)`` in [0, 1]."""
-        return self.fuse_features(self.encode(x))
+        return self.fuse_features(self.encode(x), x)
 
 
 def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:

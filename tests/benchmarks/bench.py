@@ -42,7 +42,7 @@ def fusion_training_step(checkpointing: bool = False) -> Step:
     def step() -> None:
         optimizer.zero_grad()
         features = network.encode(pair)
-        (fusion(network.fuse_features(features), pair) + 2 * decomposition(*features)).backward()
+        (fusion(network.fuse_features(features, pair), pair) + 2 * decomposition(*features)).backward()
         optimizer.step()
 
     return step

@@ -111,7 +111,7 @@ def test_the_cddfuse_composition_trains_in_two_stages(workflow: Callable[..., Co
     paths = {"output_dir": str(tmp_path / "eval"), "ckpt_dir": str(tmp_path / "models")}
     network = {"network_def#dim": 8, "network_def#num_blocks": [1, 1], "network_def#num_heads": 2}
     sizes = {"patch_size": [32, 32], "batch_size": 4, "crops_per_case": 1, "epochs": 2, "stage1_epochs": 1}
-    workflow(BUNDLE, "train.json", "cddfuse.json", **paths, **sizes, **network, **CANVAS).run()
+    workflow(BUNDLE, "train.json", "cddfuse.json", "cddfuse_train.json", **paths, **sizes, **network, **CANVAS).run()
     weights = str(tmp_path / "models" / "model_final.pt")
     fused = fuse(workflow, "cddfuse", tmp_path, **{**network, "checkpoint": weights})
     assert set(fused) == {"case_4", "case_5"}

@@ -110,7 +110,7 @@ def test_every_stage(network: SpineFusionNet, reference: dict[str, torch.Tensor]
         "fused_base": base,
         "fused_detail": detail,
         "reduced": network.decoder.reduce(torch.cat((base, detail), dim=1)),
-        "fused_none": network.fuse_features(features),
+        "fused_none": network.fuse_features(features, pair[:1]),
         "fused_skip_sum": network.decoder(base, detail, mr + ct),
         "recon_MR": network.decoder(features.base_mr, features.detail_mr, mr),
     }

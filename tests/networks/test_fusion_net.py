@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.utils import eval_mode
 
-from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss
+from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss, StructureFusionLoss
 from spinefuse_ext.networks import SpineFusionNet
 
 SMALL: dict[str, Any] = {"dim": 8, "num_blocks": (1, 1), "num_heads": 2}
@@ -65,6 +65,56 @@ def test_reconstruction_of_one_modality_does_not_read_the_other() -> None:
     torch.testing.assert_close(network.reconstruct(x)[:, :1], network.reconstruct(other)[:, :1])
 
 
+def _correcting(**options: Any) -> SpineFusionNet:
+    """A network whose correction is not zero any more."""
+    network = SpineFusionNet(**SMALL, output="correction", **options)
+    assert network.correction is not None
+    torch.nn.init.normal_(network.correction.head[-1].weight)
+    return network
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_an_untrained_correction_gives_the_maximum_rule(spatial_dims: int) -> None:
+    x = _pair(spatial_dims)
+    fused = SpineFusionNet(spatial_dims, **SMALL, output="correction")(x)
+    torch.testing.assert_close(fused, x.amax(1, keepdim=True), atol=0, rtol=0)
+
+
+def test_a_correction_below_the_threshold_changes_nothing_and_still_learns() -> None:
+    network, x = _correcting(), _pair(2)
+    assert network.correction is not None
+    network.correction.threshold = 1e6
+    fused = network(x)
+    torch.testing.assert_close(fused, x.amax(1, keepdim=True))
+    fused.sum().backward()
+    used = [weight for name, weight in network.named_parameters() if not name.startswith("decoder.head")]
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in used)
+
+
+def test_a_correction_stays_in_range_and_leaves_voxels_as_they_were() -> None:
+    network, x = _correcting(), _pair(2)
+    fused, brighter = network(x), x.amax(1, keepdim=True)
+    assert ((fused >= 0) & (fused <= 1)).all()
+    assert not torch.equal(fused, brighter)
+    assert network.correction is not None
+    network.correction.threshold = 0.5 * float((fused - brighter).abs().max())
+    assert (network(x) == brighter).any()
+
+
+def test_a_correction_does_not_touch_the_reconstruction() -> None:
+    network, x = _correcting(), _pair(2)
+    plain = SpineFusionNet(**SMALL)
+    shared = {name: value for name, value in network.state_dict().items() if not name.startswith("correction")}
+    plain.load_state_dict(shared)
+    torch.testing.assert_close(network.reconstruct(x), plain.reconstruct(x))
+
+
+def test_a_correction_scripts_with_one_result() -> None:
+    network, x = _correcting().eval(), _pair(2)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+
+
 @pytest.mark.parametrize("options", VARIANTS[:6])
 def test_scripts_with_one_result(options: dict[str, Any]) -> None:
     network = SpineFusionNet(**SMALL, **options).eval()
@@ -112,7 +162,7 @@ def test_evaluation_is_deterministic_and_state_round_trips() -> None:
 
 
 @pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("options", VARIANTS[:6])
+@pytest.mark.parametrize("options", [*VARIANTS[:6], pytest.param({"output": "correction"}, id="correction")])
 @pytest.mark.parametrize(
     ("ct", "mr"), [(0.0, None), (0.0, 0.0), (1.0, 0.5)], ids=["blank-ct", "blank-pair", "constant"]
 )
@@ -124,11 +174,11 @@ def test_blank_patches_give_finite_losses_and_gradients_in_both_stages(
     x[0, 0] = ct
     if mr is not None:
         x[0, 1] = mr
-    for decode, loss in ((network.reconstruct_features, ReconstructionLoss()), (network.fuse_features, FusionLoss())):
+    for stage, loss in ((1, ReconstructionLoss()), (2, FusionLoss()), (2, StructureFusionLoss())):
         network.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=amp):
             features = network.encode(x)
-            predicted = decode(features)
+            predicted = network.reconstruct_features(features) if stage == 1 else network.fuse_features(features, x)
         total = loss(predicted, x) + 2 * DecompositionLoss()(*features)
         total.backward()
         assert total.isfinite()

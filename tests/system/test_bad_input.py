@@ -150,7 +150,7 @@ def test_fewer_than_three_landmark_pairs(
         write_landmarks(Landmarks(NAMES[:count], POINTS[:count]), Path(case[name]))
     before = left_over(tmp_path)
     line = refused(register(case), capfd)
-    assert f"Expected at least 3 landmark pairs, got {count}" in line
+    assert f"Expected at least 3 landmark pairs for the model rigid, got {count}" in line
     assert case["ct_landmarks"] in line
     assert "place more points" in line
     assert left_over(tmp_path) == before
