@@ -6,10 +6,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
-from spinefuse_ext.losses.gradients import sobel
+from spinefuse_ext.losses.gradients import CLASSIC_SOBEL, sobel
 from spinefuse_ext.validation import check_fused_and_pair
-
-CLASSIC_SOBEL = 8.0  # response of the unnormalised 3x3 Sobel kernel to a ramp of slope 1; the weights are meant for it
 
 
 def edge_strength(image: torch.Tensor) -> torch.Tensor:

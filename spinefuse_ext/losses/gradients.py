@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from monai.networks.layers import separable_filtering
 
+#: Response of the unnormalised 3x3 Sobel kernel, which published weights and constants are meant for, to slope 1.
+CLASSIC_SOBEL = 8.0
+
 
 def sobel(image: torch.Tensor, padding: str = "replicate") -> torch.Tensor:
     """First differences smoothed across, ``(B, C, *S) -> (axes, B, C, *S)``, in units of the image per voxel.

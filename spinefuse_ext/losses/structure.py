@@ -7,13 +7,10 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
-from spinefuse_ext.losses.gradients import sobel
+from spinefuse_ext.losses.gradients import CLASSIC_SOBEL, sobel
 from spinefuse_ext.validation import check_fused_and_pair
 
 WINDOW = 7
-CLASSIC_SOBEL = (
-    8.0  # response of the unnormalised 3x3 Sobel kernel, which the constants below are meant for, to slope 1
-)
 FLAT = 1e-3  # gradients are measured as if this were added across them; the derivative of the length is finite then
 STRENGTH_SLOPE, STRENGTH_CENTRE = 15.0, 0.5  # of the sigmoids of Xydeas and Petrovic
 DIRECTION_SLOPE, DIRECTION_CENTRE = 22.0, 0.8
