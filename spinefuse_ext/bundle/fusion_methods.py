@@ -37,6 +37,7 @@ FUSION_METHODS: dict[str, Method] = {
     "max": Method(("max.json",), trains=False),
     "laplacian": Method(("laplacian.json",), trains=False),
     "wavelet": Method(("wavelet.json",), trains=False),
+    "guided": Method(("guided.json",), trains=False),
 }
 
 

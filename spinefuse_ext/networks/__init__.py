@@ -8,6 +8,7 @@ from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
+from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
 from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.place import place
@@ -22,6 +23,7 @@ __all__ = [
     "DenseRestormerBlock",
     "DetailEncoder",
     "DualSegNet",
+    "GuidedFilterFusion",
     "LaplacianPyramidFusion",
     "LiteTransformerBlock",
     "MaxFusion",
@@ -33,6 +35,7 @@ __all__ = [
     "U2FusionNet",
     "VNet",
     "WaveletFusion",
+    "guided_filter",
     "keep_freed_memory",
     "load_weights",
     "modality_contribution",

@@ -38,7 +38,7 @@ def fuse(workflow: Callable[..., ConfigWorkflow], method: str, out: Path, **over
     return {path.parent.name: nib.nifti1.load(path).get_fdata() for path in out.rglob("fused.nii.gz")}
 
 
-@pytest.mark.parametrize("method", ["mean", "max", "laplacian", "wavelet"])
+@pytest.mark.parametrize("method", ["mean", "max", "laplacian", "wavelet", "guided"])
 def test_a_classical_rule_fuses_without_a_checkpoint(
     method: str, workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
 ) -> None:
@@ -53,7 +53,7 @@ def test_a_classical_rule_fuses_without_a_checkpoint(
         assert np.abs(np.diff(fused["case_4"], axis=1)).mean() > 1.2 * np.abs(np.diff(pair.mean(0), axis=1)).mean()
 
 
-@pytest.mark.parametrize("method", ["mean", "max", "laplacian", "wavelet", "u2fusion"])
+@pytest.mark.parametrize("method", ["mean", "max", "laplacian", "wavelet", "guided", "u2fusion"])
 def test_a_rival_takes_and_gives_what_the_metadata_says(method: str) -> None:
     configs = BUNDLES / BUNDLE / "configs"
     files = [str(configs / "inference.json"), str(configs / f"{method}.json")]

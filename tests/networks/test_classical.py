@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 from torch import nn
 
-from spinefuse_ext.networks import LaplacianPyramidFusion, MaxFusion, MeanFusion, WaveletFusion
+from spinefuse_ext.networks import GuidedFilterFusion, LaplacianPyramidFusion, MaxFusion, MeanFusion, WaveletFusion
 
 RULES: dict[str, Callable[[int], nn.Module]] = {
     "mean": lambda spatial_dims: MeanFusion(),
     "max": lambda spatial_dims: MaxFusion(),
     "laplacian": lambda spatial_dims: LaplacianPyramidFusion(spatial_dims, levels=3),
     "wavelet": lambda spatial_dims: WaveletFusion(levels=3),
+    "guided": lambda spatial_dims: GuidedFilterFusion(spatial_dims, 3, 2, (6, 0.3), (2, 1e-6)),
 }
 every_rule = pytest.mark.parametrize("rule", RULES)
 every_size = pytest.mark.parametrize("size", [(33, 46), (1, 5), (40, 40, 17), (3, 2, 1)], ids=str)
@@ -77,7 +78,7 @@ def test_grey_levels_are_averaged_and_detail_of_both_is_kept_at_full_strength(ru
     torch.testing.assert_close(fused[8:-8, inner], (0.5 + board)[8:-8, inner], atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("rule", ["mean", "max", "laplacian"])
+@pytest.mark.parametrize("rule", ["mean", "max", "laplacian", "guided"])
 def test_gradients_reach_both_sources(rule: str) -> None:
     pair = torch.rand(1, 2, 16, 17, requires_grad=True)
     RULES[rule](2)(pair).sum().backward()
