@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spinefuse_ext.engines.batch_crop import RandomBatchCrop
 from spinefuse_ext.engines.fusion import FusionTrainer, weight_decay_groups
 from spinefuse_ext.engines.pair_batch import PreparePair
 from spinefuse_ext.engines.semi_supervised import SemiSupervisedTrainer
@@ -9,6 +10,7 @@ from spinefuse_ext.engines.semi_supervised import SemiSupervisedTrainer
 __all__ = [
     "FusionTrainer",
     "PreparePair",
+    "RandomBatchCrop",
     "SemiSupervisedTrainer",
     "weight_decay_groups",
 ]

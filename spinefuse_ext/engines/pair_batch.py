@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,12 +17,16 @@ class PreparePair(PrepareBatch):
     Args:
         swap_probability: how often the two sources change places, in the whole batch; 0.5 in U2Fusion, whose network
             treats them alike. Drawn from torch's global generator.
+        crop: what is done to ``image`` first, still where the loader left it, such as
+            :class:`~spinefuse_ext.engines.RandomBatchCrop`.
     """
 
-    def __init__(self, swap_probability: float = 0.0) -> None:
+    def __init__(
+        self, swap_probability: float = 0.0, crop: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
         if not 0 <= swap_probability <= 1:
             raise ValueError(f"Expected a probability from 0 to 1, got {swap_probability}.")
-        self.swap_probability = swap_probability
+        self.swap_probability, self.crop = swap_probability, crop
 
     def __call__(
         self,
@@ -31,7 +35,9 @@ class PreparePair(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        pair = batchdata[CommonKeys.IMAGE].to(device=device, non_blocking=non_blocking, **kwargs)
+        image = batchdata[CommonKeys.IMAGE]
+        image = image if self.crop is None else self.crop(image)
+        pair = image.to(device=device, non_blocking=non_blocking, **kwargs)
         pair = pair.as_tensor() if isinstance(pair, MetaTensor) else pair
         if self.swap_probability and torch.rand(()).item() < self.swap_probability:
             pair = pair.flip(1)

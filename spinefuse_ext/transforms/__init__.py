@@ -3,6 +3,6 @@
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.save_fused import SaveFusedd
-from spinefuse_ext.transforms.slices import slice_shape
+from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
 
-__all__ = ["ContributionMapd", "FeatureMapsd", "SaveFusedd", "SaveOverlayd", "slice_shape"]
+__all__ = ["ContributionMapd", "FeatureMapsd", "SaveFusedd", "SaveOverlayd", "scaled_sizes", "slice_shape"]

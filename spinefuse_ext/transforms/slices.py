@@ -1,10 +1,25 @@
-"""Shapes of the slices that a 2-D network takes from volumes."""
+"""Sizes of the crops, slices or blocks, that a network takes from volumes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
+
+
+def scaled_sizes(size: Sequence[int], scales: Sequence[float]) -> list[tuple[int, ...]]:
+    """``size`` times each of ``scales``, in whole voxels, the smallest first.
+
+    Raises:
+        ConfigError: no scale, one that is not above 0, or one that leaves less than a voxel.
+    """
+    listed = list(scales) if isinstance(scales, Sequence) and not isinstance(scales, str) else []
+    if not listed or not all(isinstance(scale, (int, float)) and scale > 0 for scale in listed):
+        raise ConfigError(f"Scales of a crop are a list of numbers above 0, such as [0.5, 1.0], got {scales}.")
+    sizes = [tuple(round(length * scale) for length in size) for scale in sorted(listed)]
+    if min(sizes[0]) < 1:
+        raise ConfigError(f"Scale {min(listed)} of a crop of {list(size)} voxels leaves less than one voxel.")
+    return sizes
 
 
 def slice_shape(shape: Sequence[int], spatial_dims: int, slice_axis: int) -> tuple[int, int, int]:

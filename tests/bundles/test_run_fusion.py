@@ -24,6 +24,7 @@ NETWORK: dict[str, Any] = {
 TRAINING: dict[str, Any] = {
     **NETWORK,
     "patch_size": [32, 32],
+    "patch_scales": [0.75, 1.0],
     "epochs": 6,
     "stage1_epochs": 4,
     "val_interval": 1,
@@ -35,11 +36,12 @@ TRAINING: dict[str, Any] = {
 
 @dataclass
 class Run:
-    """A finished training: its folder, the losses of every step by name, and the epochs that were validated."""
+    """A finished training: its folder, losses of every step by name, sizes of crops, epochs that were validated."""
 
     folder: Path
     losses: dict[str, list[float]] = field(default_factory=dict)
     validated: list[int] = field(default_factory=list)
+    sizes: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
     def checkpoint(self) -> str:
@@ -57,6 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, workflow: Callable[..., Co
     def note(engine: Engine) -> None:
         output: Any = engine.state.output
         output = output[0] if isinstance(output, list) else output
+        run.sizes.add(tuple(output["image"].shape))
         for name in ("reconstruction_loss", "fusion_loss"):
             if name in output:
                 run.losses.setdefault(name, []).append(float(output[name]))
@@ -74,6 +77,10 @@ def test_training_learns_to_reconstruct_and_writes_weights_and_curves(trained: R
     assert np.mean(steps[-4:]) < 0.8 * np.mean(steps[:4])
     assert {path.name for path in (trained.folder / "models").iterdir()} == {"model.pt", "model_final.pt"}
     assert {path.parent.name for path in trained.folder.rglob("events.out*")} == {"train", "validate"}
+
+
+def test_batches_have_every_scale(trained: Run) -> None:
+    assert trained.sizes == {(2, 24, 24), (2, 32, 32)}
 
 
 def test_only_the_fusing_stage_is_validated(trained: Run) -> None:

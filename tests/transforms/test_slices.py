@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinefuse_ext.transforms import slice_shape
+from spinefuse_ext.transforms import scaled_sizes, slice_shape
 from spinefuse_ext.validation import ConfigError
 
 sizes = st.integers(1, 512)
@@ -39,3 +39,23 @@ def test_a_shape_that_does_not_fit_is_refused(shape: list[int], spatial_dims: in
 def test_other_dimensions_are_refused() -> None:
     with pytest.raises(ValueError, match="Expected spatial_dims 2 or 3, got 4"):
         slice_shape([1, 1, 1, 1], 4, 0)
+
+
+def test_scaled_sizes_are_whole_and_ascending() -> None:
+    assert scaled_sizes([64, 50], [1.0, 0.25, 1.5]) == [(16, 12), (64, 50), (96, 75)]
+    assert scaled_sizes((5, 6, 7), [1]) == [(5, 6, 7)]
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        ([], r"list of numbers above 0, such as \[0.5, 1.0\], got \[\]"),
+        ([1.0, 0], r"got \[1.0, 0\]"),
+        (["1"], r"got \['1'\]"),
+        (0.5, "got 0.5"),
+        ([0.01], r"Scale 0.01 of a crop of \[32, 8\] voxels leaves less than one voxel"),
+    ],
+)
+def test_scales_that_give_no_size_are_refused(scales: list[float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        scaled_sizes([32, 8], scales)
