@@ -16,7 +16,7 @@ from spinefuse_ext.data import CaseLayout, load_datalist
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.metrics import FUSION_SCORES, FusionMetric
-from spinefuse_ext.report.comparison import SliceScores
+from spinefuse_ext.report.comparison import Scored
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.validation import DatalistError, GridMismatchError, check_exists
 
@@ -73,7 +73,7 @@ class ScoredPairs:
             yield Pair(image, Path(layout.filename(str(image.meta[ImageMetaKey.FILENAME_OR_OBJ]))))
 
 
-def score_slices(case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis: int) -> list[SliceScores]:
+def score_slices(case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis: int) -> list[Scored]:
     """All fusion scores of each slice of ``(1, X, Y, Z)`` beside its pair ``(2, X, Y, Z)``.
 
     The scores are those of :class:`~spinefuse_ext.metrics.FusionMetric`, so their mean over a case is what
@@ -90,6 +90,6 @@ def score_slices(case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis:
         return []
     columns = {name: torch.as_tensor(FusionMetric(name)(images[held], sources[held])) for name in FUSION_SCORES}
     return [
-        SliceScores(case, index, {name: float(values[row, 0]) for name, values in columns.items()})
+        Scored(case, index, {name: float(values[row, 0]) for name, values in columns.items()})
         for row, index in enumerate(held)
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from spinefuse_ext.report.build import build_report
-from spinefuse_ext.report.comparison import SliceScores, score_table, wins_table
-from spinefuse_ext.report.comparison_page import Making, comparison_pictures, write_comparison
+from spinefuse_ext.report.comparison import Scored, score_table, wins_table
+from spinefuse_ext.report.comparison_page import comparison_pictures, write_comparison
+from spinefuse_ext.report.comparison_parts import Making
 from spinefuse_ext.report.curves import loss_curves, read_curves
 from spinefuse_ext.report.image_panels import fusion_panel, segmentation_panel
 from spinefuse_ext.report.page import Fact, Picture, Section, write_page
@@ -17,8 +18,8 @@ __all__ = [
     "Making",
     "MetricsReport",
     "Picture",
+    "Scored",
     "Section",
-    "SliceScores",
     "Table",
     "build_report",
     "checkerboard",

@@ -1,4 +1,4 @@
-"""The scores of several fusion methods side by side: mean and standard deviation, and who wins slice by slice."""
+"""The scores of several methods side by side: mean and standard deviation, and who wins image by image."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _KEYS = ("case", "slice")
 
 
 @dataclass(frozen=True)
-class SliceScores:
-    """The scores of one slice of one case, by name; a score that is not defined is NaN."""
+class Scored:
+    """The scores of one slice of a case, or of the whole case (index None), by name; NaN is one not defined."""
 
     case: str
-    index: int
+    index: int | None
     values: Mapping[str, float]
 
 
-#: Per method, every slice that was scored.
-Comparison = Mapping[str, Sequence[SliceScores]]
+#: Per method, everything that was scored: slices, or whole cases.
+Comparison = Mapping[str, Sequence[Scored]]
 
 
 class MeanSd(float):
@@ -88,9 +88,9 @@ def score_table(scores: Comparison, *, over: str = "slices") -> ScoreTable:
 
 
 def wins_table(scores: Comparison) -> Table:
-    """Percent of slices on which the first method scores higher than each other; equal scores count half.
+    """Percent of slices (or cases) on which the first method scores higher than each other; equal scores count half.
 
-    It pairs the methods slice by slice, so the spread between slices, which the SD is mostly made of, drops out.
+    It pairs the methods image by image, so the spread between images, which the SD is mostly made of, drops out.
     """
     first, *others = scores
     names = score_names(scores)
@@ -100,7 +100,7 @@ def wins_table(scores: Comparison) -> Table:
         pairs = [(mine[key], one.values) for one in scores[other] if (key := (one.case, one.index)) in mine]
         rows.append((other, *(_wins([(ours[name], theirs[name]) for ours, theirs in pairs]) for name in names)))
     header = (f"{first} against", *(SHORT_NAMES.get(name, name) for name in names))
-    caption = f"Percent of slices on which {first} scores higher; 50 means as good as each other"
+    caption = f"Percent of {_unit(scores)} on which {first} scores higher; 50 means as good as each other"
     return Table(header, tuple(rows), caption=caption, digits=0)
 
 
@@ -124,29 +124,36 @@ def undefined(scores: Comparison) -> list[str]:
             missing = sum(not math.isfinite(one.values[name]) for one in slices)
             if missing:
                 sentences.append(
-                    f"{name} of {method} is not defined on {missing} of {len(slices)} slices, left out above."
+                    f"{name} of {method} is not defined on {missing} of {len(slices)} {_unit(scores)}, left out above."
                 )
     return sentences
 
 
-def _by_case(slices: Sequence[SliceScores]) -> dict[str, list[SliceScores]]:
-    cases: dict[str, list[SliceScores]] = {}
+def _by_case(slices: Sequence[Scored]) -> dict[str, list[Scored]]:
+    cases: dict[str, list[Scored]] = {}
     for one in slices:
         cases.setdefault(one.case, []).append(one)
     return cases
+
+
+def _unit(scores: Comparison) -> str:
+    whole = all(one.index is None for scored in scores.values() for one in scored)
+    return "cases" if whole else "slices"
 
 
 def _amount(scores: Comparison, over: str) -> str:
     slices = next(iter(scores.values()), [])
     cases = len(_by_case(slices))
     told = f"{cases} case{'s' * (cases != 1)}"
+    if _unit(scores) == "cases":
+        return told
     if over == "slices":
         return f"{len(slices)} slice{'s' * (len(slices) != 1)} of {told}"
     return f"{told} (mean of its slices each)"
 
 
-def write_scores(path: str | Path, slices: Sequence[SliceScores]) -> None:
-    """Write one row a slice: ``case,slice,<score>,...`` with every digit."""
+def write_scores(path: str | Path, slices: Sequence[Scored]) -> None:
+    """Write one row a slice: ``case,slice,<score>,...`` with every digit; the slice of a whole case is empty."""
     names = score_names({"": slices})
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -154,7 +161,7 @@ def write_scores(path: str | Path, slices: Sequence[SliceScores]) -> None:
         writer.writerows((one.case, one.index, *(repr(one.values[name]) for name in names)) for one in slices)
 
 
-def read_scores(path: str | Path) -> list[SliceScores]:
+def read_scores(path: str | Path) -> list[Scored]:
     """Read what :func:`write_scores` wrote.
 
     Raises:
@@ -165,9 +172,9 @@ def read_scores(path: str | Path) -> list[SliceScores]:
         rows = list(csv.DictReader(file))
     try:
         return [
-            SliceScores(
+            Scored(
                 row["case"],
-                int(row["slice"]),
+                int(row["slice"]) if row["slice"] else None,
                 {name: float(value) for name, value in row.items() if name not in _KEYS},
             )
             for row in rows

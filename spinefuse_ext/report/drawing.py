@@ -1,4 +1,4 @@
-"""The pieces every image figure is built from: the dark grid of panels, one slice, outlines, edge letters, legend."""
+"""The pieces every image figure is built from: the grid of panels, one slice, outlines, names, letters, legend."""
 
 from __future__ import annotations
 
@@ -102,6 +102,12 @@ def annotate(ax: Axes, volume: Volume, axis: int, index: int) -> None:
     ax.plot([0.03 * width, 0.03 * width + bar], [0.975 * height] * 2, color=TEXT, linewidth=2, solid_capstyle="butt")
     words = f"{volume.position(axis, index)}\n{bar} mm"
     ax.text(0.03 * width, 0.962 * height, words, fontsize=7.5, ha="left", va="bottom", **plain)
+
+
+def write_name(ax: Axes, name: str) -> None:
+    """What a panel shows, in its upper left corner."""
+    style: dict[str, Any] = {"color": TEXT, "path_effects": [withStroke(linewidth=2.5, foreground=BACKGROUND)]}
+    ax.text(0.03, 0.97, name, ha="left", va="top", fontsize=11, fontweight="bold", transform=ax.transAxes, **style)
 
 
 def add_legend(figure: Figure, entries: dict[str, str]) -> None:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spinefuse_ext.labels import STRUCTURES
-from spinefuse_ext.report.drawing import add_legend, annotate, outline, paint, panel_grid, show_slice
+from spinefuse_ext.report.drawing import add_legend, annotate, outline, paint, panel_grid, show_slice, write_name
 from spinefuse_ext.report.palette import ERROR_COLOURS, ERROR_NAMES, structure_colour
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU, bone_mask, ct_limits
-from spinefuse_ext.report.views import ImageLike, Limits, Volume, as_volumes, informative_slices, percentile_limits
+from spinefuse_ext.report.views import (
+    ImageLike,
+    Limits,
+    Volume,
+    as_volume,
+    as_volumes,
+    informative_slices,
+    percentile_limits,
+)
 
 
 def fusion_panel(
@@ -83,20 +92,65 @@ def segmentation_panel(
     figure, axes = panel_grid(titles, len(chosen), base.size_mm(axis), legend=True)
     colours = _colours_of(classes)
     grey = percentile_limits(base) if limits is None else limits
-    errors = Volume(error_classes(classes[0].array, classes[-1].array).astype(np.float32), base.affine)
     for row, index in zip(axes, chosen, strict=True):
-        for ax in row:
-            show_slice(ax, base, axis, index, grey)
-        for ax, volume in zip(row[1:], classes, strict=False):
-            paint(ax, volume, axis, index, colours, alpha=0.38)
-            for value, colour in colours.items():
-                drawn = np.equal(np.rint(volume.picture(axis, index)), value).astype(np.float32)
-                outline(ax, drawn, base.size_mm(axis), colour)
-        if with_errors:
-            paint(row[-1], errors, axis, index, dict(enumerate(ERROR_COLOURS, start=1)), alpha=0.85)
-        annotate(row[0], base, axis, index)
+        _segmentation_row(row, base, classes, (axis, index), grey, colours)
     add_legend(figure, _legend(colours, names, with_errors))
     return figure
+
+
+def segmentations_panel(
+    results: Mapping[str, tuple[ImageLike, ImageLike]],
+    label: ImageLike,
+    *,
+    axis: int = 0,
+    index: int | None = None,
+    limits: Mapping[str, Limits] | None = None,
+    names: Mapping[int, str] = STRUCTURES,
+) -> Figure:
+    """Columns image | truth | prediction | errors of one slice, a row for each of several segmentations of one case.
+
+    Args:
+        results: image and predicted class indices by name, which stands in the row's first panel.
+        label: class indices; one grid for all.
+        axis: 0 sagittal, 1 coronal, 2 axial.
+        index: slice along ``axis``; without it one with much foreground near the middle of the label.
+        limits: grey limits of some of the images, by name; the others get their percentiles.
+        names: class index -> name for the legend.
+    """
+    truth = as_volume(label)
+    shown = {name: as_volumes(image=pair[0], truth=label, prediction=pair[1]) for name, pair in results.items()}
+    index = informative_slices(truth.array > 0, axis, 1)[0] if index is None else index
+    figure, axes = panel_grid(["Image", "Truth", "Prediction", "Errors"], len(shown), truth.size_mm(axis), legend=True)
+    colours = _colours_of([volume for _, *classes in shown.values() for volume in classes])
+    for row, (name, (image, *classes)) in zip(axes, shown.items(), strict=True):
+        grey = (limits or {}).get(name) or percentile_limits(image)
+        _segmentation_row(row, image, classes, (axis, index), grey, colours)
+        write_name(row[0], name)
+    add_legend(figure, _legend(colours, names, with_errors=True))
+    return figure
+
+
+def _segmentation_row(
+    row: Sequence[Axes],
+    base: Volume,
+    classes: Sequence[Volume],
+    place: tuple[int, int],
+    grey: Limits,
+    colours: Mapping[int, str],
+) -> None:
+    """The image alone, with each of ``classes`` over it, and, if a panel is left, with where the last one is wrong."""
+    axis, index = place
+    for ax in row:
+        show_slice(ax, base, axis, index, grey)
+    for ax, volume in zip(row[1:], classes, strict=False):
+        paint(ax, volume, axis, index, dict(colours), alpha=0.38)
+        for value, colour in colours.items():
+            drawn = np.equal(np.rint(volume.picture(axis, index)), value).astype(np.float32)
+            outline(ax, drawn, base.size_mm(axis), colour)
+    if len(row) > 1 + len(classes):
+        errors = Volume(error_classes(classes[0].array, classes[-1].array).astype(np.float32), base.affine)
+        paint(row[-1], errors, axis, index, dict(enumerate(ERROR_COLOURS, start=1)), alpha=0.85)
+    annotate(row[0], base, axis, index)
 
 
 def _colours_of(classes: Sequence[Volume]) -> dict[int, str]:

@@ -17,8 +17,9 @@ from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.bundle.commands import find_bundle
 from spinefuse_ext.bundle.compare import compare
-from spinefuse_ext.bundle.fusion_methods import FUSION_METHODS, choose_methods, flat, merged, plan_methods
+from spinefuse_ext.bundle.fusion_methods import FUSION_METHODS
 from spinefuse_ext.bundle.method_record import open_record
+from spinefuse_ext.bundle.methods import MethodPlan, choose_methods, flat, merged, plan_methods
 from spinefuse_ext.bundle.slice_scores import ScoredPairs, score_slices
 from spinefuse_ext.metrics import FUSION_SCORES, FusionMetric
 from spinefuse_ext.report.comparison import read_scores
@@ -88,6 +89,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 
     monkeypatch.setattr(subprocess, "run", fake)
     return runs
+
+
+def plans(*names: str, **overrides: Any) -> list[MethodPlan]:
+    return plan_methods({name: FUSION_METHODS[name] for name in names}, BUNDLE, overrides)
 
 
 def stages(runs: list[dict[str, str]]) -> list[str]:
@@ -193,8 +198,8 @@ KNOWN = ", ".join(FUSION_METHODS)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"task": "semiseg"}, ConfigError, "`spinefuse compare` knows fusion, got semiseg"),
-        ({"methods": ["ours", "pca"]}, ConfigError, f"Unknown fusion method pca; choose from {KNOWN}"),
+        ({"task": "pets"}, ConfigError, "`spinefuse compare` knows fusion, inputs, got pets"),
+        ({"methods": ["ours", "pca"]}, ConfigError, f"Unknown method pca; choose from {KNOWN}"),
         ({"methods": "max,max"}, ConfigError, "needs each method once, got max, max; choose"),
         ({"methods": []}, ConfigError, "needs each method once, got none"),
         ({"epoch": 3}, ConfigError, r"None of the methods ours, max has the setting epoch\. Did you mean epochs\?"),
@@ -240,7 +245,7 @@ def test_a_folder_that_no_comparison_wrote_is_left_alone(
 
 @pytest.mark.parametrize("name", FUSION_METHODS)
 def test_every_method_has_its_configs_and_a_network_of_its_own_kind(name: str) -> None:
-    (plan,) = plan_methods([name], find_bundle("fusion"), {"seed": 3})
+    (plan,) = plan_methods({name: FUSION_METHODS[name]}, find_bundle("fusion"), {"seed": 3})
     config = merged(BUNDLE, plan.inference_files, plan.inference)
     assert config["seed"] == 3
     assert (plan.training is not None) == FUSION_METHODS[name].trains
@@ -249,13 +254,14 @@ def test_every_method_has_its_configs_and_a_network_of_its_own_kind(name: str) -
 
 
 def test_what_a_method_sets_itself_is_not_overridden() -> None:
-    ours, other = plan_methods(["ours", "u2fusion"], BUNDLE, {"stage1_epochs": 5, "epochs": 9, "vgg16_weights": "v.pt"})
+    ours, other = plans("ours", "u2fusion", stage1_epochs=5, epochs=9, vgg16_weights="v.pt")
     assert ours.training == {"stage1_epochs": 5, "epochs": 9}
     assert other.training == {"epochs": 9, "vgg16_weights": "v.pt"}  # it has no first stage to make longer
 
 
 def test_every_default_method_may_be_named_as_people_type_it() -> None:
-    assert choose_methods(KNOWN) == list(FUSION_METHODS) == choose_methods(tuple(FUSION_METHODS))
+    asked = (KNOWN, tuple(FUSION_METHODS), None)
+    assert all(choose_methods(names, FUSION_METHODS) == list(FUSION_METHODS) for names in asked)
 
 
 def test_settings_become_one_level_with_every_leaf() -> None:
@@ -289,7 +295,7 @@ def test_slices_are_scored_one_by_one_and_average_to_the_case(rng: np.random.Gen
 
 
 def test_a_fused_image_on_another_grid_is_refused(cases: Path, tmp_path: Path) -> None:
-    (plan,) = plan_methods(["max"], BUNDLE, {"dataset_dir": str(cases), "sections": ["test"]})
+    (plan,) = plans("max", dataset_dir=str(cases), sections=["test"])
     (pair,) = ScoredPairs(merged(BUNDLE, plan.inference_files, plan.inference))
     assert pair.case == "test_case"
     (tmp_path / "test_case").mkdir()

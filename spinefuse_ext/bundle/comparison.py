@@ -1,0 +1,110 @@
+"""What every comparison does: train each method alike, let it do its work, score it, note what is done, tell it all."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from spinefuse_ext import __version__
+from spinefuse_ext.bundle.commands import run_bundle
+from spinefuse_ext.bundle.method_record import MethodRecord, open_record
+from spinefuse_ext.bundle.methods import MethodPlan, Methods, merged
+from spinefuse_ext.enums import Section
+from spinefuse_ext.validation import DatalistError
+
+#: Keys of the images that a run reads, by section of the datalist.
+Needs = Mapping[str, Sequence[str]]
+
+
+class Comparison(ABC):
+    """One comparison: the bundle, what each method is run with, and the folder that the results go to.
+
+    A subclass names the bundle, the methods and the step after training, whose images go to the folder of its name;
+    it says what it reads, scores one method and writes the page.
+    """
+
+    task: ClassVar[str]
+    methods: ClassVar[Methods]
+    step: ClassVar[str]
+    folder: ClassVar[str]
+
+    def __init__(self, bundle: Path, plans: Sequence[MethodPlan], out: Path) -> None:
+        self.bundle, self.plans, self.out = bundle, plans, out
+        self.config = merged(bundle, plans[0].inference_files, plans[0].inference)
+
+    @abstractmethod
+    def needs(self, plan: MethodPlan) -> Needs:
+        """What the runs of a method read."""
+
+    @abstractmethod
+    def score(self, plan: MethodPlan, folder: Path) -> None:
+        """Score what a method left in its folder, and write the scores there."""
+
+    @abstractmethod
+    def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
+        """Write the page and the tables of all methods; return the page."""
+
+    def open(self, redo: bool) -> list[MethodRecord]:
+        """The record of each method; all are opened before the first one starts, so that a refusal costs nothing."""
+        return [
+            open_record(
+                self.out / plan.name,
+                {
+                    "version": __version__,
+                    **plan.settings(self.bundle),
+                    **_image_files(self.config, self.needs(plan)),
+                },
+                redo=redo,
+            )
+            for plan in self.plans
+        ]
+
+    def make(self, plan: MethodPlan, record: MethodRecord, title: str) -> None:
+        """Train one method, let it do its work and score it, leaving out what is done."""
+        folder = record.folder
+        if plan.training is not None:
+            record.step("train", f"{title}: train", lambda: self._train(plan, folder))
+        record.step(self.step, f"{title}: {self.step}", lambda: self._infer(plan, folder))
+        record.step("score", f"{title}: score", lambda: self.score(plan, folder))
+
+    def _train(self, plan: MethodPlan, folder: Path) -> str:
+        for part in ("models", "eval"):  # of a training that was cut off
+            shutil.rmtree(folder / part, ignore_errors=True)
+        paths = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
+        return run_bundle(self.bundle, plan.training_files, {**(plan.training or {}), **paths})
+
+    def _infer(self, plan: MethodPlan, folder: Path) -> str:
+        paths = {"output_dir": str(folder / self.folder)}
+        if plan.training is not None:
+            paths["checkpoint"] = str(folder / "models" / "model.pt")
+        return run_bundle(self.bundle, plan.inference_files, {**plan.inference, **paths})
+
+
+def scored_section(config: Mapping[str, Any]) -> str:
+    """The test section of the datalist of a merged config, or the validation section when it has no test cases."""
+    from spinefuse_ext.data import load_datalist
+
+    try:
+        load_datalist(config["datalist"], [Section.TEST], (), base_dir=config["dataset_dir"])
+    except DatalistError:
+        return str(Section.VALIDATION)
+    return str(Section.TEST)
+
+
+def _image_files(config: Mapping[str, Any], needs: Needs) -> dict[str, Any]:
+    """Size and time of change of every image that is read, by file: other images give other results."""
+    from spinefuse_ext.data import load_datalist
+
+    files: dict[str, Any] = {}
+    for section, keys in needs.items():
+        items: Iterable[dict[str, str]] = ()
+        try:
+            items = load_datalist(config["datalist"], [section], keys, base_dir=config["dataset_dir"])
+        except DatalistError:  # absent or empty: whoever needs it will say so
+            continue
+        for path in (Path(item[key]) for item in items for key in keys):
+            files[f"{section}: {path}"] = [path.stat().st_size, path.stat().st_mtime_ns]
+    return files

@@ -1,0 +1,153 @@
+"""What each method of a comparison is run with: its own configs and settings, and those that are given for all."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from spinefuse_ext.validation import ConfigError, check_exists
+
+#: Settings that a comparison gives each method itself.
+OWN_SETTINGS = ("bundle_root", "ckpt_dir", "output_dir", "checkpoint", "network_def")
+NETWORK = "network_def"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to do a bundle's work, and what it is run with.
+
+    Args:
+        deltas: configs of the bundle on top of ``train.json`` and ``inference.json``.
+        training_deltas: those that only its training needs.
+        trains: whether it has weights to train.
+        settings: of its own, by config id, in both runs; nobody else can set these ids.
+    """
+
+    deltas: tuple[str, ...] = ()
+    training_deltas: tuple[str, ...] = ()
+    trains: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: The methods of one comparison by name, in the order of its table.
+Methods = Mapping[str, Method]
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """The configs and overrides that one method is trained (None: nothing to train) and does its work with."""
+
+    name: str
+    training_files: tuple[str, ...]
+    training: dict[str, Any] | None
+    inference_files: tuple[str, ...]
+    inference: dict[str, Any]
+
+    def settings(self, bundle: Path) -> dict[str, Any]:
+        """Every setting of both runs, by id: what decides the method's result."""
+        parts = {"inference": merged(bundle, self.inference_files, self.inference)}
+        if self.training is not None:
+            parts["train"] = merged(bundle, self.training_files, self.training)
+        return flat(parts)
+
+
+def choose_methods(names: str | Sequence[str] | None, methods: Methods) -> list[str]:
+    """Check names of ``methods``, given as a list or with commas between them; None takes them all.
+
+    Raises:
+        ConfigError: no name, one that is not known, or one twice.
+    """
+    listed = methods if names is None else names.split(",") if isinstance(names, str) else names
+    chosen = [str(name).strip() for name in listed]
+    known = ", ".join(methods)
+    unknown = [name for name in chosen if name not in methods]
+    if unknown:
+        raise ConfigError(f"Unknown method {', '.join(unknown)}; choose from {known}.")
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ConfigError(
+            f"A comparison needs each method once, got {', '.join(chosen) or 'none'}; choose from {known}."
+        )
+    return chosen
+
+
+def plan_methods(methods: Methods, bundle: Path, overrides: Mapping[str, Any]) -> list[MethodPlan]:
+    """Give every method the same overrides: each run gets those whose id its configs hold.
+
+    What lies below ``network_def`` goes to the methods whose network has such an argument, for networks differ; what a
+    method's delta sets instead of the base config (the length of a stage that it does not have) stays the method's.
+
+    Raises:
+        MissingPathError: the bundle lacks a method's config.
+        ConfigError: an override that the comparison sets itself, or that no config or network of these methods knows.
+    """
+    own = {*OWN_SETTINGS, *(name for method in methods.values() for name in method.settings)}
+    taken_over = next((name for name in overrides if name in own), None)
+    if taken_over:
+        raise ConfigError(f"`spinefuse compare` sets {taken_over} for each method itself; leave --{taken_over} out.")
+    plans = [_plan(name, method, bundle, overrides) for name, method in methods.items()]
+    taken = {name for plan in plans for run in (plan.training or {}, plan.inference) for name in run}
+    known = {name for file in ("train.json", "inference.json") for name in merged(bundle, (file,))}
+    for name in overrides:
+        top = name.partition("#")[0]
+        if name not in taken and (top == NETWORK or top not in known):
+            near = difflib.get_close_matches(top, sorted(known), n=1)
+            hint = f" Did you mean {near[0]}?" if near and near[0] != top else ""
+            raise ConfigError(f"None of the methods {', '.join(methods)} has the setting {name}.{hint}")
+    return plans
+
+
+def _plan(name: str, method: Method, bundle: Path, overrides: Mapping[str, Any]) -> MethodPlan:
+    training_files = ("train.json", *method.deltas, *method.training_deltas)
+    inference_files = ("inference.json", *method.deltas)
+    training, inference = (
+        {**_accepted(bundle, files, overrides), **method.settings} for files in (training_files, inference_files)
+    )
+    return MethodPlan(name, training_files, training if method.trains else None, inference_files, inference)
+
+
+def _accepted(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides that a run knows, without those that a method's delta replaces: they belong to the method."""
+    base, config = merged(bundle, files[:1]), merged(bundle, files)
+    kept = {name for name in overrides if "#" not in name and name in base and base[name] != config.get(name)}
+    return {name: value for name, value in overrides.items() if name not in kept and _has(config, name)}
+
+
+def _has(config: Mapping[str, Any], name: str) -> bool:
+    top, _, rest = name.partition("#")
+    if top != NETWORK or not rest:
+        return top in config
+    network: Any = locate(str(config[NETWORK]["_target_"]))
+    if network is None:
+        raise ConfigError(f"The network {config[NETWORK]['_target_']} cannot be imported; check network_def.")
+    return rest.partition("#")[0] in inspect.signature(network).parameters
+
+
+def merged(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The configs of a bundle merged left to right, and overrides applied, as a bundle run would; nothing is built."""
+    parser = ConfigParser()
+    parser.read_config([str(check_exists(bundle / "configs" / file, "The config file")) for file in files])
+    parser.update({"bundle_root": str(bundle), **(overrides or {})})
+    config: dict[str, Any] = parser.get()
+    return {name: value for name, value in config.items() if name != "_meta_"}
+
+
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, ``{"train#epochs": 3}``; lists are leaves unless they hold mappings."""
+    if isinstance(settings, Mapping):
+        pairs = [(str(name), value) for name, value in settings.items()]
+    elif isinstance(settings, list) and any(isinstance(value, Mapping) for value in settings):
+        pairs = [(str(place), value) for place, value in enumerate(settings)]
+    else:
+        return {prefix: settings}
+    return {
+        inner: leaf
+        for name, value in pairs
+        for inner, leaf in flat(value, f"{prefix}#{name}" if prefix else name).items()
+    }

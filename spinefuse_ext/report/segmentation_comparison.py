@@ -1,0 +1,127 @@
+"""The page of a comparison of segmentations: overlap of each structure by method, the cases, and pictures of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_table, undefined
+from spinefuse_ext.report.comparison_parts import (
+    PAGE,
+    TABLE,
+    Making,
+    footer,
+    leading_facts,
+    making_section,
+    save_tables,
+)
+from spinefuse_ext.report.image_panels import segmentations_panel
+from spinefuse_ext.report.page import Picture, Section, write_page
+from spinefuse_ext.report.tables import Table, Value
+from spinefuse_ext.report.views import ImageLike, Limits
+
+MEAN = "mean"
+
+
+def overlap_scores(case: str, overlap: Mapping[str, Mapping[str, float]]) -> Scored:
+    """``{structure: {measure: value}}`` of one case as scores ``"measure structure"``, and ``"measure mean"`` of each.
+
+    The mean is over the structures that have a value.
+    """
+    values: dict[str, float] = {}
+    for measure in dict.fromkeys(name for measures in overlap.values() for name in measures):
+        of_structures = {name: measures[measure] for name, measures in overlap.items()}
+        finite = [value for value in of_structures.values() if math.isfinite(value)]
+        of_structures[MEAN] = statistics.fmean(finite) if finite else math.nan
+        values.update({f"{measure} {name}": value for name, value in of_structures.items()})
+    return Scored(case, None, values)
+
+
+def of_measure(scores: Comparison, measure: str) -> dict[str, list[Scored]]:
+    """The scores of one measure, by structure."""
+    prefix = f"{measure} "
+    return {
+        method: [
+            Scored(
+                one.case, one.index, {n.removeprefix(prefix): v for n, v in one.values.items() if n.startswith(prefix)}
+            )
+            for one in scored
+        ]
+        for method, scored in scores.items()
+    }
+
+
+def difference_table(scores: Comparison, digits: int = 3) -> Table:
+    """Mean and SD over cases of the first method's score less each other's, case by case, a row a method.
+
+    The cases are paired, so what makes one case harder than another for all methods drops out.
+    """
+    first, *others = scores
+    mine = {one.case: one.values for one in scores[first]}
+    names = list(scores[first][0].values)
+    rows: list[tuple[Value, ...]] = []
+    for other in others:
+        pairs = [(mine[one.case], one.values) for one in scores[other] if one.case in mine]
+        rows.append((other, *(MeanSd.of([ours[name] - theirs[name] for ours, theirs in pairs]) for name in names)))
+    caption = f"Dice of {first} less that of each other, mean ± standard deviation over the same cases"
+    return Table((f"{first} less", *names), tuple(rows), caption=caption, digits=digits)
+
+
+def case_table(scores: Comparison) -> Table:
+    """The mean over structures of each case, a row a case, a column a method."""
+    cases = list(dict.fromkeys(one.case for scored in scores.values() for one in scored))
+    of_case = {method: {one.case: one.values[MEAN] for one in scored} for method, scored in scores.items()}
+    rows: list[tuple[Value, ...]] = [
+        (case, *(values.get(case, math.nan) for values in of_case.values())) for case in cases
+    ]
+    return Table(("Case", *scores), tuple(rows), caption="Dice of each case, mean over structures")
+
+
+def segmentation_picture(
+    case: str,
+    results: Mapping[str, tuple[ImageLike, ImageLike]],
+    label: ImageLike,
+    axis: int,
+    limits: Mapping[str, Limits],
+) -> Picture:
+    """Image | truth | prediction | errors of one slice, a row a method."""
+    figure = segmentations_panel(results, label, axis=axis, limits=limits)
+    caption = f"{case}: a row for each of {', '.join(results)}; one slice through the middle of what is labelled."
+    return Picture(figure, caption, f"Segmentations of case {case} by each method")
+
+
+def write_segmentation_comparison(
+    out: Path, scores: Comparison, pictures: Sequence[Picture], making: Making, *, title: str, notes: Sequence[str]
+) -> Path:
+    """Write ``comparison.html`` and its tables as CSV, the one of Dice also as LaTeX; return the page."""
+    dice, jaccard = of_measure(scores, "dice"), of_measure(scores, "jaccard")
+    tables = {TABLE: _titled(dice, "Dice"), f"{TABLE}_jaccard": _titled(jaccard, "Jaccard")}
+    tables["differences"], tables["cases"] = difference_table(dice), case_table(dice)
+    save_tables(out, tables, label="tab:segmentation")
+    sections = [
+        Section(
+            heading="Scores",
+            text=[
+                "Overlap of each structure with the truth over the whole volume, on the grid of the label. The mean of "
+                "a case is over its structures.",
+                *undefined(scores),
+            ],
+            facts=leading_facts(scores, tables[TABLE]),
+            tables=[table for table in tables.values() if table.rows],
+        ),
+        Section(
+            heading="Pictures",
+            text=["Colours as in the legend under each picture; the last column shows only what is wrong."],
+            figures=pictures,
+        ),
+        making_section(making, "trained the networks and labelled the cases"),
+        Section(heading="Limits", text=notes),
+    ]
+    return write_page(out / PAGE, title=title, sections=sections, footer=footer())
+
+
+def _titled(scores: Comparison, measure: str) -> Table:
+    table = score_table(scores)
+    return type(table)(table.header, table.rows, caption=f"{measure}: {table.caption}", better=table.better)
