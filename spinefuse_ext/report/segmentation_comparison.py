@@ -106,7 +106,7 @@ def write_segmentation_comparison(
             text=[
                 "Overlap of each structure with the truth over the whole volume, on the grid of the label. The mean of "
                 "a case is over its structures.",
-                *undefined(scores),
+                *undefined(dice),
             ],
             facts=leading_facts(scores, tables[TABLE]),
             tables=[table for table in tables.values() if table.rows],
