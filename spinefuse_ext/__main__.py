@@ -22,7 +22,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
     "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
     "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, discs and canal of a fused volume"),
-    "compare": ("spinefuse_ext.bundle.compare:compare", "train, fuse and score several fusion methods: one table"),
+    "compare": (
+        "spinefuse_ext.bundle.compare:compare",
+        "make one table of fusion methods, or of inputs of the segmentation",
+    ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
     "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),

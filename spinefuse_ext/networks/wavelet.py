@@ -27,7 +27,7 @@ class WaveletFusion(nn.Module):
         levels: of detail, at least 1.
     """
 
-    def __init__(self, wavelet: str = "haar", levels: int = 4) -> None:
+    def __init__(self, wavelet: str = "haar", levels: int = 5) -> None:
         super().__init__()
         if levels < 1:
             raise ValueError(f"Expected 1 level or more, got {levels}.")

@@ -17,6 +17,7 @@ from monai.bundle import ConfigParser
 import spinefuse_ext
 from spinefuse_ext.__main__ import VERBS
 from spinefuse_ext.bundle.commands import BUNDLES
+from spinefuse_ext.bundle.compare import TASKS
 from spinefuse_ext.bundle.overrides import check_overrides
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,7 @@ def _check_command(words: list[str], *, whole: bool) -> None:
     foreign = [name for name in options if name not in parameters or parameters[name].kind.name == "VAR_KEYWORD"]
     if foreign:
         task = INFERENCE.get(verb) or (places[0] if places else options.get("task", ""))
+        task = TASKS[task].task if verb == "compare" and task in TASKS else task
         assert task in BUNDLES, f"{verb} has no option {', '.join(foreign)}"
         files = CONFIGS.get(verb, ["inference.json"])
         _check_ids([ROOT / "bundles" / BUNDLES[task] / "configs" / file for file in files], foreign)
