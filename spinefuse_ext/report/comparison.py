@@ -153,12 +153,15 @@ def _amount(scores: Comparison, over: str) -> str:
 
 
 def write_scores(path: str | Path, slices: Sequence[Scored]) -> None:
-    """Write one row a slice: ``case,slice,<score>,...`` with every digit; the slice of a whole case is empty."""
+    """Write one row a slice, ``case,slice,<score>,...``, or one a case without ``slice``; with every digit."""
     names = score_names({"": slices})
+    keys = _KEYS if any(one.index is not None for one in slices) else _KEYS[:1]
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow((*_KEYS, *names))
-        writer.writerows((one.case, one.index, *(repr(one.values[name]) for name in names)) for one in slices)
+        writer.writerow((*keys, *names))
+        writer.writerows(
+            (*(one.case, one.index)[: len(keys)], *(repr(one.values[name]) for name in names)) for one in slices
+        )
 
 
 def read_scores(path: str | Path) -> list[Scored]:
@@ -174,7 +177,7 @@ def read_scores(path: str | Path) -> list[Scored]:
         return [
             Scored(
                 row["case"],
-                int(row["slice"]) if row["slice"] else None,
+                int(row["slice"]) if "slice" in row else None,
                 {name: float(value) for name, value in row.items() if name not in _KEYS},
             )
             for row in rows
