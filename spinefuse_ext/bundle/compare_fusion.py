@@ -15,7 +15,8 @@ from spinefuse_ext.bundle.methods import MethodPlan
 from spinefuse_ext.enums import Section
 from spinefuse_ext.validation import DatalistError
 
-_PICTURED_CASES, _SLICES_A_CASE = 4, 2
+#: An odd number of slices, so that the one in the middle, the midline of a spine, is among them.
+_PICTURED_CASES, _SLICES_A_CASE = 4, 3
 
 
 class FusionComparison(Comparison):

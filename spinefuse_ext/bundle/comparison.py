@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -100,7 +100,6 @@ def _image_files(config: Mapping[str, Any], needs: Needs) -> dict[str, Any]:
 
     files: dict[str, Any] = {}
     for section, keys in needs.items():
-        items: Iterable[dict[str, str]] = ()
         try:
             items = load_datalist(config["datalist"], [section], keys, base_dir=config["dataset_dir"])
         except DatalistError:  # absent or empty: whoever needs it will say so

@@ -7,9 +7,10 @@ from spinefuse_ext.report.comparison import Scored, score_table, wins_table
 from spinefuse_ext.report.comparison_page import comparison_pictures, write_comparison
 from spinefuse_ext.report.comparison_parts import Making
 from spinefuse_ext.report.curves import loss_curves, read_curves
-from spinefuse_ext.report.image_panels import fusion_panel, segmentation_panel
+from spinefuse_ext.report.image_panels import fusion_panel, segmentation_panel, segmentations_panel
 from spinefuse_ext.report.page import Fact, Picture, Section, write_page
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU, checkerboard, registration_panel
+from spinefuse_ext.report.segmentation_comparison import write_segmentation_comparison
 from spinefuse_ext.report.tables import MetricsReport, Table, read_metrics_csv
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "registration_panel",
     "score_table",
     "segmentation_panel",
+    "segmentations_panel",
     "wins_table",
     "write_comparison",
     "write_page",
+    "write_segmentation_comparison",
 ]

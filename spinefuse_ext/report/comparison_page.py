@@ -20,7 +20,7 @@ from spinefuse_ext.report.page import Picture, Section, write_page
 from spinefuse_ext.report.registration_figures import bone_mask
 from spinefuse_ext.report.views import ImageLike, Limits, as_volumes, informative_slices
 
-#: Panels in a row; more than these go on in the next row, so that none gets too small to be judged.
+#: Panels in a row; more than these are spread over further rows, so that none gets too small to be judged.
 COLUMNS = 5
 _WHOLE: Limits = (0.0, 1.0)
 
@@ -37,8 +37,8 @@ def comparison_pictures(case: str, images: Mapping[str, ImageLike], axis: int, c
     volumes = dict(zip(images, as_volumes(**images), strict=True))
     first = next(iter(volumes.values()))
     chosen = informative_slices(bone_mask(first, None), axis, count)
-    columns = min(COLUMNS, len(volumes))
-    rows = -(-len(volumes) // columns)
+    rows = -(-len(volumes) // COLUMNS)
+    columns = -(-len(volumes) // rows)
     pictures = []
     for index in chosen:
         figure, axes = panel_grid([""] * columns, rows, first.size_mm(axis))
