@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_table, undefined
@@ -113,7 +114,10 @@ def write_segmentation_comparison(
         ),
         Section(
             heading="Pictures",
-            text=["Colours as in the legend under each picture; the last column shows only what is wrong."],
+            text=[
+                "Colours as in the legend under each picture; the last column shows only what is wrong. Of an input "
+                "with several channels the first is shown."
+            ],
             figures=pictures,
         ),
         making_section(making, "trained the networks and labelled the cases"),
@@ -124,4 +128,5 @@ def write_segmentation_comparison(
 
 def _titled(scores: Comparison, measure: str) -> Table:
     table = score_table(scores)
-    return type(table)(table.header, table.rows, caption=f"{measure}: {table.caption}", better=table.better)
+    caption = f"{measure}, {table.caption[0].lower()}{table.caption[1:]}"
+    return replace(table, caption=caption)
