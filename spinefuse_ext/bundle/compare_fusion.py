@@ -62,4 +62,5 @@ class FusionComparison(Comparison):
             pictures += comparison_pictures(pair.case, images, self.pairs.slice_axis, _SLICES_A_CASE)
         commands = [command for record in records for command in record.commands.values()]
         making = Making({record.folder.name: record.steps_s for record in records}, settings, commands)
-        return write_comparison(self.out, scores, pictures, making)
+        references = [name for name, method in FUSION_METHODS.items() if method.reference]
+        return write_comparison(self.out, scores, pictures, making, references)

@@ -14,4 +14,6 @@ FUSION_METHODS: dict[str, Method] = {
     "laplacian": Method(("laplacian.json",), trains=False),
     "wavelet": Method(("wavelet.json",), trains=False),
     "guided": Method(("guided.json",), trains=False),
+    "ct": Method(("ct.json",), trains=False, reference=True),
+    "mr": Method(("mr.json",), trains=False, reference=True),
 }

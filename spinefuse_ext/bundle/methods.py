@@ -28,12 +28,14 @@ class Method:
         training_deltas: those that only its training needs.
         trains: whether it has weights to train.
         settings: of its own, by config id, in both runs; nobody else can set these ids.
+        reference: no competitor but a mark to read the table by; run only when it is named, and never ranked.
     """
 
     deltas: tuple[str, ...] = ()
     training_deltas: tuple[str, ...] = ()
     trains: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+    reference: bool = False
 
 
 #: The methods of one comparison by name, in the order of its table.
@@ -59,12 +61,14 @@ class MethodPlan:
 
 
 def choose_methods(names: str | Sequence[str] | None, methods: Methods) -> list[str]:
-    """Check names of ``methods``, given as a list or with commas between them; None takes them all.
+    """Check names of ``methods``, given as a list or with commas between them; None takes all but the references.
 
     Raises:
         ConfigError: no name, one that is not known, or one twice.
     """
-    listed = methods if names is None else names.split(",") if isinstance(names, str) else names
+    if names is None:
+        names = [name for name, method in methods.items() if not method.reference]
+    listed = names.split(",") if isinstance(names, str) else names
     chosen = [str(name).strip() for name in listed]
     known = ", ".join(methods)
     unknown = [name for name in chosen if name not in methods]

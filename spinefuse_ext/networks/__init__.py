@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spinefuse_ext.networks.allocator import keep_freed_memory
-from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion
+from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion, SingleModality
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
@@ -30,6 +30,7 @@ __all__ = [
     "MeanFusion",
     "PairFeatures",
     "RestormerBlock",
+    "SingleModality",
     "SingleSegNet",
     "SpineFusionNet",
     "U2FusionNet",

@@ -37,6 +37,24 @@ class MaxFusion(nn.Module):
         return x.amax(dim=1, keepdim=True)
 
 
+class SingleModality(nn.Module):
+    """One modality as it is, for reference: ``(B, 2, *S) -> (B, 1, *S)``, 2-D and 3-D. Nothing is fused.
+
+    Args:
+        channel: 0 for CT, 1 for MR.
+    """
+
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        if channel not in (0, 1):
+            raise ValueError(f"Expected channel 0 (CT) or 1 (MR), got {channel}.")
+        self.channel = channel
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        check_pair(x)
+        return x[:, self.channel : self.channel + 1].clone()
+
+
 class LaplacianPyramidFusion(nn.Module):
     """Pyramids of CT and MR merged level by level (Burt and Adelson, IEEE Trans. Commun. 1983).
 

@@ -260,8 +260,11 @@ def test_what_a_method_sets_itself_is_not_overridden() -> None:
 
 
 def test_every_default_method_may_be_named_as_people_type_it() -> None:
-    asked = (KNOWN, tuple(FUSION_METHODS), None)
-    assert all(choose_methods(names, FUSION_METHODS) == list(FUSION_METHODS) for names in asked)
+    assert all(choose_methods(names, FUSION_METHODS) == list(FUSION_METHODS) for names in (KNOWN, tuple(FUSION_METHODS)))
+
+
+def test_without_names_all_competitors_are_taken_and_no_reference() -> None:
+    assert set(FUSION_METHODS) - set(choose_methods(None, FUSION_METHODS)) == {"ct", "mr"}
 
 
 def test_settings_become_one_level_with_every_leaf() -> None:

@@ -24,7 +24,7 @@ NEW_IDS = {"checkpoint", "sections", "vgg16_weights"}  # the last: a file that o
 #: Deltas that hold values only, no component.
 PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json"}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
-METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "cddfuse", "u2fusion")
+METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "ct", "mr", "cddfuse", "u2fusion")
 DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)
 CONFIGS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json"))
 IDS_OF_TRAIN = (

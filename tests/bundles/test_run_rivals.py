@@ -38,14 +38,14 @@ def fuse(workflow: Callable[..., ConfigWorkflow], method: str, out: Path, **over
     return {path.parent.name: nib.nifti1.load(path).get_fdata() for path in out.rglob("fused.nii.gz")}
 
 
-@pytest.mark.parametrize("method", ["mean", "max", "laplacian", "wavelet", "guided"])
+@pytest.mark.parametrize("method", ["mean", "max", "ct", "mr", "laplacian", "wavelet", "guided"])
 def test_a_classical_rule_fuses_without_a_checkpoint(
     method: str, workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
 ) -> None:
     fused = fuse(workflow, method, tmp_path)
     assert set(fused) == {"case_4", "case_5"}
     pair = prepared(cohort, "case_4")
-    by_voxel = {"mean": pair.mean(0), "max": pair.max(0)}
+    by_voxel = {"mean": pair.mean(0), "max": pair.max(0), "ct": pair[0], "mr": pair[1]}
     if method in by_voxel:
         np.testing.assert_allclose(fused["case_4"], by_voxel[method], atol=1e-4)
     else:  # on the whole the mean, with more contrast
@@ -53,7 +53,7 @@ def test_a_classical_rule_fuses_without_a_checkpoint(
         assert np.abs(np.diff(fused["case_4"], axis=1)).mean() > 1.2 * np.abs(np.diff(pair.mean(0), axis=1)).mean()
 
 
-@pytest.mark.parametrize("method", ["mean", "max", "laplacian", "wavelet", "guided", "u2fusion"])
+@pytest.mark.parametrize("method", ["mean", "max", "ct", "mr", "laplacian", "wavelet", "guided", "u2fusion"])
 def test_a_rival_takes_and_gives_what_the_metadata_says(method: str) -> None:
     configs = BUNDLES / BUNDLE / "configs"
     files = [str(configs / "inference.json"), str(configs / f"{method}.json")]

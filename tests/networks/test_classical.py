@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 from torch import nn
 
-from spinefuse_ext.networks import GuidedFilterFusion, LaplacianPyramidFusion, MaxFusion, MeanFusion, WaveletFusion
+from spinefuse_ext.networks import (
+    GuidedFilterFusion,
+    LaplacianPyramidFusion,
+    MaxFusion,
+    MeanFusion,
+    SingleModality,
+    WaveletFusion,
+)
 
 RULES: dict[str, Callable[[int], nn.Module]] = {
     "mean": lambda spatial_dims: MeanFusion(),
@@ -129,3 +136,14 @@ def test_wrong_sizes_of_a_pyramid_are_refused() -> None:
         LaplacianPyramidFusion(levels=0)
     with pytest.raises(ValueError, match="spatial_dims 2 or 3, got 4"):
         LaplacianPyramidFusion(spatial_dims=4)
+
+
+def test_one_modality_is_passed_on_unchanged_and_not_shared() -> None:
+    pair = torch.rand(2, 2, 5, 6, 4)
+    for channel in (0, 1):
+        image = SingleModality(channel)(pair)
+        torch.testing.assert_close(image, pair[:, [channel]], atol=0, rtol=0)
+        image.zero_()
+    assert pair.max() > 0
+    with pytest.raises(ValueError, match=r"channel 0 \(CT\) or 1 \(MR\), got 2"):
+        SingleModality(2)

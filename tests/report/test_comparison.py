@@ -172,7 +172,7 @@ def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[Scored]]
     making = Making({"ours": {"train": 61.0, "fuse": 2.0}, "max": {"fuse": 1.0}}, {"epochs": "3"}, ["python <x>"])
     page = write_comparison(tmp_path, scores, [], making)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("comparison.html", "table.csv", "table.tex", "table_cases.csv", "wins.csv")
+        *("comparison.html", "ranks.csv", "table.csv", "table.tex", "table_cases.csv", "wins.csv")
     }
     html = page.read_text(encoding="utf-8")
     assert "3.000 ± 2.160" in html
