@@ -9,7 +9,15 @@ from monai.networks.blocks.cablock import CABlock, FeedForward
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.strips import add_in_strips, each_item, eager_on_cpu, in_strips, reach, strips
+from spinefuse_ext.networks.strips import (
+    LocalFunction,
+    each_item,
+    eager_on_cpu,
+    finish_in_strips,
+    in_strips,
+    reach,
+    strips,
+)
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
@@ -92,25 +100,25 @@ class ChannelAttention(CABlock):
         out = self._project(value, self._weights(queries_keys))
         return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
-    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-        """``x + self(norm(x))`` of one image ``(1, C, *S)``: a pass over its strips for the weights, one to apply them.
+    def begin_in_strips(self, x: torch.Tensor, norm: nn.Module) -> tuple[torch.Tensor, LocalFunction]:
+        """Of one image ``(1, C, *S)`` the values of all voxels, same shape, and what makes ``self(norm(x))`` of them.
 
-        Inner products and squared norms are sums over the voxels, so each strip adds its own. The values wait in what
-        becomes the result.
+        Inner products and squared norms are sums over the voxels, so each strip adds its own.
         """
-        dim, out = x.shape[1], torch.empty_like(x)
+        dim, values = x.shape[1], torch.empty_like(x)
         product, squares = at_least_float32(x.new_zeros(dim, dim)), at_least_float32(x.new_zeros(2 * dim))
         for strip in strips(x, reach(self)):
             mixed = strip.core(self._mix(norm(strip.take(x))))
-            strip.rows(out).copy_(mixed[:, 2 * dim :])
+            strip.rows(values).copy_(mixed[:, 2 * dim :])
             add_products(mixed[0, : 2 * dim].flatten(1).t(), product, squares)
         norms = squares.clamp(min=self.eps**2).sqrt()
         weights = self._attend((product / norms[:dim, None] / norms[dim:]).unsqueeze(0))
-        for strip in strips(x, 0):
-            rows = strip.rows(out).movedim(1, -1)
-            attended = self._project(rows.flatten(1, -2), weights).unflatten(1, rows.shape[1:-1])
-            torch.add(strip.rows(x), attended.movedim(-1, 1), out=strip.rows(out))
-        return out
+
+        def attend(rows: torch.Tensor) -> torch.Tensor:
+            tokens = rows.movedim(1, -1)
+            return self._project(tokens.flatten(1, -2), weights).unflatten(1, tokens.shape[1:-1]).movedim(-1, 1)
+
+        return values, attend
 
 
 def add_products(tokens: torch.Tensor, product: torch.Tensor, squares: torch.Tensor) -> None:
@@ -147,7 +155,7 @@ class GatedFeedForward(FeedForward):
 class PreNormBlock(nn.Module):
     """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given.
 
-    ``mixing.add_in_strips(x, norm)`` is ``x + mixing(norm(x))`` of a large image; the feed-forward is a local function.
+    ``mixing.begin_in_strips(x, norm)`` is the first pass over a large image; the feed-forward is a local function.
     """
 
     def __init__(self, dim: int, mixing: nn.Module, feed_forward: nn.Module) -> None:
@@ -166,10 +174,10 @@ class PreNormBlock(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def _in_strips(self, x: torch.Tensor) -> torch.Tensor:
-        """The same function of one image, strip by strip."""
+        """The same function of one image in two passes over its strips: what mixing asks of all voxels, and the rest."""
         feed, norm = self.feed_forward, self.feed_forward_norm
-        x = self.mixing.add_in_strips(x, self.mixing_norm)  # type: ignore[operator]
-        return add_in_strips(lambda strip: feed(norm(strip)), x, reach(feed))
+        waiting, finish = self.mixing.begin_in_strips(x, self.mixing_norm)  # type: ignore[operator]
+        return finish_in_strips(x, waiting, finish, lambda y: feed(norm(y)), reach(feed))
 
 
 class RestormerBlock(PreNormBlock):
