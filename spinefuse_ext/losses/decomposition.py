@@ -15,18 +15,19 @@ def correlation(first: torch.Tensor, second: torch.Tensor, min_std: float = 1e-4
     out of the mean; when all are, the result is 0 with zero gradient.
     """
     check_same_shape(first=first, second=second)
-    first, second = (_centred(features) for features in (first, second))
-    first_energy, second_energy = first.square().mean(-1), second.square().mean(-1)
+    axes = tuple(range(2, first.ndim))  # not flattened: that would copy features whose channels lie last in memory
+    first, second = (_centred(features, axes) for features in (first, second))
+    first_energy, second_energy = first.square().mean(axes), second.square().mean(axes)
     varies = torch.minimum(first_energy, second_energy) > min_std**2
     scale = torch.where(varies, first_energy, 1).rsqrt() * torch.where(varies, second_energy, 1).rsqrt()
-    per_channel = torch.where(varies, (first * second).mean(-1) * scale, 0).clamp(-1, 1)
+    per_channel = torch.where(varies, (first * second).mean(axes) * scale, 0).clamp(-1, 1)
     return per_channel.sum() / varies.sum().clamp(min=1)
 
 
-def _centred(features: torch.Tensor) -> torch.Tensor:
-    """``(B, C, *S) -> (B, C, voxels)`` without its mean, float32 at least."""
-    flat = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
-    return flat - flat.mean(-1, keepdim=True)
+def _centred(features: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    """``(B, C, *S)`` without its mean over ``axes``, float32 at least."""
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    return features - features.mean(axes, keepdim=True)
 
 
 class DecompositionLoss(_Loss):

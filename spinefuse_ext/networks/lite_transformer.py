@@ -22,7 +22,7 @@ from spinefuse_ext.networks.restormer import (
 from spinefuse_ext.networks.strips import LocalFunction, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
-POOL_SIZE = {2: 16, 3: 8}
+POOL_SIZE = {2: 8, 3: 8}
 KERNEL_SIZE = {2: 7, 3: 5}
 
 

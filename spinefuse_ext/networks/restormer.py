@@ -31,12 +31,26 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
+class _Gram(torch.autograd.Function):
+    """Backward in one product; autograd, which takes both factors for different ones, needs two and their sum."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(tokens)
+        # the batched product of bfloat16 with a transposed factor is ten times slower on CPU
+        return torch.stack([sample.t() @ sample for sample in tokens.unbind(0)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        (tokens,) = ctx.saved_tensors
+        return tokens @ (grad + grad.transpose(1, 2)).to(tokens.dtype)
+
+
 def gram(tokens: torch.Tensor) -> torch.Tensor:
     """Return the inner products of the channels over all voxels: ``(B, voxels, C) -> (B, C, C)``."""
     if torch.jit.is_scripting() or torch.compiler.is_compiling():  # type: ignore[attr-defined]
         return tokens.transpose(1, 2) @ tokens
-    # the batched product of bfloat16 with a transposed factor is ten times slower on CPU
-    return torch.stack([sample.t() @ sample for sample in tokens.unbind(0)])
+    return _Gram.apply(tokens)  # type: ignore[no-untyped-call]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -137,7 +151,8 @@ class GatedFeedForward(FeedForward):
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             halves = eager_on_cpu(x)
             if halves:
-                return self.project_out(F.gelu(self._half(x, 0)).mul_(self._half(x, 1)))
+                gate, value = F.gelu(self._half(x, 0)), self._half(x, 1)
+                return self.project_out(gate * value if torch.is_grad_enabled() else gate.mul_(value))
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 

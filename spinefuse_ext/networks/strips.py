@@ -42,16 +42,14 @@ class Strip:
 
 
 def eager_on_cpu(x: torch.Tensor) -> bool:
-    """Whether ``x`` is on a CPU and nothing records what is done with it: no gradients, tracing or compilation."""
+    """Whether ``x`` is on a CPU and each operation runs at once, without tracing or compilation."""
     tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
-    if tracing or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return False
-    return x.device.type == "cpu"
+    return x.device.type == "cpu" and not tracing and not torch.compiler.is_compiling()
 
 
 def in_strips(x: torch.Tensor) -> bool:
-    """Whether ``x`` ``(B, C, *S)`` is to be worked on in strips: it is large, and ``eager_on_cpu``."""
-    return eager_on_cpu(x) and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS
+    """Whether ``x`` ``(B, C, *S)`` is to be worked on in strips: large, on a CPU, and no gradients are asked for."""
+    return eager_on_cpu(x) and not torch.is_grad_enabled() and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS
 
 
 def strips(x: torch.Tensor, halo: int, rows_per_halo: int = ROWS_PER_HALO) -> Iterator[Strip]:
