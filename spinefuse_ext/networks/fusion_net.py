@@ -74,7 +74,7 @@ class FusionDecoder(nn.Module):
         """Both branches joined and decoded up to the head: ``(B, dim, *S)``."""
         # half a matrix for each, summed: the same as the whole for both in one tensor, which need not be made then
         weight = self.reduce.weight.flatten(1).split([base.shape[1], detail.shape[1]], dim=1)  # type: ignore[operator]
-        joined = F.linear(base.movedim(1, -1), weight[0]) + F.linear(detail.movedim(1, -1), weight[1])
+        joined = F.linear(base.movedim(1, -1), weight[0]).add_(F.linear(detail.movedim(1, -1), weight[1]))
         return self.blocks(joined.movedim(-1, 1))
 
     def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
