@@ -35,17 +35,15 @@ class _Moments(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, first: torch.Tensor, second: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(ctx: Any, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         axes = tuple(range(2, first.ndim))
         first, second = (x - x.mean(axes, keepdim=True) for x in (first, second))
         ctx.save_for_backward(first, second)
         return first.square().mean(axes), second.square().mean(axes), (first * second).mean(axes)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         first, second = ctx.saved_tensors
         spatial = first.shape[2:]
         of_first, of_second, mixed = (g.reshape(*g.shape, *[1] * len(spatial)) / math.prod(spatial) for g in grads)

@@ -105,7 +105,7 @@ class GatedConvolution(nn.Sequential):
 
     def finish(self, local: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
         """The gate, made from the ``mean`` of each channel of ``local``, and the last layer."""
-        gate = self[3].fc(mean).unflatten(1, (-1, *[1] * (local.ndim - 2)))
+        gate = self[3].fc(mean).unflatten(1, (-1, *[1] * (local.ndim - 2)))  # type: ignore[operator]
         return self[4](local * gate)
 
 

@@ -41,7 +41,7 @@ class _Gram(torch.autograd.Function):
         return torch.stack([sample.t() @ sample for sample in tokens.unbind(0)])
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         (tokens,) = ctx.saved_tensors
         return tokens @ (grad + grad.transpose(1, 2)).to(tokens.dtype)
 
@@ -144,9 +144,7 @@ def add_products(tokens: torch.Tensor, product: torch.Tensor, squares: torch.Ten
         squares += at_least_float32(tokens).square_().sum(0)
 
 
-def gelu_of_convolution(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int
-) -> torch.Tensor:
+def gelu_of_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
     """GELU of the convolution of ``x`` ``(B, C, *S)`` that keeps its size; one pass where torch offers that."""
     axes, pad = x.ndim - 2, weight.shape[2] // 2
     fused = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # what torch.compile calls for this on CPU
@@ -172,12 +170,12 @@ class GatedFeedForward(FeedForward):
 
     def _half(self, x: torch.Tensor, index: int) -> torch.Tensor:
         """The gate (0), already through its GELU, or the value (1), in memory of its own: faster than half of both."""
-        run = F.conv2d if x.ndim == 4 else F.conv3d
-        (wide, wide_bias), (local, local_bias) = (
-            [None if part is None else part.chunk(2)[index] for part in (layer.conv.weight, layer.conv.bias)]
-            for layer in (self.project_in, self.dwconv)
-        )
-        x, groups = run(x, wide, wide_bias), self.dwconv.conv.groups // 2
+        run: Any = F.conv2d if x.ndim == 4 else F.conv3d
+        layers: list[Any] = [self.project_in.conv, self.dwconv.conv]
+        parts = [(layer.weight, layer.bias) for layer in layers]
+        parts = [(weight.chunk(2)[index], None if bias is None else bias.chunk(2)[index]) for weight, bias in parts]
+        (wide, wide_bias), (local, local_bias) = parts
+        x, groups = run(x, wide, wide_bias), layers[1].groups // 2
         if index == 0:
             return gelu_of_convolution(x, local, local_bias, groups)
         return run(x, local, local_bias, padding=local.shape[2] // 2, groups=groups)
@@ -205,7 +203,7 @@ class PreNormBlock(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def _in_strips(self, x: torch.Tensor) -> torch.Tensor:
-        """The same function of one image in two passes over its strips: what mixing asks of all voxels, and the rest."""
+        """The same function of one image, in two passes: what mixing asks of all voxels, then the rest."""
         feed, norm = self.feed_forward, self.feed_forward_norm
         waiting, finish = self.mixing.begin_in_strips(x, self.mixing_norm)  # type: ignore[operator]
         return finish_in_strips(x, waiting, finish, lambda y: feed(norm(y)), reach(feed))
