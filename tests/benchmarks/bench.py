@@ -137,8 +137,8 @@ ROWS: dict[str, Row] = {
 NAIVE = {"fuse one pair, CDDFuse composition, naive": Row(fuse_one_pair_naively, 1)}
 
 
-def measure(name: str, queue: multiprocessing.Queue[tuple[float, float, float]]) -> None:
-    torch.set_num_threads(2)
+def measure(name: str, threads: int, queue: multiprocessing.Queue[tuple[float, float, float]]) -> None:
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     row = (ROWS | NAIVE)[name]
     step = row.make()
@@ -189,14 +189,14 @@ def measure_throughput(device: str, **options: int) -> None:
             write(f"{name + (', torch.compile' if compiled else ''):<54}{rate:>10.2f}{rate / first:>10.2f}\n")
 
 
-def machine() -> str:
+def machine(threads: int) -> str:
     """Processor, cores and versions, in words."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     model = models[0] if models else platform.processor() or platform.machine()
     graphics = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {os.cpu_count()} cores, 2 threads used{graphics}, torch {torch.__version__}"
+    return f"{model}, {os.cpu_count()} cores, threads used: {threads}{graphics}, torch {torch.__version__}"
 
 
 def write(text: str) -> None:
@@ -208,14 +208,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help="measure only the rows whose names contain one of these words")
     parser.add_argument("--naive", action="store_true", help="also the naive CDDFuse composition, half a minute a pass")
+    parser.add_argument("--threads", type=int, default=2, help="1 gives steadier CPU seconds on a busy machine")
     options = parser.parse_args()
     rows = ROWS | NAIVE if options.naive else ROWS
     chosen = {name: row for name, row in rows.items() if any(word in name for word in options.rows or [""])}
-    write(f"{machine()}\n{'step (best of a few)':<54}{'wall s':>8}{'CPU s':>8}{'peak GiB':>10}  target, at most\n")
+    write(f"{machine(options.threads)}\n")
+    write(f"{'step (best of a few)':<54}{'wall s':>8}{'CPU s':>8}{'peak GiB':>10}  target, at most\n")
     context = multiprocessing.get_context("spawn")
     for name, row in chosen.items():
         queue = context.Queue()
-        process = context.Process(target=measure, args=(name, queue))
+        process = context.Process(target=measure, args=(name, options.threads, queue))
         process.start()
         wall, cpu, peak = queue.get()
         process.join()
