@@ -22,7 +22,7 @@ from spinefuse_ext.networks.restormer import (
 from spinefuse_ext.networks.strips import LocalFunction, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
-POOL_SIZE = {2: 8, 3: 8}
+POOL_SIZE = 8
 KERNEL_SIZE = {2: 7, 3: 5}
 
 
@@ -151,7 +151,7 @@ class LiteTransformerBlock(PreNormBlock):
         spatial_dims: 2 or 3.
         dim: channels; even.
         num_heads: heads of the attention branch; divides ``dim / 2``.
-        pool_size: cells per axis that are attended to, at most; default 16 in 2-D, 8 in 3-D.
+        pool_size: cells per axis that are attended to, at most; default 8.
         kernel_size: odd width of the depth-wise convolution in voxels; default 7 in 2-D, 5 in 3-D.
     """
 
@@ -167,7 +167,7 @@ class LiteTransformerBlock(PreNormBlock):
         check_spatial_dims(spatial_dims)
         check_even(dim)
         half = dim // 2
-        attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE[spatial_dims])
+        attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE)
         local = GatedConvolution(spatial_dims, half, kernel_size or KERNEL_SIZE[spatial_dims])
         convolution = Conv[Conv.CONV, spatial_dims]
         flat = nn.Sequential(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))
