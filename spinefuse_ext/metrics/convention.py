@@ -57,8 +57,9 @@ def grey_levels(
     if data_range <= 0:
         raise ValueError(f"Expected a data_range above 0, got {data_range}.")
     images = [fused] if sources is None else [fused, sources.to(fused.device)]
-    levels = torch.cat([convert_to_tensor(image, track_meta=False) for image in images], dim=1).double()
-    finite = _check_range(levels, data_range)
+    values = torch.cat([convert_to_tensor(image, track_meta=False) for image in images], dim=1)
+    finite = _check_range(values, data_range)
+    levels = values.to(torch.float64, copy=True)
     if not finite.all():
         levels = levels.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
     levels = levels.mul_(PEAK * STEPS_PER_LEVEL / data_range).round_().mul_(1 / STEPS_PER_LEVEL).clamp_(0, PEAK)

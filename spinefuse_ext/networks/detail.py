@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from monai.networks.blocks.convolutions import ResidualUnit
 from monai.networks.layers.factories import Conv
 from torch import nn
 
 from spinefuse_ext.networks.lite_transformer import check_even
-from spinefuse_ext.networks.restormer import at_least_float32
+from spinefuse_ext.networks.restormer import at_least_float32, channels_last
+from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach
 from spinefuse_ext.validation import check_spatial_dims
 
 
@@ -28,10 +31,18 @@ class DetailEncoder(ResidualUnit):
             dim,
             dim,
             subunits=depth,
-            act=("leakyrelu", {"negative_slope": 0.2}),
+            act=("leakyrelu", {"negative_slope": 0.2, "inplace": True}),
             norm=None,
             last_conv_only=True,
         )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            cut = in_strips(x)
+            if cut:
+                add = partial(add_in_strips, self.conv, halo=reach(self.conv), rows_per_halo=32)
+                return each_item(add, channels_last(x))
+        return x + self.conv(x)
 
 
 class Bottleneck(nn.Sequential):

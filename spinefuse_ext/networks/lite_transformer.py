@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from monai.networks.blocks.convolutions import Convolution
 from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
@@ -9,10 +11,18 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.restormer import ChannelAttention, GatedFeedForward, PreNormBlock, check_heads
+from spinefuse_ext.networks.restormer import (
+    ChannelAttention,
+    GatedFeedForward,
+    PreNormBlock,
+    at_least_float32,
+    channels_last,
+    check_heads,
+)
+from spinefuse_ext.networks.strips import LocalFunction, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
-POOL_SIZE = {2: 16, 3: 8}
+POOL_SIZE = 8
 KERNEL_SIZE = {2: 7, 3: 5}
 
 
@@ -31,8 +41,14 @@ class PooledAttention(nn.Module):
         self.key_value = convolution(dim, 2 * dim, 1)
         self.project_out = convolution(dim, dim, 1)
 
+    def _cell(self, x: torch.Tensor) -> list[int]:
+        """Voxels of one cell along each axis of ``x`` ``(B, C, *S)``."""
+        return [(size + self.pool_size - 1) // self.pool_size for size in x.shape[2:]]
+
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
-        cell = [(size + self.pool_size - 1) // self.pool_size for size in x.shape[2:]]
+        return self._cell_means(x, self._cell(x))
+
+    def _cell_means(self, x: torch.Tensor, cell: list[int]) -> torch.Tensor:
         if self.spatial_dims == 2:
             return F.avg_pool2d(x, cell, cell, ceil_mode=True, count_include_pad=False)
         return F.avg_pool3d(x, cell, cell, ceil_mode=True, count_include_pad=False)
@@ -41,11 +57,33 @@ class PooledAttention(nn.Module):
         """``(B, C, *S) -> (B, heads, voxels, C / heads)``."""
         return x.reshape(x.shape[0], self.num_heads, x.shape[1] // self.num_heads, -1).transpose(2, 3)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        key, value = self.key_value(self._pool(x)).chunk(2, dim=1)
-        query = self._tokens(self.query(x))
-        attended = F.scaled_dot_product_attention(query, self._tokens(key), self._tokens(value))
+    def _keys_and_values(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the grid ``(B, C, *cells)``, each ``(B, heads, cells, C / heads)``."""
+        key, value = self.key_value(channels_last(pooled)).chunk(2, dim=1)
+        return self._tokens(key), self._tokens(value)
+
+    def _attend(self, x: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """What each voxel of ``x`` ``(B, C, *S)`` finds in the grid, same shape."""
+        attended = F.scaled_dot_product_attention(self._tokens(self.query(x)), key, value)
         return self.project_out(attended.transpose(2, 3).reshape(x.shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        key, value = self._keys_and_values(self._pool(x))
+        return self._attend(x, key, value)
+
+    def in_strips(self, x: torch.Tensor) -> LocalFunction:
+        """``self`` for the rows of one image ``x`` ``(1, C, *S)`` that the result is given."""
+        key, value = self._keys_and_values(self._pool_in_strips(x))
+        return lambda rows: self._attend(rows, key, value)
+
+    def _pool_in_strips(self, x: torch.Tensor) -> torch.Tensor:
+        """The pooled grid of one image ``(1, C, *S)``, half precision summed in float32."""
+        cell, size = self._cell(x), x.shape[2]
+        row = torch.arange(size, device=x.device) // cell[0]
+        rows = [self._cell_means(strip.rows(x), [1, *cell[1:]]) for strip in strips(x, 0)]
+        flat = at_least_float32(torch.cat(rows, dim=2))
+        sums = flat.new_zeros(1, x.shape[1], int(row[-1]) + 1, *flat.shape[3:]).index_add_(2, row, flat)
+        return (sums / row.bincount().reshape(-1, *[1] * (x.ndim - 3))).to(x.dtype)
 
 
 class GatedConvolution(nn.Sequential):
@@ -61,6 +99,15 @@ class GatedConvolution(nn.Sequential):
             convolution(dim, dim, 1),
         )
 
+    def local(self, x: torch.Tensor) -> torch.Tensor:
+        """All up to the gate, which no voxel far away has a part in."""
+        return self[2](self[1](self[0](x)))
+
+    def finish(self, local: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """The gate, made from the ``mean`` of each channel of ``local``, and the last layer."""
+        gate = self[3].fc(mean).unflatten(1, (-1, *[1] * (local.ndim - 2)))  # type: ignore[operator]
+        return self[4](local * gate)
+
 
 class LongShortRangeMixing(nn.Module):
     """Half of the channels to the long-range branch, half to the short-range one: ``(B, C, *S) -> (B, C, *S)``."""
@@ -73,9 +120,25 @@ class LongShortRangeMixing(nn.Module):
         far, near = x.chunk(2, dim=1)
         return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
 
-    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-        """``x + self(norm(x))``, whole: half as wide as what strips are for, and both branches ask for a mean first."""
-        return x + self(norm(x))
+    def begin_in_strips(self, x: torch.Tensor, norm: nn.Module) -> tuple[torch.Tensor, LocalFunction]:
+        """Of one image ``(1, C, *S)`` what each branch keeps, same shape, and what makes ``self(norm(x))`` of that."""
+        kept = torch.empty_like(x)
+        far, near = kept.chunk(2, dim=1)
+        total = at_least_float32(x.new_zeros(near.shape[:2]))
+        for strip in strips(x, reach(self)):
+            normed = norm(strip.take(x))
+            strip.rows(far).copy_(strip.core(normed[:, : far.shape[1]]))
+            local = strip.core(self.short_range.local(normed[:, far.shape[1] :]))  # type: ignore[operator]
+            strip.rows(near).copy_(local)
+            total += at_least_float32(local).flatten(2).sum(2)
+        attend = self.long_range.in_strips(far)  # type: ignore[operator]
+        mean = (total / math.prod(x.shape[2:])).to(x.dtype)
+
+        def finish(rows: torch.Tensor) -> torch.Tensor:
+            far, near = rows.chunk(2, dim=1)
+            return torch.cat((attend(far), self.short_range.finish(near, mean)), dim=1)  # type: ignore[operator]
+
+        return kept, finish
 
 
 class LiteTransformerBlock(PreNormBlock):
@@ -88,7 +151,7 @@ class LiteTransformerBlock(PreNormBlock):
         spatial_dims: 2 or 3.
         dim: channels; even.
         num_heads: heads of the attention branch; divides ``dim / 2``.
-        pool_size: cells per axis that are attended to, at most; default 16 in 2-D, 8 in 3-D.
+        pool_size: cells per axis that are attended to, at most; default 8.
         kernel_size: odd width of the depth-wise convolution in voxels; default 7 in 2-D, 5 in 3-D.
     """
 
@@ -104,7 +167,7 @@ class LiteTransformerBlock(PreNormBlock):
         check_spatial_dims(spatial_dims)
         check_even(dim)
         half = dim // 2
-        attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE[spatial_dims])
+        attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE)
         local = GatedConvolution(spatial_dims, half, kernel_size or KERNEL_SIZE[spatial_dims])
         convolution = Conv[Conv.CONV, spatial_dims]
         flat = nn.Sequential(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))

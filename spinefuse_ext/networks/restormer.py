@@ -9,7 +9,15 @@ from monai.networks.blocks.cablock import CABlock, FeedForward
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.strips import add_in_strips, each_item, eager_on_cpu, in_strips, reach, strips
+from spinefuse_ext.networks.strips import (
+    LocalFunction,
+    each_item,
+    eager_on_cpu,
+    finish_in_strips,
+    in_strips,
+    reach,
+    strips,
+)
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
@@ -23,12 +31,26 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
+class _Gram(torch.autograd.Function):
+    """Backward in one product; autograd, which takes both factors for different ones, needs two and their sum."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(tokens)
+        # the batched product of bfloat16 with a transposed factor is ten times slower on CPU
+        return torch.stack([sample.t() @ sample for sample in tokens.unbind(0)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        (tokens,) = ctx.saved_tensors
+        return tokens @ (grad + grad.transpose(1, 2)).to(tokens.dtype)
+
+
 def gram(tokens: torch.Tensor) -> torch.Tensor:
     """Return the inner products of the channels over all voxels: ``(B, voxels, C) -> (B, C, C)``."""
     if torch.jit.is_scripting() or torch.compiler.is_compiling():  # type: ignore[attr-defined]
         return tokens.transpose(1, 2) @ tokens
-    # the batched product of bfloat16 with a transposed factor is ten times slower on CPU
-    return torch.stack([sample.t() @ sample for sample in tokens.unbind(0)])
+    return _Gram.apply(tokens)  # type: ignore[no-untyped-call]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -92,34 +114,46 @@ class ChannelAttention(CABlock):
         out = self._project(value, self._weights(queries_keys))
         return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
-    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-        """``x + self(norm(x))`` of one image ``(1, C, *S)``: a pass over its strips for the weights, one to apply them.
+    def begin_in_strips(self, x: torch.Tensor, norm: nn.Module) -> tuple[torch.Tensor, LocalFunction]:
+        """Of one image ``(1, C, *S)`` the values of all voxels, same shape, and what makes ``self(norm(x))`` of them.
 
-        Inner products and squared norms are sums over the voxels, so each strip adds its own. The values wait in what
-        becomes the result.
+        Inner products and squared norms are sums over the voxels, so each strip adds its own.
         """
-        dim, out = x.shape[1], torch.empty_like(x)
+        dim, values = x.shape[1], torch.empty_like(x)
         product, squares = at_least_float32(x.new_zeros(dim, dim)), at_least_float32(x.new_zeros(2 * dim))
         for strip in strips(x, reach(self)):
             mixed = strip.core(self._mix(norm(strip.take(x))))
-            strip.rows(out).copy_(mixed[:, 2 * dim :])
+            strip.rows(values).copy_(mixed[:, 2 * dim :])
             add_products(mixed[0, : 2 * dim].flatten(1).t(), product, squares)
         norms = squares.clamp(min=self.eps**2).sqrt()
         weights = self._attend((product / norms[:dim, None] / norms[dim:]).unsqueeze(0))
-        for strip in strips(x, 0):
-            rows = strip.rows(out).movedim(1, -1)
-            attended = self._project(rows.flatten(1, -2), weights).unflatten(1, rows.shape[1:-1])
-            torch.add(strip.rows(x), attended.movedim(-1, 1), out=strip.rows(out))
-        return out
+
+        def attend(rows: torch.Tensor) -> torch.Tensor:
+            tokens = rows.movedim(1, -1)
+            return self._project(tokens.flatten(1, -2), weights).unflatten(1, tokens.shape[1:-1]).movedim(-1, 1)
+
+        return values, attend
 
 
 def add_products(tokens: torch.Tensor, product: torch.Tensor, squares: torch.Tensor) -> None:
-    """Add to ``product`` ``(C, C)`` and ``squares`` ``(2C,)`` those of queries and keys ``(voxels, 2C)``."""
+    """Add to ``product`` ``(C, C)`` and ``squares`` ``(2C,)`` those of queries and keys ``(voxels, 2C)``, used up."""
     dim = len(product)
     with torch.autocast("cpu", enabled=False):
         tokens = tokens.float() if tokens.dtype == torch.float16 else tokens  # these sums leave its range
         product += tokens[:, :dim].t() @ tokens[:, dim:]
-        squares += at_least_float32(tokens).square().sum(0)
+        squares += at_least_float32(tokens).square_().sum(0)
+
+
+def gelu_of_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
+    """GELU of the convolution of ``x`` ``(B, C, *S)`` that keeps its size; one pass where torch offers that."""
+    axes, pad = x.ndim - 2, weight.shape[2] // 2
+    fused = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # what torch.compile calls for this on CPU
+    plain = torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.bfloat16)
+    if plain or fused is None or not torch.backends.mkldnn.is_available():
+        return F.gelu((F.conv2d if axes == 2 else F.conv3d)(x, weight, bias, padding=pad, groups=groups))
+    bias = None if bias is None else bias.to(x.dtype)
+    ones = [1] * axes
+    return fused(x, weight.to(x.dtype), bias, [pad] * axes, ones, ones, groups, "gelu", [], "none")
 
 
 class GatedFeedForward(FeedForward):
@@ -129,25 +163,28 @@ class GatedFeedForward(FeedForward):
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             halves = eager_on_cpu(x)
             if halves:
-                return self.project_out(F.gelu(self._half(x, 0)).mul_(self._half(x, 1)))
+                gate, value = self._half(x, 0), self._half(x, 1)
+                return self.project_out(gate * value if torch.is_grad_enabled() else gate.mul_(value))
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 
     def _half(self, x: torch.Tensor, index: int) -> torch.Tensor:
-        """The gate (0) or the value (1), in memory of its own, which is faster than half of both."""
-        run = F.conv2d if x.ndim == 4 else F.conv3d
-        for layer, groups in ((self.project_in, 1), (self.dwconv, 0)):
-            convolution: Any = layer.conv
-            weight, bias = convolution.weight.chunk(2)[index], convolution.bias
-            bias = None if bias is None else bias.chunk(2)[index]
-            x = run(x, weight, bias, padding=weight.shape[2] // 2, groups=groups or convolution.groups // 2)
-        return x
+        """The gate (0), already through its GELU, or the value (1), in memory of its own: faster than half of both."""
+        run: Any = F.conv2d if x.ndim == 4 else F.conv3d
+        layers: list[Any] = [self.project_in.conv, self.dwconv.conv]
+        parts = [(layer.weight, layer.bias) for layer in layers]
+        parts = [(weight.chunk(2)[index], None if bias is None else bias.chunk(2)[index]) for weight, bias in parts]
+        (wide, wide_bias), (local, local_bias) = parts
+        x, groups = run(x, wide, wide_bias), layers[1].groups // 2
+        if index == 0:
+            return gelu_of_convolution(x, local, local_bias, groups)
+        return run(x, local, local_bias, padding=local.shape[2] // 2, groups=groups)
 
 
 class PreNormBlock(nn.Module):
     """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given.
 
-    ``mixing.add_in_strips(x, norm)`` is ``x + mixing(norm(x))`` of a large image; the feed-forward is a local function.
+    ``mixing.begin_in_strips(x, norm)`` is the first pass over a large image; the feed-forward is a local function.
     """
 
     def __init__(self, dim: int, mixing: nn.Module, feed_forward: nn.Module) -> None:
@@ -166,10 +203,10 @@ class PreNormBlock(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def _in_strips(self, x: torch.Tensor) -> torch.Tensor:
-        """The same function of one image, strip by strip."""
+        """The same function of one image, in two passes: what mixing asks of all voxels, then the rest."""
         feed, norm = self.feed_forward, self.feed_forward_norm
-        x = self.mixing.add_in_strips(x, self.mixing_norm)  # type: ignore[operator]
-        return add_in_strips(lambda strip: feed(norm(strip)), x, reach(feed))
+        waiting, finish = self.mixing.begin_in_strips(x, self.mixing_norm)  # type: ignore[operator]
+        return finish_in_strips(x, waiting, finish, lambda y: feed(norm(y)), reach(feed))
 
 
 class RestormerBlock(PreNormBlock):

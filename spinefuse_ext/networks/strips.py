@@ -16,6 +16,9 @@ STRIP_VOXELS = 16384
 ROWS_PER_HALO = 8
 
 
+LocalFunction = Callable[[torch.Tensor], torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Strip:
     """Rows ``first`` to ``last`` (not included) of an image, and up to ``halo`` rows around them inside the image."""
@@ -39,27 +42,27 @@ class Strip:
 
 
 def eager_on_cpu(x: torch.Tensor) -> bool:
-    """Whether ``x`` is on a CPU and nothing records what is done with it: no gradients, tracing or compilation."""
+    """Whether ``x`` is on a CPU and each operation runs at once, without tracing or compilation."""
     tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
-    if tracing or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return False
-    return x.device.type == "cpu"
+    return x.device.type == "cpu" and not tracing and not torch.compiler.is_compiling()
 
 
 def in_strips(x: torch.Tensor) -> bool:
-    """Whether ``x`` ``(B, C, *S)`` is to be worked on in strips: it is large, and ``eager_on_cpu``."""
-    return eager_on_cpu(x) and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS
+    """Whether ``x`` ``(B, C, *S)`` is to be worked on in strips: large, on a CPU, and no gradients are asked for."""
+    return eager_on_cpu(x) and not torch.is_grad_enabled() and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS
 
 
-def strips(x: torch.Tensor, halo: int) -> Iterator[Strip]:
+def strips(x: torch.Tensor, halo: int, rows_per_halo: int = ROWS_PER_HALO) -> Iterator[Strip]:
     """The strips along the first spatial axis that together are all of ``x`` ``(1, C, *S)``."""
     size = x.shape[2]
-    rows = max(STRIP_VOXELS // math.prod(x.shape[3:]), ROWS_PER_HALO * halo, 1)
+    rows = max(STRIP_VOXELS // math.prod(x.shape[3:]), rows_per_halo * halo, 1)
     for first in range(0, size, rows):
         yield Strip(first, min(first + rows, size), halo)
 
 
-def add_in_strips(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, halo: int) -> torch.Tensor:
+def add_in_strips(
+    function: LocalFunction, x: torch.Tensor, halo: int, rows_per_halo: int = ROWS_PER_HALO
+) -> torch.Tensor:
     """``x + function(x)``, evaluated strip by strip: ``(1, C, *S) -> (1, C, *S)``, equal up to rounding.
 
     Args:
@@ -67,15 +70,45 @@ def add_in_strips(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Ten
             what it pads at the border of the image, zeros or a reflection, it pads at the border of what it is given.
         x: one image.
         halo: see ``function``.
+        rows_per_halo: rows of a strip for each row of ``halo``, at least; more where each is dear.
     """
     out = torch.empty_like(x)
-    for strip in strips(x, halo):
+    for strip in strips(x, halo, rows_per_halo):
         y = strip.core(function(strip.take(x)))
         torch.add(strip.rows(x), y, out=strip.rows(out))
     return out
 
 
-def each_item(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+def finish_in_strips(
+    x: torch.Tensor, waiting: torch.Tensor, first: LocalFunction, second: LocalFunction, halo: int
+) -> torch.Tensor:
+    """Replace ``waiting`` by ``y + second(y)``, where ``y = x + first(waiting)``, strip by strip, and return it.
+
+    A row is replaced only when ``y`` is known there; rows of ``y`` that two strips need are computed once.
+
+    Args:
+        x: one image ``(1, C, *S)``.
+        waiting: of the same shape.
+        first: keeps the shape and works on each voxel alone.
+        second: as the function of ``add_in_strips``.
+        halo: of ``second``.
+    """
+    buffer, known, held = x[:, :, :0], 0, 0
+    for strip in strips(x, halo):
+        around = strip.take(x)
+        if not known:
+            buffer = torch.empty_like(x[:, :, : around.shape[2] + halo])
+        y, new = buffer[:, :, : around.shape[2]], Strip(known, strip.last + halo, 0)
+        if held < y.shape[2]:
+            torch.add(new.rows(x), first(new.rows(waiting)), out=y[:, :, held:])
+        torch.add(strip.core(y), strip.core(second(y)), out=strip.rows(waiting))
+        known = min(new.last, x.shape[2])
+        held = known - max(strip.last - halo, 0)
+        buffer[:, :, :held] = y[:, :, y.shape[2] - held :].clone()
+    return waiting
+
+
+def each_item(function: LocalFunction, x: torch.Tensor) -> torch.Tensor:
     """``function`` of each ``(1, C, *S)`` in the batch, one after another: ``(B, C, *S) -> (B, C, *S)``.
 
     MONAI's tensors with meta data are slow to cut, so ``function`` gets plain ones.

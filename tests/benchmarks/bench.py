@@ -1,18 +1,24 @@
-"""Seconds and memory of the main steps, each in a process of its own: ``make bench``."""
+"""Seconds and memory of the main steps, each in a process of its own, and what they are to be: ``make bench``."""
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
+import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 Step = Callable[[], None]
+PAIRS, SIZE = 8, 512  # pairs in a batch and pixels along an axis of the throughput on a GPU
 
 
 def fuse_one_pair(bfloat16: bool = False, **options: str) -> Step:
@@ -24,6 +30,21 @@ def fuse_one_pair(bfloat16: bool = False, **options: str) -> Step:
 
     def step() -> None:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            network(pair)
+
+    return step
+
+
+def fuse_one_pair_naively() -> Step:
+    from naive_cddfuse import NaiveCDDFuse
+
+    from spinefuse_ext.networks import SpineFusionNet
+
+    network = NaiveCDDFuse(SpineFusionNet(base="cddfuse", detail="inn").eval())  # and memory as the system gives it
+    pair = torch.rand(1, 2, 512, 512)
+
+    def step() -> None:
+        with torch.inference_mode():
             network(pair)
 
     return step
@@ -88,27 +109,42 @@ def phantom_case() -> Step:
     return lambda: make_phantom(0)
 
 
-STEPS: dict[str, tuple[Callable[[], Step], int]] = {
-    "phantom case, 128 mm at 1 mm": (phantom_case, 1),
-    "fuse one 512 x 512 pair, default network": (fuse_one_pair, 3),
-    "fuse one pair, default network, bfloat16": (partial(fuse_one_pair, True), 3),
-    "fuse one pair, CDDFuse composition": (partial(fuse_one_pair, base="cddfuse", detail="inn"), 3),
-    "fusion training step, batch 2 of 128 x 128, stage 2": (fusion_training_step, 3),
-    "fusion training step, checkpointing": (partial(fusion_training_step, True), 3),
-    "segmentation training step, 4 images of 128 x 160": (segmentation_training_step, 5),
-    "VIF of one 512 x 512 pair": (score_fidelity, 5),
-    "MI of one 512 x 512 pair of 8 bit": (score_information, 20),
+class Row(NamedTuple):
+    """How a step is made, how often it is repeated, and what it is to take at most."""
+
+    make: Callable[[], Step]
+    repeats: int
+    cpu_s: float | None = None
+    peak_gib: float | None = None
+
+    def target(self) -> str:
+        limits = [f"{self.cpu_s:g} CPU s"] if self.cpu_s else []
+        return ", ".join(limits + ([f"{self.peak_gib:g} GiB"] if self.peak_gib else []))
+
+
+CDDFUSE: dict[str, Any] = {"base": "cddfuse", "detail": "inn"}
+ROWS: dict[str, Row] = {
+    "phantom case, 128 mm at 1 mm": Row(phantom_case, 1),
+    "fuse one 512 x 512 pair, default network": Row(fuse_one_pair, 3, 6, 2),
+    "fuse one pair, default network, bfloat16": Row(partial(fuse_one_pair, True), 3, 4),
+    "fuse one pair, CDDFuse composition": Row(partial(fuse_one_pair, **CDDFUSE), 3, 10),
+    "fusion training step, batch 2 of 128 x 128, stage 2": Row(fusion_training_step, 3, 3.5),
+    "fusion training step, checkpointing": Row(partial(fusion_training_step, True), 3, None, 1.5),
+    "segmentation training step, 4 images of 128 x 160": Row(segmentation_training_step, 5),
+    "VIF of one 512 x 512 pair": Row(score_fidelity, 5, 0.2),
+    "MI of one 512 x 512 pair of 8 bit": Row(score_information, 50, 0.005),
 }
+NAIVE = {"fuse one pair, CDDFuse composition, naive": Row(fuse_one_pair_naively, 1)}
 
 
-def measure(name: str, queue: multiprocessing.Queue[tuple[float, float, float]]) -> None:
-    torch.set_num_threads(2)
+def measure(name: str, threads: int, queue: multiprocessing.Queue[tuple[float, float, float]]) -> None:
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    make, repeats = STEPS[name]
-    step = make()
+    row = (ROWS | NAIVE)[name]
+    step = row.make()
     step()  # the first call also allocates
     walls, cpus = [], []
-    for _ in range(repeats):
+    for _ in range(row.repeats):
         wall, cpu = time.perf_counter(), time.process_time()
         step()
         walls.append(time.perf_counter() - wall)
@@ -116,18 +152,78 @@ def measure(name: str, queue: multiprocessing.Queue[tuple[float, float, float]])
     queue.put((min(walls), min(cpus), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 
 
+def pairs_per_second(network: nn.Module, device: str, size: int = SIZE, repeats: int = 10) -> float:
+    """Batches of ``PAIRS`` pairs of ``size`` x ``size`` pixels in bfloat16, after two that also compile."""
+    pairs = torch.rand(PAIRS, 2, size, size, device=device)
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
+        for _ in range(2):
+            network(pairs)
+        wait()
+        start = time.perf_counter()
+        for _ in range(repeats):
+            network(pairs)
+        wait()
+    return PAIRS * repeats / (time.perf_counter() - start)
+
+
+def measure_throughput(device: str, **options: int) -> None:
+    """Print a row for each way to run each network on ``device``."""
+    from naive_cddfuse import NaiveCDDFuse
+
+    from spinefuse_ext.networks import SpineFusionNet
+    from spinefuse_ext.networks.place import place
+
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "CDDFuse composition, naive": lambda: NaiveCDDFuse(SpineFusionNet(**CDDFUSE)),
+        "CDDFuse composition": lambda: SpineFusionNet(**CDDFUSE),
+        "default network": SpineFusionNet,
+    }
+    write(f"\n{f'batch {PAIRS}, bfloat16, inference':<54}{'pairs/s':>10}{'naive x':>10}\n")
+    first = None
+    for name, make in networks.items():
+        for compiled in (False, True):
+            network = place(make().eval(), device, compile=compiled)
+            rate = pairs_per_second(network, device, **options)
+            first = first or rate
+            write(f"{name + (', torch.compile' if compiled else ''):<54}{rate:>10.2f}{rate / first:>10.2f}\n")
+
+
+def machine(threads: int) -> str:
+    """Processor, cores and versions, in words."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.machine()
+    graphics = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {os.cpu_count()} cores, threads used: {threads}{graphics}, torch {torch.__version__}"
+
+
+def write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def main() -> None:
-    sys.stdout.write(f"{platform.processor() or platform.machine()}, 2 threads, torch {torch.__version__}\n")
-    sys.stdout.write(f"{'step (best of a few)':<54}{'wall s':>8}{'CPU s':>8}{'peak GiB':>10}\n")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", help="measure only the rows whose names contain one of these words")
+    parser.add_argument("--naive", action="store_true", help="also the naive CDDFuse composition, half a minute a pass")
+    parser.add_argument("--threads", type=int, default=2, help="1 gives steadier CPU seconds on a busy machine")
+    options = parser.parse_args()
+    rows = ROWS | NAIVE if options.naive else ROWS
+    chosen = {name: row for name, row in rows.items() if any(word in name for word in options.rows or [""])}
+    write(f"{machine(options.threads)}\n")
+    write(f"{'step (best of a few)':<54}{'wall s':>8}{'CPU s':>8}{'peak GiB':>10}  target, at most\n")
     context = multiprocessing.get_context("spawn")
-    for name in STEPS:
+    for name, row in chosen.items():
         queue = context.Queue()
-        process = context.Process(target=measure, args=(name, queue))
+        process = context.Process(target=measure, args=(name, options.threads, queue))
         process.start()
         wall, cpu, peak = queue.get()
         process.join()
-        sys.stdout.write(f"{name:<54}{wall:>8.3f}{cpu:>8.3f}{peak:>10.2f}\n")
-        sys.stdout.flush()
+        write(f"{name:<54}{wall:>8.3f}{cpu:>8.4g}{peak:>10.2f}  {row.target()}\n")
+    if torch.cuda.is_available() and not options.rows:
+        measure_throughput("cuda")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,12 @@ def test_blank_features_give_finite_loss_and_gradients(level: float) -> None:
     assert blank.grad[1].abs().max() > 0
 
 
+@pytest.mark.parametrize("size", [(3, 4), (2, 3, 2)])
+def test_gradient_is_that_of_the_loss(size: tuple[int, ...]) -> None:
+    features = [torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True) for _ in range(4)]
+    assert torch.autograd.gradcheck(DecompositionLoss(), features)
+
+
 def test_half_precision_is_computed_in_float32() -> None:
     first = (1000 * torch.ones(1, 1, 64, 64) + 10 * torch.randn(1, 1, 64, 64)).half()
     value = correlation(first, first)  # the sum of squares is far beyond float16

@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from torch import nn
 
-from spinefuse_ext.networks import DenseRestormerBlock, LiteTransformerBlock, RestormerBlock, SpineFusionNet
-from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, strips
+from spinefuse_ext.networks import (
+    DenseRestormerBlock,
+    DetailEncoder,
+    LiteTransformerBlock,
+    RestormerBlock,
+    SpineFusionNet,
+)
+from spinefuse_ext.networks.strips import add_in_strips, each_item, finish_in_strips, in_strips, reach, strips
 
 BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
 
@@ -41,6 +47,13 @@ def test_blocks_in_strips_equal_whole_blocks(block_type: Callable[..., nn.Module
     torch.manual_seed(0)
     block = _perturbed(block_type(len(size), 8, 2))
     in_parts, whole = _both(block, torch.randn(2, 8, *size))
+    torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(230, 3), (17, 30), (120, 5, 2)])
+def test_detail_encoder_in_strips_equals_the_whole(size: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    in_parts, whole = _both(_perturbed(DetailEncoder(len(size), 4)), torch.randn(2, 4, *size))
     torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
 
 
@@ -101,6 +114,31 @@ def test_a_convolution_in_strips_pads_at_the_border_of_the_image_only(padding_mo
     with torch.no_grad():
         result = each_item(lambda item: add_in_strips(convolution, item, reach(convolution)), x)
         torch.testing.assert_close(result, x + convolution(x))
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 40), halo=st.integers(0, 3))
+def test_two_steps_in_strips_equal_two_steps_on_the_whole(height: int, width: int, halo: int) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(2, 2, 2 * halo + 1, padding=halo)
+    x, kept = (torch.randn(1, height, width, 2).movedim(-1, 1) for _ in range(2))
+    with torch.no_grad():
+        y = x + kept.sin()
+        expected = y + convolution(y)
+        result = finish_in_strips(x, kept, torch.sin, convolution, halo)
+    torch.testing.assert_close(result, expected)
+    assert result is kept
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 60), width=st.integers(1, 40), pool_size=st.integers(1, 9))
+def test_lite_transformer_of_any_size_equals_the_whole_block(height: int, width: int, pool_size: int) -> None:
+    torch.manual_seed(0)
+    block = _perturbed(LiteTransformerBlock(2, 8, 2, pool_size=pool_size, kernel_size=5))
+    x = torch.randn(2, 8, height, width)
+    with torch.no_grad():
+        result = block(x)
+    torch.testing.assert_close(result, block(x).detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_reach_adds_up_along_a_chain() -> None:
