@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import whole_folder
@@ -96,6 +97,7 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         "field_spacing_mm": None if fit.is_linear else field_spacing_mm,
         "initial_centring": initial_centring(ct_image, mr_image, points),
         "ct_grid_covered_by_mr": covered,
+        "mr_spacing_mm": affine_to_spacing(mr_image.affine).tolist(),
         **_outcome(fit),
     }
     registered = resample(mr_image, fit, ct_image, spacing_mm=field_spacing_mm)
