@@ -43,7 +43,7 @@ def prepare_case(job: Job) -> None:
     check_replaceable(job.folder)
     key, started = job.key(), time.perf_counter()
     with whole_folder(job.folder) as folder, _noted() as notes:
-        given = {role: path for role, path in job.inputs.items() if role not in _OWN}
+        given: dict[str, Any] = {role: path for role, path in job.inputs.items() if role not in _OWN}
         fit = register_case(job.inputs["ct"], job.inputs["mr"], folder, **given, **job.options)
         ct, mr = read_volume(folder / CT_FILE), read_volume(folder / MR_FILE)
         if "label" in job.inputs:

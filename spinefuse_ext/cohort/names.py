@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-#: What no file system, shell or tool of the field takes amiss; letters and digits of any script.
-_UNSAFE = re.compile(r"[^\w.\-]|^[.\-]|\.$")
+#: What is left out of folder names: all but letters and digits of any script, and these signs inside a name.
+_UNSAFE = re.compile(r"[^\w.\- ]|^[.\- ]|[. ]$")
 #: Names that Windows keeps for devices.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_BYTES = 100
@@ -33,5 +33,5 @@ def _folder(case: str, shared: bool) -> str:
     if not (shared or long or _UNSAFE.search(plain) or _DEVICES.fullmatch(plain)):
         return plain
     mark = hashlib.sha256(case.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    kept = _UNSAFE.sub("_", plain).encode()[: _LONGEST_BYTES - 9].decode(errors="ignore").strip("._-") or "case"
+    kept = _UNSAFE.sub("_", plain).encode()[: _LONGEST_BYTES - 9].decode(errors="ignore").strip("._- ") or "case"
     return f"{kept}-{mark}"

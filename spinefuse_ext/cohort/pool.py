@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 #: After so many jobs a process makes room for a fresh one, which gives back what libraries hold on to.
 JOBS_PER_PROCESS = 16
 #: Imported once by the server that processes are forked from: ITK takes 12 s and 600 MB to load.
-_PRELOAD = ["spinefuse_ext.cohort.preload"]
+_PRELOAD = ["spinefuse_ext.preload"]
 
 
 class ProcessLostError(SpinefuseError):

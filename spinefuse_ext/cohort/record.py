@@ -27,15 +27,20 @@ _FORMAT = 1
 class Job:
     """What one case is made from and where it goes.
 
-    ``inputs`` maps ``ct``, ``mr`` and what else the row names to paths; ``spelled`` says how the table writes them.
+    ``spelled`` maps ``ct``, ``mr`` and what else the row names to paths as the table in ``root`` writes them.
     ``options`` are those of ``register_case`` that are no paths.
     """
 
     name: str
+    root: Path
     folder: Path
-    inputs: Mapping[str, Path]
     spelled: Mapping[str, str]
     options: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The paths as this process finds them."""
+        return {role: self.root / path for role, path in self.spelled.items()}
 
     def key(self) -> dict[str, Any]:
         """What the result depends on: settings, and the state of every input."""

@@ -58,12 +58,17 @@ def make_datalist(
 
 
 def _files(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {str(CaseKeys.PATIENT): _patient(folder)}
+    return {str(CaseKeys.PATIENT): _patient(folder), **case_files(folder, folder.parent)}
+
+
+def case_files(folder: Path, root: Path) -> dict[str, str]:
+    """Key -> path relative to ``root`` of what a case folder holds."""
+    found = {}
     for key in KEYS:
         names = (folder / f"{key}{suffix}" for suffix in SUFFIXES)
         path = next((name for name in names if name.exists()), None)
         if path is not None:
-            found[str(key)] = str(path.relative_to(folder.parent))
+            found[str(key)] = path.relative_to(root).as_posix()
     return found
 
 

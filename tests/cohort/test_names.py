@@ -11,7 +11,7 @@ from spinefuse_ext.cohort import folder_names
 
 
 def test_plain_names_stay_as_they_are() -> None:
-    names = ["case_001", "Müller-2.b", "患者1"]
+    names = ["case_001", "Müller-2.b", "患者1", "Case 12"]
     assert folder_names(names) == {name: name for name in names}
 
 
@@ -34,7 +34,7 @@ def test_plain_names_stay_as_they_are() -> None:
 )
 def test_other_names_are_made_plain_and_marked(name: str) -> None:
     folder = folder_names([name])[name]
-    assert re.fullmatch(r"[\w\-.]+-[0-9a-f]{8}", folder)
+    assert re.fullmatch(r"[\w\-. ]+-[0-9a-f]{8}", folder)
     assert not folder.startswith((".", "-"))
     assert len(folder.encode()) <= 100
 
