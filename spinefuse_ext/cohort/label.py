@@ -36,7 +36,7 @@ def label_on_grid(path: str | Path, ct: MetaTensor) -> MetaTensor:
     if not bool((values > 0).any()):
         raise ImageReadError(f"{path} holds no labelled voxel; leave the cell label empty for a case without a label.")
     if label.shape == ct.shape and torch.allclose(label.affine, ct.affine, atol=1e-4):
-        return MetaTensor(values, affine=ct.affine.clone(), meta=dict(label.meta))
+        return MetaTensor(values, affine=ct.affine.clone())
     moved = resample(label, trust_headers(), ct, outside=0.0, nearest=True)
     kept = _volume_mm3(moved) / _volume_mm3(label)
     if kept == 0:

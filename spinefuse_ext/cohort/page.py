@@ -112,17 +112,16 @@ def _row(one: Outcome, section: str) -> tuple[Value, ...]:
         DASH if covered is None else f"{covered:.0%}",
         ", ".join(f"{max(one.measured(name)):.3g}" for name in _SPACINGS) if one.usable else DASH,
         section,
-        " ".join(_sentence(remark) for remark in _remarks(one)),
+        " ".join(_remarks(one)),
     )
 
 
 def _remarks(one: Outcome) -> list[str]:
+    """What a person should read about a case, a sentence each; file names keep their spelling."""
+    misses = [miss[:1].upper() + miss[1:] for miss in one.misses]
     rejected = [f"Rejected: {one.case.reject}"] if one.case.reject else []
-    return [*rejected, *([one.error] if one.error else []), *one.misses, *one.warnings]
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+    remarks = [*rejected, *([one.error] if one.error else []), *misses, *one.warnings]
+    return [remark if remark.endswith((".", "?")) else f"{remark}." for remark in remarks]
 
 
 def _number(value: float | None) -> Value:
@@ -143,7 +142,7 @@ def _card(number: int, one: Outcome) -> Card:
         badge=str(one.verdict),
         tone=_TONES[one.verdict],
         line=", ".join([*_fit_words(one), f"patient {one.case.patient}", f"line {one.case.line} of the table"]),
-        remarks=[_sentence(remark) for remark in _remarks(one)],
+        remarks=_remarks(one),
         picture=picture,
     )
 

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -111,6 +112,7 @@ def _begin(threads: int) -> None:
     import itk  # only here: the process that hands out the work needs none of it
 
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
+    warnings.filterwarnings("ignore", module="monai")  # so is what it warns of
     torch.set_num_threads(threads)
     itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
