@@ -18,7 +18,7 @@ _HEADER = (
     *("Section", "What to look at"),
 )
 #: Column of a number, and the word by which the sentence about its limit is told.
-_FLAGS = {2: "FRE", 3: "TRE", 5: "covers"}
+_FLAGS = {2: "FRE", 3: "TRE", 5: "covers", 6: "voxel"}
 _SPACINGS = ("ct_spacing_mm", "mr_spacing_mm")
 _TONES: Mapping[Verdict, Literal["good", "bad", "plain"]] = {
     Verdict.FAILED: "bad",

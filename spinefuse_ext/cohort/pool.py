@@ -20,8 +20,8 @@ from spinefuse_ext.validation import SpinefuseError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-#: After so many jobs a process makes room for a fresh one, which gives back what libraries hold on to.
-JOBS_PER_PROCESS = 16
+#: After so many jobs a process makes room for a fresh one, which gives back what libraries hold on to; a fork is cheap.
+JOBS_PER_PROCESS = 4
 #: Imported once by the server that processes are forked from: ITK takes 12 s and 600 MB to load.
 _PRELOAD = ["spinefuse_ext.preload"]
 
