@@ -28,25 +28,35 @@ from spinefuse_ext.validation import CohortError
 logger = logging.getLogger(__name__)
 
 PAGE_FILE, JSON_FILE, CSV_FILE, DATALIST_FILE = "cohort.html", "cohort.json", "cohort.csv", "datalist.json"
-#: Exit status of the command when a case of the table is not in the datalist though nobody rejected it.
+#: Exit status of the command when a case failed or lies outside the limits.
 SOME_LEFT_OUT = 3
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What ``prepare_cohort`` returns: the outcome of every row in the table's order, and the status to exit with."""
+    """What ``prepare_cohort`` returns.
+
+    ``outcomes`` has every row in the table's order, ``sections`` maps the cases in the datalist to their section,
+    ``good`` holds the verdicts that lead there, and ``planned`` the cases that each section was to have.
+    """
 
     out: Path
     outcomes: tuple[Outcome, ...]
     sections: Mapping[str, str]
+    good: Collection[Verdict]
+    planned: Mapping[str, Sequence[str]]
 
     @property
     def exit_status(self) -> int:
-        """0 when every case is in the datalist or rejected by hand, else 3."""
-        left_out = [
-            one for one in self.outcomes if one.verdict != Verdict.REJECTED and one.case.case not in self.sections
-        ]
-        return SOME_LEFT_OUT if left_out else 0
+        """0 when every case may be used or was rejected by hand, else 3."""
+        settled = {*self.good, Verdict.REJECTED}
+        return 0 if all(one.verdict in settled for one in self.outcomes) else SOME_LEFT_OUT
+
+    @property
+    def emptied(self) -> list[str]:
+        """Sections that were to have cases and have none, because none of these may be used."""
+        filled = set(self.sections.values())
+        return [section for section, names in self.planned.items() if names and section not in filled]
 
 
 def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
@@ -144,7 +154,7 @@ def _written(
     write_json(out / JSON_FILE, outcomes, sections, facts)
     write_csv(out / CSV_FILE, outcomes, sections)
     write_cohort_page(out / PAGE_FILE, outcomes, sections, facts)
-    return Prepared(out, tuple(outcomes), sections)
+    return Prepared(out, tuple(outcomes), sections, good, planned)
 
 
 @contextmanager
@@ -173,6 +183,7 @@ def _summary(prepared: Prepared) -> str:
     lines = [f"{len(prepared.outcomes)} cases: {listed}. In the datalist: {len(prepared.sections)}."]
     known = {one.folder.name for one in prepared.outcomes}
     others = sorted(path.name for path in (prepared.out / "cases").iterdir() if path.name not in known)
+    lines += [f"No case of the section {section} may be used." for section in prepared.emptied]
     if others:
         lines.append(f"Of no case of the table, left as they are: cases/{', cases/'.join(others[:5])}.")
     return "\n".join([*lines, f"Look at {prepared.out / PAGE_FILE}"])
