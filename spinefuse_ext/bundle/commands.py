@@ -111,7 +111,7 @@ def evaluate(
     run_bundle(find_bundle(task, bundle), ["train.json", "evaluate.json"], {**paths, **overrides})
 
 
-def fuse(
+def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     ct: str,
     mr: str,
     out: str,

@@ -4,6 +4,10 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +247,27 @@ def test_the_command_ends_with_the_status_that_the_page_explains(
         main(["prepare", str(table), str(tmp_path / "out"), "--worker", "1"])
     assert stopped.value.code == 2
     assert "has no option --worker; did you mean --workers?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_half_made_and_the_next_one_goes_on(
+    write_table: WriteTable, tmp_path: Path
+) -> None:
+    table, out = write_table(1, 2, 3), tmp_path / "out"
+    options = ["--workers", "1", "--max_fre_mm", "20", "--max_tre_mm", "20", "--max_spacing_mm", "20"]
+    command = [sys.executable, "-m", "spinefuse_ext", "prepare", str(table), str(out), *options]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not list(out.glob("cases/p*")) and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    time.sleep(1)  # for the worker to see that its parent is gone
+    folders = {path.name: sorted(file.name for file in path.iterdir()) for path in out.glob("cases/p*")}
+    assert 1 <= len(folders) < 3
+    files = ["ct.nii.gz", "mr.nii.gz", "prepare.json", "registration.json", "strip.jpg", "transform.tfm"]
+    assert all(found == files for found in folders.values())
+    assert not (out / "cohort.html").exists()
+    times = {name: (out / "cases" / name / "ct.nii.gz").stat().st_mtime_ns for name in folders}
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
+    assert {path.name for path in (out / "cases").iterdir()} == {"p1", "p2", "p3"}
+    assert all((out / "cases" / name / "ct.nii.gz").stat().st_mtime_ns == when for name, when in times.items())
