@@ -3,8 +3,7 @@
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
-
-# from spinefuse_ext.transforms.register_pair import RegisterPaird
+from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
 from spinefuse_ext.transforms.slices import slice_shape
 
@@ -12,7 +11,7 @@ __all__ = [
     "ContributionMapd",
     "FeatureMapsd",
     "ReadVolumed",
-    #    "RegisterPaird",
+    "RegisterPaird",
     "SaveFusedd",
     "SaveOverlayd",
     "slice_shape",

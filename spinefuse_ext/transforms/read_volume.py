@@ -16,9 +16,8 @@ class ReadVolumed(MapTransform):
     """Replace a path by its volume ``(1, X, Y, Z)``, float32, with the affine in RAS mm.
 
     DICOM folders (several series, compressed, enhanced, tilted) and image files are read as in ``spinefuse register``,
-    with the same corrections of CT values. The axes stay as stored. ``meta`` has the same entries for every file, so
-    that cases of several kinds make one batch: ``filename_or_obj``, ``patient_id`` and ``frame_of_reference``, empty
-    where a file does not say them, and what MONAI needs.
+    with the same corrections of CT values. The axes stay as stored. ``meta`` says ``patient_id`` and
+    ``frame_of_reference`` of every file, empty where it has none, and holds no lists, which would not fit in a batch.
 
     Args:
         keys: of paths.
@@ -40,7 +39,9 @@ class ReadVolumed(MapTransform):
         d = dict(data)
         for key, modality in self.key_iterator(d, self.modality):
             image = read_volume(d[key], modality)
+            meta = {name: value for name, value in image.meta.items() if not isinstance(value, list)}
             for name in ("patient_id", "frame_of_reference"):
-                image.meta[name] = str(image.meta.get(name) or "")
+                meta[name] = str(meta.get(name) or "")
+            image.meta = meta
             d[key] = image
         return d

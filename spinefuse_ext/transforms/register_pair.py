@@ -10,7 +10,10 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.enums import RegistrationKeys
-from spinefuse_ext.registration.case import RegistrationFiles, fit_images
+from spinefuse_ext.registration.case_inputs import Start, read_start
+from spinefuse_ext.registration.models import Model
+from spinefuse_ext.registration.mutual_information import Limits
+from spinefuse_ext.registration.pair import fit_pair
 from spinefuse_ext.registration.resampling import resample
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
 
@@ -49,17 +52,26 @@ class RegisterPaird(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.key_dst = key_dst
+        self.model = model
+        self.limits = Limits() if refine else None
         self.field_spacing_mm = field_spacing_mm
-        self.options = {"model": model, "refine": refine, "allow_different_patients": allow_different_patients}
+        self.allow_different_patients = allow_different_patients
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
-        files = {str(name): d.pop(name, None) for name in RegistrationKeys}
-        if not any(files.values()):
+        files = {name: d.pop(str(name), None) for name in RegistrationKeys}
+        if not any(file for name, file in files.items() if name != RegistrationKeys.VERTEBRAE):
             return d
+        start, ct = self._start(files), d[self.key_dst]
         for key in self.key_iterator(d):
-            fit = fit_images(d[self.key_dst], d[key], RegistrationFiles(**files), **self.options)
-            name = d[key].meta["filename_or_obj"]
-            d[key] = resample(d[key], fit, d[self.key_dst], spacing_mm=self.field_spacing_mm)
-            logger.info("Registered %s\n%s", name, fit.summary())
+            mr = d[key]
+            found = fit_pair(ct, mr, start, allow_different_patients=self.allow_different_patients, limits=self.limits)
+            d[key] = resample(mr, found.fit, ct, spacing_mm=self.field_spacing_mm)
+            logger.info("Registered %s\n%s", mr.meta["filename_or_obj"], found.fit.summary())
         return d
+
+    def _start(self, files: Mapping[RegistrationKeys, Any]) -> Start:
+        landmarks = (files[RegistrationKeys.LANDMARKS_CT], files[RegistrationKeys.LANDMARKS_MR])
+        needed = self.model == Model.PER_VERTEBRA  # a list may name bones for every case, whatever the model
+        vertebrae = files[RegistrationKeys.VERTEBRAE] if needed and any(landmarks) else None
+        return read_start(landmarks, files[RegistrationKeys.TRANSFORM], self.model, vertebrae)
