@@ -137,9 +137,10 @@ def _cutout(image: MetaTensor, points: Points, margin_mm: float) -> Cutout:
 def _shown(points: Points, image: MetaTensor) -> NDArray[np.bool_]:
     """Say which points lie on tissue of the image."""
     places = np.rint(_voxel(points, image.affine.numpy().astype(np.float64))).astype(int)
-    shown = ((places >= 0) & (places < np.array(image.shape[1:]))).all(axis=1)
-    shown[shown] = _tissue(image)[tuple(places[shown].T)]
-    return np.asarray(shown)
+    inside = np.all((places >= 0) & (places < np.array(image.shape[1:])), axis=1)
+    shown = np.zeros(len(places), dtype=bool)
+    shown[inside] = _tissue(image)[tuple(places[inside].T)]
+    return shown
 
 
 def _image(voxels: NDArray[np.float32], affine: Points) -> MetaTensor:
