@@ -1,7 +1,7 @@
 """From a table of cases to registered pairs, a datalist and one page that shows them, worst first."""
 
 from spinefuse_ext.cohort.fingerprint import fingerprint
-from spinefuse_ext.cohort.limits import Check, Limits
+from spinefuse_ext.cohort.limits import Check, PairLimits
 from spinefuse_ext.cohort.names import folder_names
 from spinefuse_ext.cohort.outcome import Outcome, Verdict, judge, worst_first
 from spinefuse_ext.cohort.pool import ProcessLostError, run_all
@@ -11,8 +11,8 @@ from spinefuse_ext.cohort.table import CohortCase, read_cohort
 __all__ = [
     "Check",
     "CohortCase",
-    "Limits",
     "Outcome",
+    "PairLimits",
     "Prepared",
     "ProcessLostError",
     "Verdict",

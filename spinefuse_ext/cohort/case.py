@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,19 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 from numpy.typing import NDArray
 
-from spinefuse_ext.cohort.label import label_on_grid
+from spinefuse_ext.cohort.label import read_label
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import whole_folder
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
+from spinefuse_ext.registration.comparison_region import compare_where
+from spinefuse_ext.registration.edge_overlap import edge_overlap
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
+from spinefuse_ext.registration.linear import LinearMap
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
-from spinefuse_ext.validation import CohortError
+from spinefuse_ext.validation import CohortError, SpinefuseError
 
 Points = NDArray[np.float64]
 
@@ -42,22 +44,38 @@ def prepare_case(job: Job) -> None:
             raise CohortError(f"The cell {role} of case {job.name} is empty; name the image or its DICOM folder.")
     check_replaceable(job.folder)
     key, started = job.key(), time.perf_counter()
-    with whole_folder(job.folder) as folder, _noted() as notes:
+    with whole_folder(job.folder) as folder:
         given: dict[str, Any] = {role: path for role, path in job.inputs.items() if role not in _OWN}
         fit = register_case(job.inputs["ct"], job.inputs["mr"], folder, **given, **job.options)
         ct, mr = read_volume(folder / CT_FILE), read_volume(folder / MR_FILE)
-        if "label" in job.inputs:
-            write_volume(label_on_grid(job.inputs["label"], ct), folder / LABEL_FILE)
+        notes = _write_label(job.inputs["label"], ct, folder) if "label" in job.inputs else []
         points = _points(job, fit)
         save_jpeg(cohort_strip(ct, mr, *points), folder / STRIP_FILE)
         report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
         found = {
-            "measured": _measured(report, ct),
-            "warnings": [*report["warnings"], *notes],
+            "measured": {**_measured(report, ct), "edge_overlap": _edges(ct, mr, points[0])},
+            "warnings": [sentence.replace(f"{job.root}/", "") for sentence in (*report["warnings"], *notes)],
+            "refinement": report["refinement"],
             "patient_id": report["patient_id"],
             "seconds": round(time.perf_counter() - started, 2),
         }
         write_record(folder, key, found)
+
+
+def _write_label(path: Path, ct: MetaTensor, folder: Path) -> list[str]:
+    label, found = read_label(path, ct)
+    write_volume(label, folder / LABEL_FILE)
+    return found
+
+
+def _edges(ct: MetaTensor, mr: MetaTensor, around: Landmarks | None) -> float | None:
+    """Overlap (0 to 1, by chance 0.15) of the edges of a pair on one grid; None where both show too little tissue."""
+    identity = LinearMap(np.eye(4))
+    points = None if around is None else around.points_mm
+    try:
+        return edge_overlap(compare_where(ct, mr, identity, points, margin_mm=0.0, seed=0), identity)[0]
+    except SpinefuseError:
+        return None
 
 
 def _measured(report: dict[str, Any], ct: MetaTensor) -> dict[str, Any]:
@@ -99,24 +117,3 @@ def carried_back(mapping: Callable[[Points], Points], matrix: Points, points_mm:
         if np.abs(rest).max() < 0.01:
             break
     return found
-
-
-@contextmanager
-def _noted() -> Iterator[list[str]]:
-    """Collect what readers say about the images: corrections of CT values, doubts, warnings of the fit."""
-    notes: list[str] = []
-
-    class Notes(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.WARNING or record.name.startswith("spinefuse_ext.dicom"):
-                notes.append(record.getMessage())
-
-    logger, handler = logging.getLogger("spinefuse_ext"), Notes(logging.INFO)
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

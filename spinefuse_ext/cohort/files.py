@@ -14,7 +14,7 @@ from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.files import whole_file
 
-_NUMBERS = ("model", "landmarks", "fre_rms_mm", "tre_mean_mm", "tre_largest_mm", "worst", "covered")
+_NUMBERS = ("model", "landmarks", "fre_rms_mm", "tre_mean_mm", "tre_largest_mm", "worst", "covered", "edge_overlap")
 
 
 def write_datalist(path: Path, listed: Mapping[str, Sequence[Outcome]]) -> None:

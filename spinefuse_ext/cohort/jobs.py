@@ -32,8 +32,6 @@ def make_job(case: CohortCase, root: Path, folder: Path, settings: Mapping[str, 
     options = dict(settings)
     options["model"] = case.model or options["model"]
     options["refine"] = options["refine"] if case.refine is None else case.refine
-    if not options["refine"]:
-        del options["refine"]
     for name in ("ct_series", "mr_series"):
         if getattr(case, name):
             options[name] = getattr(case, name)

@@ -21,7 +21,7 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Limits:
+class PairLimits:
     """Largest errors and voxel sizes in mm, and smallest shares (0 to 1), that a pair may have.
 
     ``max_spacing_mm`` is about the largest voxel edge of either image as it came from the scanner.
@@ -31,6 +31,7 @@ class Limits:
     max_tre_mm: float = 4.0
     min_covered: float = 0.02
     max_spacing_mm: float = 7.0
+    min_edge_overlap: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -46,7 +47,10 @@ class Limits:
             ("leave-one-out TRE {:.2f} mm is above {:g} mm", measured["tre_mean_mm"], self.max_tre_mm),
             ("the largest voxel edge {:.2f} mm is above {:g} mm", spacing_mm, self.max_spacing_mm),
         ]
-        lower = [("the MR covers {:.1%} of the CT grid, less than {:.1%}", measured["covered"], self.min_covered)]
+        lower = [
+            ("the MR covers {:.1%} of the CT grid, less than {:.1%}", measured["covered"], self.min_covered),
+            ("the edge overlap {:.2f} is below {:g}", measured["edge_overlap"], self.min_edge_overlap),
+        ]
         return [
             *(_check(words, value, limit, _over(value, limit)) for words, value, limit in upper if value is not None),
             *(_check(words, value, limit, _over(limit, value)) for words, value, limit in lower if value is not None),

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.utils import StrEnum
 
-from spinefuse_ext.cohort.limits import Limits
+from spinefuse_ext.cohort.limits import PairLimits
 from spinefuse_ext.cohort.table import CohortCase
 
 
@@ -58,7 +58,7 @@ class Outcome:
 def judge(
     case: CohortCase,
     folder: Path,
-    limits: Limits,
+    limits: PairLimits,
     *,
     record: Mapping[str, Any] | None = None,
     error: str = "",

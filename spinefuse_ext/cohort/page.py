@@ -14,11 +14,11 @@ from spinefuse_ext.report.page import Card, Fact, Section, StoredPicture, write_
 from spinefuse_ext.report.tables import DASH, Table, Value
 
 _HEADER = (
-    *("Case", "Verdict", "FRE, mm", "TRE, mm", "Largest TRE, mm", "MR covers", "Voxel of CT, MR, mm"),
-    *("Section", "What to look at"),
+    *("Case", "Verdict", "FRE, mm", "TRE, mm", "Largest TRE, mm", "MR covers", "Edge overlap"),
+    *("Voxel of CT, MR, mm", "Section", "What to look at"),
 )
 #: Column of a number, and the word by which the sentence about its limit is told.
-_FLAGS = {2: "FRE", 3: "TRE", 5: "covers", 6: "voxel"}
+_FLAGS = {2: "FRE", 3: "TRE", 5: "covers", 6: "edge overlap", 7: "voxel"}
 _SPACINGS = ("ct_spacing_mm", "mr_spacing_mm")
 _TONES: Mapping[Verdict, Literal["good", "bad", "plain"]] = {
     Verdict.FAILED: "bad",
@@ -30,7 +30,9 @@ _MEANING = (
     "FRE is the distance left at the landmarks that the fit used; it flatters the fit. TRE is measured "
     "leave-one-out: each landmark in turn is left out of the fit and the error is taken there. Cases that failed come "
     "first, then those outside the limits, then the others; in each group those with warnings, then by how near "
-    "the worst number is to its limit. A click on a name leads to the pictures."
+    "the worst number is to its limit. A click on a name leads to the pictures. Edge overlap says how far steep places "
+    "of the CT are steep in the MR near the landmarks; it is 0.15 by chance and depends on the contrast of the scans, "
+    "so compare it between like scans only."
 )
 _LOOK = (
     "One sagittal slice through the landmarks of each case. Warm tiles are CT, cool tiles MR: edges should run on "
@@ -84,9 +86,9 @@ def _facts(outcomes: Sequence[Outcome], sections: Mapping[str, str]) -> list[Fac
 def _limits(limits: Mapping[str, float]) -> str:
     return (
         f"A case passes with an FRE up to {limits['max_fre_mm']:g} mm, a mean leave-one-out TRE up to "
-        f"{limits['max_tre_mm']:g} mm, voxel edges up to {limits['max_spacing_mm']:g} mm, and an MR that covers at "
-        f"least {limits['min_covered']:.1%} of the CT grid. What was not measured is not judged. Limits are options "
-        "of the command."
+        f"{limits['max_tre_mm']:g} mm, voxel edges up to {limits['max_spacing_mm']:g} mm, an MR that covers at least "
+        f"{limits['min_covered']:.1%} of the CT grid, and an edge overlap of at least "
+        f"{limits['min_edge_overlap']:g}. What was not measured is not judged. The limits are options of the command."
     )
 
 
@@ -110,6 +112,7 @@ def _row(one: Outcome, section: str) -> tuple[Value, ...]:
         str(one.verdict),
         *(_number(one.measured(name)) for name in ("fre_rms_mm", "tre_mean_mm", "tre_largest_mm")),
         DASH if covered is None else f"{covered:.0%}",
+        _number(one.measured("edge_overlap")),
         ", ".join(f"{max(one.measured(name)):.3g}" for name in _SPACINGS) if one.usable else DASH,
         section,
         " ".join(_remarks(one)),

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from spinefuse_ext.cohort.files import write_csv, write_datalist, write_json
 from spinefuse_ext.cohort.jobs import make_job, planned_sections
-from spinefuse_ext.cohort.limits import Limits
+from spinefuse_ext.cohort.limits import PairLimits
 from spinefuse_ext.cohort.names import folder_names
 from spinefuse_ext.cohort.outcome import Outcome, Verdict
 from spinefuse_ext.cohort.page import write_cohort_page
@@ -72,10 +72,11 @@ def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only 
     validation: int | None = None,
     test: int = 0,
     seed: int = 0,
-    max_fre_mm: float = Limits.max_fre_mm,
-    max_tre_mm: float = Limits.max_tre_mm,
-    min_covered: float = Limits.min_covered,
-    max_spacing_mm: float = Limits.max_spacing_mm,
+    max_fre_mm: float = PairLimits.max_fre_mm,
+    max_tre_mm: float = PairLimits.max_tre_mm,
+    min_covered: float = PairLimits.min_covered,
+    max_spacing_mm: float = PairLimits.max_spacing_mm,
+    min_edge_overlap: float = PairLimits.min_edge_overlap,
     keep_outside: bool = False,
 ) -> Prepared:
     """Register every case of a table and write pairs, datalist, tables of numbers and one page with pictures.
@@ -101,6 +102,7 @@ def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only 
         max_tre_mm: largest leave-one-out TRE (mean) that passes.
         min_covered: smallest share of the CT grid that the MR must cover.
         max_spacing_mm: largest voxel edge of either image.
+        min_edge_overlap: smallest overlap of the edges of both images, by chance 0.15.
         keep_outside: list pairs outside the limits too.
 
     Raises:
@@ -110,7 +112,7 @@ def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only 
     """
     table, out = Path(cohort), Path(out).absolute()
     cases = read_cohort(table)
-    limits = Limits(max_fre_mm, max_tre_mm, min_covered, max_spacing_mm)
+    limits = PairLimits(max_fre_mm, max_tre_mm, min_covered, max_spacing_mm, min_edge_overlap)
     workers = cpu_count() if workers is None else workers
     _check_options(model, workers)
     planned = planned_sections(cases, labelled, validation, test, seed)

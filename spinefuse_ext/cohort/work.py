@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from spinefuse_ext.cohort.case import prepare_case
-from spinefuse_ext.cohort.limits import Limits
+from spinefuse_ext.cohort.limits import PairLimits
 from spinefuse_ext.cohort.outcome import Outcome, judge
 from spinefuse_ext.cohort.pool import run_all
 from spinefuse_ext.cohort.record import Job, drop, finished
@@ -20,7 +20,7 @@ from spinefuse_ext.validation import CohortError, SpinefuseError
 logger = logging.getLogger(__name__)
 
 
-def work_through(cases: Sequence[CohortCase], jobs: Sequence[Job], limits: Limits, workers: int) -> list[Outcome]:
+def work_through(cases: Sequence[CohortCase], jobs: Sequence[Job], limits: PairLimits, workers: int) -> list[Outcome]:
     """Do the jobs that are not done, and return the outcome of every row in the order of the table.
 
     Nothing is done for a row that a person rejected; the pair of an earlier run stays for its pictures.
@@ -43,7 +43,7 @@ def work_through(cases: Sequence[CohortCase], jobs: Sequence[Job], limits: Limit
     return _note_shared_ids([found[case.case] for case in cases])
 
 
-def _outcome(case: CohortCase, job: Job, result: BaseException | None, limits: Limits) -> Outcome:
+def _outcome(case: CohortCase, job: Job, result: BaseException | None, limits: PairLimits) -> Outcome:
     if result is None:
         record = finished(job, job.key())
         if record is not None:

@@ -19,30 +19,24 @@ def resample(
     reference_image: MetaTensor,
     *,
     outside: float | None = None,
-    nearest: bool = False,
     spacing_mm: float = FIELD_SPACING_MM,
 ) -> MetaTensor:
-    """Return the moving image ``(1, X, Y, Z)`` on the reference grid ``(1, X', Y', Z')``, float32.
+    """Return the moving image ``(1, X, Y, Z)`` on the reference grid ``(1, X', Y', Z')``, float32, linear.
 
     Args:
         moving_image: Image in moving (MR) space, affine in RAS.
         fit: Map from fixed to moving space.
         reference_image: Image in fixed (CT) space; only its grid is used.
         outside: Value where the moving image has none; by default its minimum.
-        nearest: Take the nearest voxel, as labels need, instead of linear interpolation.
         spacing_mm: Distance of the displacement vectors of a fit that is not linear.
     """
     value = float(moving_image.min()) if outside is None else outside
-    options: dict[str, Any] = {}
-    if nearest:
-        options["interpolator"] = itk.NearestNeighborInterpolateImageFunction[itk.Image[itk.F, 3], itk.D].New()
     resampled = itk.resample_image_filter(
-        _to_itk(moving_image),
+        to_itk_scalar(moving_image),
         transform=transform_on(fit, reference_image, spacing_mm),
-        reference_image=_to_itk(reference_image),
+        reference_image=to_itk_scalar(reference_image),
         use_reference_image=True,
         default_pixel_value=value,
-        **options,
     )
     voxels = torch.from_numpy(np.ascontiguousarray(itk.array_view_from_image(resampled).T))
     meta = {key: value for key, value in moving_image.meta.items() if key not in ("affine", "original_affine")}
@@ -50,7 +44,7 @@ def resample(
     return MetaTensor(voxels[None], affine=reference_image.affine.clone(), meta=meta)
 
 
-def _to_itk(image: MetaTensor) -> Any:
+def to_itk_scalar(image: MetaTensor) -> Any:
     """Return ``(1, X, Y, Z)`` as a scalar float32 ITK image in LPS; also one of a single slice."""
     if image.ndim != 4 or image.shape[0] != 1:
         raise ValueError(f"Expected an image (1, X, Y, Z), got {tuple(image.shape)}.")
