@@ -2,6 +2,7 @@
 
 from spinefuse_ext.cohort.fingerprint import fingerprint
 from spinefuse_ext.cohort.limits import Check, PairLimits
+from spinefuse_ext.cohort.measures import carried_back, pair_edges
 from spinefuse_ext.cohort.names import folder_names
 from spinefuse_ext.cohort.outcome import Outcome, Verdict, judge, worst_first
 from spinefuse_ext.cohort.pool import ProcessLostError, run_all
@@ -16,9 +17,11 @@ __all__ = [
     "Prepared",
     "ProcessLostError",
     "Verdict",
+    "carried_back",
     "fingerprint",
     "folder_names",
     "judge",
+    "pair_edges",
     "prepare_cohort",
     "read_cohort",
     "run_all",

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from numpy.typing import NDArray
 
 from spinefuse_ext.cohort.label import read_label
+from spinefuse_ext.cohort.measures import carried_back, pair_edges
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import whole_folder
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
-from spinefuse_ext.registration.comparison_region import compare_where
-from spinefuse_ext.registration.edge_overlap import edge_overlap
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
-from spinefuse_ext.registration.linear import LinearMap
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
-from spinefuse_ext.validation import CohortError, SpinefuseError
-
-Points = NDArray[np.float64]
+from spinefuse_ext.validation import CohortError
 
 #: Inputs that are the case's own; the others are handed to ``register_case``.
 _OWN = ("ct", "mr", "label")
@@ -53,7 +46,7 @@ def prepare_case(job: Job) -> None:
         save_jpeg(cohort_strip(ct, mr, *points), folder / STRIP_FILE)
         report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
         found = {
-            "measured": {**_measured(report, ct), "edge_overlap": _edges(ct, mr, points[0])},
+            "measured": {**_measured(report, ct), "edge_overlap": pair_edges(ct, mr, points[0])},
             "warnings": [sentence.replace(f"{job.root}/", "") for sentence in (*report["warnings"], *notes)],
             "refinement": report["refinement"],
             "patient_id": report["patient_id"],
@@ -66,16 +59,6 @@ def _write_label(path: Path, ct: MetaTensor, folder: Path) -> list[str]:
     label, found = read_label(path, ct)
     write_volume(label, folder / LABEL_FILE)
     return found
-
-
-def _edges(ct: MetaTensor, mr: MetaTensor, around: Landmarks | None) -> float | None:
-    """Overlap (0 to 1, by chance 0.15) of the edges of a pair on one grid; None where both show too little tissue."""
-    identity = LinearMap(np.eye(4))
-    points = None if around is None else around.points_mm
-    try:
-        return edge_overlap(compare_where(ct, mr, identity, points, margin_mm=0.0, seed=0), identity)[0]
-    except SpinefuseError:
-        return None
 
 
 def _measured(report: dict[str, Any], ct: MetaTensor) -> dict[str, Any]:
@@ -101,19 +84,3 @@ def _points(job: Job, fit: LandmarkFit) -> tuple[Landmarks | None, Landmarks | N
         return None, None
     ct, mr = read_landmarks(files[0]), read_landmarks(files[1])
     return ct, Landmarks(mr.names, carried_back(fit.mapping, fit.matrix, mr.points_mm))
-
-
-def carried_back(mapping: Callable[[Points], Points], matrix: Points, points_mm: Points) -> Points:
-    """Return the fixed points ``(N, 3)`` that ``mapping`` takes to ``points_mm`` ``(N, 3)``, RAS mm.
-
-    Fixed-point iteration about the linear map ``matrix`` ``(4, 4)``; exact for a linear mapping, and within 0.01 mm
-    where the mapping bends little. Where it folds, the nearest point found is returned: it is for pictures.
-    """
-    back = np.linalg.inv(matrix)
-    found = points_mm @ back[:3, :3].T + back[:3, 3]
-    for _ in range(30):
-        rest = points_mm - mapping(found)
-        found = found + rest @ back[:3, :3].T
-        if np.abs(rest).max() < 0.01:
-            break
-    return found

@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import ResampleToMatch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from spinefuse_ext.validation import GridMismatchError
 
@@ -52,8 +52,12 @@ def label_findings(label: MetaTensor, image: MetaTensor) -> list[str]:
 
 
 def _placed(label: MetaTensor, image: MetaTensor) -> torch.Tensor:
-    moved = ResampleToMatch(mode="nearest", padding_mode="zeros", align_corners=True)(label, image)
-    return torch.as_tensor(np.asarray(moved)).round()
+    """Return the nearest label at every voxel of the image; SciPy needs no grid of positions, which is 4 volumes."""
+    step = np.linalg.inv(label.affine.numpy()) @ image.affine.numpy()
+    moved = ndimage.affine_transform(
+        label.numpy()[0], step[:3, :3], step[:3, 3], tuple(image.shape[1:]), order=0, mode="grid-constant", cval=0
+    )
+    return torch.from_numpy(moved)[None]
 
 
 def _grid_findings(label: MetaTensor, image: MetaTensor, path: str) -> Iterator[str]:
