@@ -58,7 +58,8 @@ def _side(voxels: NDArray[np.float32], axis: int, step: int) -> Side | None:
     if not 1 <= width <= _DEEPEST:
         return None
     span = float(voxels.max()) - float(voxels.min())
-    if value - float(np.median(planes[width])) <= _BRIGHT * span:
+    inside = planes[width][planes[width] != value]  # without the sides of the frame that cross it
+    if value - float(np.median(inside)) <= _BRIGHT * span:
         return None
     return Side(axis, step, width, value)
 
