@@ -49,13 +49,16 @@ def test_a_bright_side_that_is_not_the_brightest_is_named_and_kept(rng: np.rando
     assert "a bright frame (axis 0 low: 1 voxel of 250) was kept" in image.meta["warnings"][0]
 
 
-@pytest.mark.parametrize("case", ["black-side", "wide", "label", "flat"])
+@pytest.mark.parametrize("case", ["black-side", "wide", "label", "flat", "common-value"])
 def test_other_images_are_left_as_they_are(case: str, rng: np.random.Generator, tmp_path: Path) -> None:
     values = picture(rng)
     if case == "black-side":
         values[0] = 0
     elif case == "wide":
         values[-4:] = 255  # more than a frame
+    elif case == "common-value":
+        values[:, :, :] = 255
+        values[1] = 0  # a dark plane inside a bright image
     elif case == "flat":
         values[:] = 7
     else:
