@@ -23,7 +23,7 @@ _FLIPS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 _BONE = 20  # voxels of label below which its brightness says nothing
 
 
-def label_on_grid(label: MetaTensor, image: MetaTensor) -> tuple[MetaTensor, list[str]]:
+def label_on_grid(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -> tuple[MetaTensor, list[str]]:
     """Return the labels ``(1, X, Y, Z)`` on the grid of the image, and what was odd, a sentence each; they are logged.
 
     Where only the order or direction of the axes differs, or slices are missing or too many at an end, voxels are
@@ -32,20 +32,24 @@ def label_on_grid(label: MetaTensor, image: MetaTensor) -> tuple[MetaTensor, lis
     Raises:
         GridMismatchError: The volumes do not overlap at all.
     """
-    found = label_findings(label, image)
-    labels = MetaTensor(_placed(label, image), affine=image.affine.clone(), meta=dict(label.meta))
-    labels.meta["spatial_shape"] = np.array(image.shape[1:])
-    return labels, found
+    found = label_findings(label, image, bone=bone)
+    meta = {key: value for key, value in label.meta.items() if key != "affine"}
+    meta["spatial_shape"] = np.array(image.shape[1:])
+    return MetaTensor(_placed(label, image), affine=image.affine.clone(), meta=meta), found
 
 
-def label_findings(label: MetaTensor, image: MetaTensor) -> list[str]:
+def label_findings(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -> list[str]:
     """Return how the grid of the labels differs from that of their image, and whether they look mirrored; logged.
+
+    Mirrored labels are looked for where they are ``bone`` and the image is a CT: they then lie on darker tissue than
+    their mirror image. A flip from left to right, which hardly changes that, is not noticed.
 
     Raises:
         GridMismatchError: The volumes do not overlap at all.
     """
     path = label.meta.get("filename_or_obj", "the label volume")
-    found = [f"{path}: {sentence}" for sentence in (*_grid_findings(label, image, str(path)), *_mirrored(label, image))]
+    sentences = [*_grid_findings(label, image, str(path)), *(_mirrored(label, image) if bone else ())]
+    found = [f"{path}: {sentence}" for sentence in sentences]
     for sentence in found:
         logger.warning("%s", sentence)
     return found

@@ -17,9 +17,12 @@ from spinefuse_ext.dicom.enhanced import stored_frames
 from spinefuse_ext.dicom.series import Series, Slice, choose_series
 from spinefuse_ext.dicom.stack import stack_slices
 from spinefuse_ext.dicom.tilt import set_upright
+from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.validation import ImageReadError
 
 logger = logging.getLogger(__name__)
+
+_SCANS = ("CT", "MR")
 
 
 def read_series(
@@ -67,11 +70,11 @@ def _corrected(
     voxels: NDArray[np.float32], affine: NDArray[np.float64], series: Series, header: Dataset, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
     """Return the volume in HU where it is a CT, upright, and what was found, a sentence each."""
+    voxels, warnings = without_frame(voxels, folder) if series.modality in _SCANS else (voxels, [])
     outside = float(voxels.min())
-    warnings: list[str] = []
     if series.modality == "CT":
-        voxels, warnings = correct_hounsfield(voxels, affine, folder, _padding(header))
-        outside = AIR_HU
+        voxels, found = correct_hounsfield(voxels, affine, folder, _padding(header))
+        outside, warnings = AIR_HU, [*warnings, *found]
     voxels, affine, tilt_deg = set_upright(voxels, affine, outside)
     if tilt_deg:
         warnings = [*warnings, f"{folder}: the slices of {series} are tilted by {tilt_deg:.1f} degrees; set upright"]

@@ -138,10 +138,11 @@ def choose_series(folder: Path, modality: str | None = None, name: str | None = 
         return scans[0]
     if len(fitting) != 1:
         wanted = " ".join(filter(None, (modality, "series", name)))
+        option = f" (--{modality.lower()}_series of register)" if modality in ("CT", "MR") else ""
         listed = "; ".join(map(str, fitting or found))
         raise ImageReadError(
             f"{folder} should hold exactly one {wanted}, but {len(fitting)} fit; it holds {listed}. "
-            "Name the folder of one series, or its number, description or UID."
+            f"Name the folder of one series, or its number, description or UID{option}."
         )
     return fitting[0]
 

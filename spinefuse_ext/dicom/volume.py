@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from spinefuse_ext.dicom.read_series import read_series
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ImageReadError, check_exists
-
-logger = logging.getLogger(__name__)
 
 _NIFTI = (".nii", ".nii.gz")
 _READERS = {
@@ -50,28 +47,23 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
     suffix = _suffix(path)
     if path.is_dir() or suffix == ".dcm":
         name = None if series is None else str(series)
-        return _checked(read_series(path if path.is_dir() else path.parent, modality, series=name), modality)
+        return read_series(path if path.is_dir() else path.parent, modality, series=name)
     if suffix not in _READERS:
         raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
     if series is not None:
         raise ImageReadError(f"{path} is one image, so no series {series} can be chosen in it; name the DICOM folder.")
     image = _single_volume(_load(path, _READERS[suffix]), path)
+    return image if modality is None else _cleaned(image, path, modality)
+
+
+def _cleaned(image: MetaTensor, path: Path, modality: str) -> MetaTensor:
+    """Take away a white frame and, from a CT, what is certainly no HU."""
+    voxels, found = without_frame(image.numpy()[0], path)
     if modality == "CT":
-        values, image.meta["warnings"] = correct_hounsfield(image.numpy()[0], image.affine.numpy(), path)
-        image.set_array(torch.from_numpy(values)[None])
-    return _checked(image, modality)
-
-
-def _checked(image: MetaTensor, modality: str | None) -> MetaTensor:
-    """Take a white frame from an image whose modality is known; name and log it."""
-    if modality is None:
-        return image
-    voxels, found = without_frame(image.numpy()[0])
-    if found:
-        sentences = [f"{image.meta['filename_or_obj']}: {sentence}" for sentence in found]
-        logger.warning("%s", "\n".join(sentences))
-        image.set_array(torch.from_numpy(voxels)[None])
-        image.meta["warnings"] = [*image.meta["warnings"], *sentences]
+        voxels, others = correct_hounsfield(voxels, image.affine.numpy(), path)
+        found = [*found, *others]
+    image.set_array(torch.from_numpy(voxels)[None])
+    image.meta["warnings"] = found
     return image
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+logger = logging.getLogger(__name__)
+
 _DEEPEST = 3  # voxels that a frame may be wide
 _BRIGHT = 0.5  # of the range of values: how much a plane must exceed the one inside it
+_COMMON = 0.1  # part of the image that has the value of the frame too, from which it is no frame
 _LEAST = 4  # voxels along an axis below which a side cannot be told from the image
 _SIDES = {1: "low", -1: "high"}
 
@@ -22,8 +27,8 @@ class Side(NamedTuple):
     value: float
 
 
-def without_frame(voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
-    """Return the image ``(X, Y, Z)`` without a bright frame, and what was found, one sentence per kind.
+def without_frame(voxels: NDArray[np.float32], path: str | Path) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the image ``(X, Y, Z)`` of ``path`` without a bright frame, and a sentence per kind found; logged.
 
     A side of a frame is up to 3 outermost planes of one and the same value, far brighter than the plane inside. Where
     that value is the largest of the image, a program drew it there: the planes get the values of the plane inside.
@@ -44,6 +49,9 @@ def without_frame(voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], lis
         found.append(f"a white frame ({_listed(drawn)}) was replaced by the voxels beside it")
     if others:
         found.append(f"a bright frame ({_listed(others)}) was kept, because it may belong to the image; crop it if not")
+    found = [f"{path}: {sentence}" for sentence in found]
+    for sentence in found:
+        logger.warning("%s", sentence)
     return voxels, found
 
 
@@ -58,9 +66,16 @@ def _side(voxels: NDArray[np.float32], axis: int, step: int) -> Side | None:
     if not 1 <= width <= _DEEPEST:
         return None
     span = float(voxels.max()) - float(voxels.min())
-    if value - float(np.median(planes[width])) <= _BRIGHT * span:
+    inside = planes[width][planes[width] != value]  # without the sides of the frame that cross it
+    if value - float(np.median(inside)) <= _BRIGHT * span or (_core(voxels) == value).mean() > _COMMON:
         return None
     return Side(axis, step, width, value)
+
+
+def _core(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image without what a frame could cover, at least one plane of each axis."""
+    cuts = [min(_DEEPEST, (size - 1) // 2) for size in voxels.shape]
+    return voxels[tuple(slice(cut, size - cut) for cut, size in zip(cuts, voxels.shape, strict=True))]
 
 
 def _listed(sides: list[Side]) -> str:

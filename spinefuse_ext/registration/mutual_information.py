@@ -99,7 +99,10 @@ class _Measure:
         self._turn.SetParameters(numbers)
         downhill = itk.Array[itk.D](6)
         downhill.Fill(0.0)
-        self._metric.GetDerivative(downhill)
+        try:
+            self._metric.GetDerivative(downhill)
+        except RuntimeError:  # no point lies inside the moving image: nothing is shared
+            return 0.0, np.zeros(6)
         uphill = -np.array([downhill.GetElement(row) for row in range(6)])
         uphill[:3] /= self._lever
         return float(self._metric.GetCurrentValue()), uphill
