@@ -63,7 +63,7 @@ def write_cohort_page(
         sections=[
             Section("Summary", facts=_facts(outcomes, sections), text=[_limits(facts["limits"])]),
             Section("Cases, worst first", text=[_MEANING], tables=[_table(ordered, sections)]),
-            Section("Pictures, worst first", text=[_LOOK], cards=[_card(n, one) for n, one in enumerate(ordered)]),
+            Section("Pictures, worst first", text=[_LOOK], cards=_cards(ordered, sections)),
             Section("How it was made", command=_made(facts)),
         ],
         footer=f"Written by spinefuse {__version__} on {made}. Not for diagnosis.",
@@ -115,15 +115,17 @@ def _row(one: Outcome, section: str) -> tuple[Value, ...]:
         _number(one.measured("edge_overlap")),
         ", ".join(f"{max(one.measured(name)):.3g}" for name in _SPACINGS) if one.usable else DASH,
         section,
-        " ".join(_remarks(one)),
+        " ".join(_remarks(one, section)),
     )
 
 
-def _remarks(one: Outcome) -> list[str]:
+def _remarks(one: Outcome, section: str) -> list[str]:
     """What a person should read about a case, a sentence each; file names keep their spelling."""
     misses = [miss[:1].upper() + miss[1:] for miss in one.misses]
     rejected = [f"Rejected: {one.case.reject}"] if one.case.reject else []
-    remarks = [*rejected, *([one.error] if one.error else []), *misses, *one.warnings]
+    left_out = one.verdict == Verdict.PASSED and section == DASH
+    sections = ["In no section: it has no label, but another case of its patient does"] if left_out else []
+    remarks = [*rejected, *([one.error] if one.error else []), *misses, *one.warnings, *sections]
     return [remark if remark.endswith((".", "?")) else f"{remark}." for remark in remarks]
 
 
@@ -136,7 +138,11 @@ def _anchor(number: int) -> str:
     return f"case-{number + 1}"
 
 
-def _card(number: int, one: Outcome) -> Card:
+def _cards(ordered: Sequence[Outcome], sections: Mapping[str, str]) -> list[Card]:
+    return [_card(number, one, sections.get(one.case.case, DASH)) for number, one in enumerate(ordered)]
+
+
+def _card(number: int, one: Outcome, section: str) -> Card:
     strip = one.folder / STRIP_FILE
     picture = StoredPicture(strip, f"CT, MR, tiles and bone outlines of case {one.case.case}") if one.usable else None
     return Card(
@@ -145,7 +151,7 @@ def _card(number: int, one: Outcome) -> Card:
         badge=str(one.verdict),
         tone=_TONES[one.verdict],
         line=", ".join([*_fit_words(one), f"patient {one.case.patient}", f"line {one.case.line} of the table"]),
-        remarks=_remarks(one),
+        remarks=_remarks(one, section),
         picture=picture,
     )
 
