@@ -53,6 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
     _check_options(verb, command, rest)
     try:
         result = fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write(f"\nspinefuse: {verb} was stopped.\n")
+        raise SystemExit(130) from None  # as a shell says it
     except Exception as error:
         message = plain_message(error)
         if message is None or debug:
