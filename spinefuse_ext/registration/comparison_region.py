@@ -85,8 +85,7 @@ def compare_where(
     """
     affine = ct.affine.numpy().astype(np.float64)
     box = _box(ct, around)
-    inside = _tissue(ct)[box]
-    voxels = np.argwhere(inside) + [part.start for part in box]
+    voxels = np.argwhere(_tissue(ct, box)) + [part.start for part in box]
     rng = np.random.default_rng(seed)
     voxels = rng.permutation(voxels)[: 20 * _SAMPLES]
     points = _mm(voxels + rng.uniform(-0.5, 0.5, voxels.shape), affine)
@@ -102,11 +101,10 @@ def compare_where(
     return Region(_cutout(ct, points, margin_mm), _cutout(mr, mapping(points), margin_mm), points)
 
 
-def _tissue(image: MetaTensor) -> NDArray[np.bool_]:
+def _tissue(image: MetaTensor, box: tuple[slice, ...]) -> NDArray[np.bool_]:
     voxels = image.as_tensor()[0].cpu().numpy()
     low, high = np.percentile(voxels, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
-    bright = voxels > low + _AIR * (high - low)
-    return np.asarray(ndimage.binary_fill_holes(bright))
+    return np.asarray(ndimage.binary_fill_holes(voxels[box] > low + _AIR * (high - low)))
 
 
 def _box(image: MetaTensor, around: Points | None) -> tuple[slice, ...]:
@@ -139,7 +137,8 @@ def _shown(points: Points, image: MetaTensor) -> NDArray[np.bool_]:
     places = np.rint(_voxel(points, image.affine.numpy().astype(np.float64))).astype(int)
     inside = np.all((places >= 0) & (places < np.array(image.shape[1:])), axis=1)
     shown = np.zeros(len(places), dtype=bool)
-    shown[inside] = _tissue(image)[tuple(places[inside].T)]
+    whole = tuple(slice(0, size) for size in image.shape[1:])
+    shown[inside] = _tissue(image, whole)[tuple(places[inside].T)]
     return shown
 
 

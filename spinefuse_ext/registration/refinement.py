@@ -209,7 +209,10 @@ def _refusal(figures: dict[str, Any], found: Found, limits: Limits) -> str | Non
     if found.after <= found.before:
         return "the mutual information did not rise"
     if found.shift_mm > _AT_LIMIT * limits.shift_mm or figures["turn_deg"] > _AT_LIMIT * limits.turn_deg:
-        return f"it ran into the limit of {limits.shift_mm:g} mm or {limits.turn_deg:g} degrees"
+        return (
+            f"it ran into the limit of {limits.shift_mm:g} mm or {limits.turn_deg:g} degrees, so no optimum is near "
+            "(raise --refine_mm or --refine_deg if the start may be that far off)"
+        )
     if figures["tre_before_mm"] is not None:
         worse = figures["tre_after_mm"] > figures["tre_before_mm"]
         return "the error at held-out landmarks got larger" if worse else None

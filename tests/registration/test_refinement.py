@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from monai.data import MetaTensor
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from spinefuse_ext.dicom import write_volume
@@ -32,6 +34,14 @@ TURN = Rotation.from_rotvec([0.0, 0.02, -0.03])
 SHIFT_MM = np.array([1.5, -2.0, 0.8])
 NAMES = ("L1 a", "L2 b", "L3 c", "L4 d")
 POINTS = np.array([[10.0, 5, 18], [-9, 6, 7], [4, -11, -6], [-3, 8, -17]])
+
+
+def one_slice(path: Path) -> MetaTensor:
+    """A picture as a volume of one slice of 3 mm with its middle at the origin, pixels as mm."""
+    pixels = np.asarray(Image.open(path).convert("L"), dtype=np.float32).T
+    affine = np.diag([-1.0, -1, 3, 1])
+    affine[:2, 3] = (np.array(pixels.shape) - 1) / 2
+    return MetaTensor(torch.from_numpy(pixels.copy())[None, ..., None], affine=torch.from_numpy(affine))
 
 
 def way(points: np.ndarray) -> np.ndarray:
@@ -170,3 +180,15 @@ def test_an_aligned_pair_stays_where_it_is(landmarks: bool, assets: Path, tmp_pa
     box = np.array(np.meshgrid(*zip(low, (low + high) / 2, high, strict=True))).reshape(3, -1).T
     assert np.linalg.norm(fit.mapping(box) - unrefined.mapping(box), axis=1).max() < 0.5
     assert json.loads((tmp_path / "out" / "registration.json").read_text())["refinement"]["moved_mm"] < 5
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(("name", "angle"), [("Border20", 0.0), ("Rotated10", 10.0)])
+def test_a_known_turn_between_two_contrasts_is_found_in_one_slice(name: str, angle: float, assets: Path) -> None:
+    folder = assets / "data/pairs/itk_t1_pd_known_transform"
+    t1, pd = (one_slice(folder / f"{each}.png") for each in ("BrainT1SliceBorder20", f"BrainProtonDensitySlice{name}"))
+    _, outcome = refine(trust_headers(), t1, pd, Limits(10, 20))
+    correction = np.array(outcome.correction_ras)
+    assert np.rad2deg(np.arctan2(correction[1, 0], correction[0, 0])) == pytest.approx(angle, abs=0.1)
+    assert np.linalg.norm(correction[:2, 3]) < 0.2  # about the middle of the picture, pixels
+    assert outcome.kept == (angle > 0)  # nothing to correct where nothing moved
