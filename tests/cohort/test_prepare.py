@@ -271,3 +271,23 @@ def test_a_killed_run_leaves_nothing_half_made_and_the_next_one_goes_on(
     assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
     assert {path.name for path in (out / "cases").iterdir()} == {"p1", "p2", "p3"}
     assert all((out / "cases" / name / "ct.nii.gz").stat().st_mtime_ns == when for name, when in times.items())
+
+
+def test_a_row_may_give_a_transform_or_ask_for_refining(
+    write_table: WriteTable, phantoms: Path, tmp_path: Path
+) -> None:
+    points = {f"{name}_landmarks": phantoms / f"p1/{name}_landmarks.fcsv" for name in ("ct", "mr")}
+    register_case(phantoms / "p1/ct.nii.gz", phantoms / "p1/mr.nii.gz", tmp_path / "one", **points)
+    shutil.copy(tmp_path / "one/transform.tfm", phantoms / "p1/t.tfm")
+    by_file = {"transform": "p1/t.tfm", "ct_landmarks": "", "mr_landmarks": ""}
+    table = write_table(1, 2, 3, p1=by_file, p2={"refine": "yes"}, p3={"refine": "no"})
+    prepared = prepare_cohort(table, tmp_path / "out", **LOOSE)
+    assert set(verdicts(prepared).values()) == {"passed"}
+    records = [one.record or {} for one in prepared.outcomes]
+    assert [record["refinement"] is not None for record in records] == [False, True, False]
+    assert records[0]["measured"]["fre_rms_mm"] is None
+    assert "no landmarks: errors are not known" in (tmp_path / "out/cohort.html").read_text(encoding="utf-8")
+    pair = [read_volume(folder / "mr.nii.gz").numpy() for folder in (tmp_path / "one", tmp_path / "out/cases/p1")]
+    np.testing.assert_allclose(*pair, atol=1e-2)
+    again = prepare_cohort(table, tmp_path / "out", refine=True, **LOOSE)
+    assert done_now(again) == {"p1"}  # the others say themselves whether they are refined
