@@ -20,6 +20,7 @@ from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
+from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
 from spinefuse_ext.validation import CohortError
 
 #: Inputs that are the case's own; the others are handed to ``register_case``.
@@ -43,7 +44,8 @@ def prepare_case(job: Job) -> None:
         ct, mr = read_volume(folder / CT_FILE), read_volume(folder / MR_FILE)
         notes = _write_label(job.inputs["label"], ct, folder) if "label" in job.inputs else []
         points = _points(job, fit)
-        save_jpeg(cohort_strip(ct, mr, *points), folder / STRIP_FILE)
+        window_hu = CT_WINDOW_HU if float(ct.min()) < 0 else None  # without air it is no CT in HU
+        save_jpeg(cohort_strip(ct, mr, *points, window_hu=window_hu), folder / STRIP_FILE)
         report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
         found = {
             "measured": {**_measured(report, ct), "edge_overlap": pair_edges(ct, mr, points[0])},
