@@ -152,13 +152,14 @@ def _read_header(path: Path) -> Dataset | None:
         return None
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        list(header)  # decodes every value, which pydicom puts off until it is asked for
     except InvalidDicomError:
         return None
     except Exception as error:  # pydicom has one of its own for each kind of damage
         raise ImageReadError(f"{path} begins as DICOM, but its header is damaged; export it again.") from error
     if "SeriesInstanceUID" in header and "Rows" in header:
         return header
-    kind = UID(header.file_meta.get("MediaStorageSOPClassUID") or "").name
+    kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID") or "")).name
     if kind.endswith("Image Storage"):
         raise ImageReadError(f"{path} ({kind}) breaks off in its header; export it again or take it away.")
     return None
