@@ -88,8 +88,9 @@ class Series:
         return all(each.is_localizer for each in self.slices)
 
     def __str__(self) -> str:
-        number = f"number {self.number}, " if self.number else ""
-        return f"{self.modality} '{self.description}' ({number}{self.number_of_slices} slices, {self.uid})"
+        number = f"number {self.number}" if self.number else ""
+        facts = (number, f"{self.number_of_slices} slices", self.uid)  # some anonymisers empty the UID
+        return f"{self.modality} '{self.description}' ({', '.join(filter(None, facts))})"
 
     def is_named(self, name: str) -> bool:
         """Whether ``name`` is the UID, the number or, whatever the case, the description of the series."""
