@@ -34,12 +34,16 @@ class Level(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The correction in fixed (CT) space, its shift of the centre in mm, and the mutual information in nats."""
+    """The correction in fixed (CT) space, its shift of the centre in mm, and the mutual information in nats.
+
+    ``lost`` is the part (0 to 1) of the points inside the moving image that the correction takes out of it.
+    """
 
     correction: LinearMap
     shift_mm: float
     before: float
     after: float
+    lost: float
 
 
 def maximise(levels: list[Level], start: Any, limits: Limits) -> Found:
@@ -62,8 +66,10 @@ def maximise(levels: list[Level], start: Any, limits: Limits) -> Found:
     for level in levels:
         measure = _Measure(level, start, centre, lever)
         place = minimize(measure, place, jac=True, method="SLSQP", constraints=bounds, options=options).x
-    before, after = -measure(np.zeros(6))[0], -measure(place)[0]
-    return Found(measure.correction(), float(np.linalg.norm(place[3:])), before, after)
+    before, inside = -measure(np.zeros(6))[0], measure.points_inside
+    after = -measure(place)[0]
+    lost = 1 - measure.points_inside / max(inside, 1)
+    return Found(measure.correction(), float(np.linalg.norm(place[3:])), before, after, lost)
 
 
 class _Measure:
@@ -106,6 +112,11 @@ class _Measure:
         uphill = -np.array([downhill.GetElement(row) for row in range(6)])
         uphill[:3] /= self._lever
         return float(self._metric.GetCurrentValue()), uphill
+
+    @property
+    def points_inside(self) -> int:
+        """How many points lay inside the moving image when last measured."""
+        return int(self._metric.GetNumberOfValidPoints())
 
     def correction(self) -> LinearMap:
         """The correction last measured, as a matrix in RAS."""

@@ -29,6 +29,7 @@ Points = NDArray[np.float64]
 #: which moves the edges of vertebrae as much.
 LEAST_MM = 1.0
 _AT_LIMIT = 0.98
+_MOST_LOST = 0.2
 _MOST_GROUPS = 8
 _WIDEST_MM = 150.0  # half a field of view, for the room that a turn needs
 _FIELD_SPACING_MM = 3.0
@@ -213,6 +214,8 @@ def _refusal(figures: dict[str, Any], found: Found, limits: Limits) -> str | Non
             f"it ran into the limit of {limits.shift_mm:g} mm or {limits.turn_deg:g} degrees, so no optimum is near "
             "(raise --refine_mm or --refine_deg if the start may be that far off)"
         )
+    if found.lost > _MOST_LOST:
+        return f"{found.lost:.0%} of the points compared left the MR, and mutual information counts only the others"
     if figures["tre_before_mm"] is not None:
         worse = figures["tre_after_mm"] > figures["tre_before_mm"]
         return "the error at held-out landmarks got larger" if worse else None

@@ -251,6 +251,22 @@ def test_one_of_several_series_is_chosen_by_its_number_or_uid(tmp_path: Path) ->
         register_case(folder, tmp_path / "mr.nii.gz", tmp_path / "out", ct_series=3, mr_series=3)
 
 
+def test_a_series_without_a_uid_is_listed_and_chosen_by_its_description(tmp_path: Path) -> None:
+    for name, description in (("a", "Bone"), ("b", "Soft")):
+        dicom(tmp_path / name, "CT_small.dcm", SeriesInstanceUID=f"1.2.{ord(name)}", SeriesDescription=description)
+    image = pydicom.dcmread(tmp_path / "a" / "CT_small.dcm")
+    image.SeriesInstanceUID, image.SeriesNumber = "", None
+    image.save_as(tmp_path / "a" / "CT_small.dcm")
+    mr = dicom(tmp_path / "mr", "CT_small.dcm", Modality="MR")
+    (tmp_path / "both").mkdir()
+    for name in "ab":
+        (tmp_path / name).rename(tmp_path / "both" / name)
+    with pytest.raises(ImageReadError, match=r"CT 'Bone' \(1 slices\); CT 'Soft' \(number 1, 1 slices, 1.2.98\)"):
+        register_case(tmp_path / "both", mr, tmp_path / "out")
+    register_case(tmp_path / "both", mr, tmp_path / "out", ct_series="bone")
+    assert json.loads((tmp_path / "out" / "registration.json").read_text())["ct_series"] == ""
+
+
 def test_what_is_odd_about_images_and_labels_stands_in_the_report(case: dict[str, Path], tmp_path: Path) -> None:
     image = read_volume(case["mr"])
     image[0, -1] = 2000

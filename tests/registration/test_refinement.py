@@ -136,6 +136,18 @@ def test_a_map_that_bends_is_kept_after_the_correction(fixed: MetaTensor, moved:
     np.testing.assert_allclose(fit.mapping(POINTS), bend(POINTS + SHIFT_MM), atol=0.3)
 
 
+def test_a_correction_that_leaves_the_mr_is_not_kept(fixed: MetaTensor, moved: Moved) -> None:
+    thin = moved(lambda points: points - [0, 4.5, 0])
+    affine = thin.affine.clone()
+    affine[1, 3] += 8 * affine[1, 1]
+    slab = MetaTensor(thin.as_tensor()[:, :, 8:16], affine=affine)  # 16 mm; 4.5 mm further lies a quarter outside
+    fit, outcome = refine(trust_headers(), fixed, slab)
+    assert outcome.moved_mm == pytest.approx(4.5, abs=0.4)
+    assert "of the points compared left the MR" in outcome.reason
+    assert not outcome.kept
+    assert fit.is_linear
+
+
 @pytest.mark.parametrize("limits", [Limits(0, 5), Limits(5, 0), Limits(5, 90), Limits(float("nan"), 5)])
 def test_limits_that_are_none_are_refused(limits: Limits, fixed: MetaTensor) -> None:
     with pytest.raises(SpinefuseError, match="Expected limits of a refinement above 0 mm"):
