@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "register": ("spinefuse_ext.registration:register_case", "bring an MR onto the grid of its CT by landmarks"),
     "stack": ("spinefuse_ext.data:stack_slices", "make volumes from folders of slice pictures"),
     "datalist": ("spinefuse_ext.data:make_datalist", "list the cases of a folder by section, patient by patient"),
+    "prepare": ("spinefuse_ext.cohort:prepare_cohort", "register the cases of a table, list them, show them on a page"),
     "train": ("spinefuse_ext.bundle.commands:train", "train the fusion or the segmentation network"),
     "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
     "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
@@ -33,7 +34,10 @@ VERBS: dict[str, tuple[str, str]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb; bad input gives one line and exit status 2, ``--debug`` adds the traceback."""
+    """Run one verb; bad input gives one line and exit status 2, ``--debug`` adds the traceback.
+
+    A verb whose result has an ``exit_status`` ends with it.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -51,12 +55,20 @@ def main(arguments: list[str] | None = None) -> None:
     command = getattr(importlib.import_module(module), function)
     _check_options(verb, command, rest)
     try:
-        fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
+        result = fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write(f"\nspinefuse: {verb} was stopped.\n")
+        raise SystemExit(130) from None  # as a shell says it
     except Exception as error:
         message = plain_message(error)
         if message is None or debug:
             raise
         _fail(message)
+    status = getattr(result, "exit_status", 0)
+    if status:
+        raise SystemExit(status)
 
 
 def _check_options(verb: str, command: Callable[..., Any], given: Sequence[str]) -> None:

@@ -17,6 +17,18 @@ class CaseKeys(StrEnum):
     PRED = "pred"
 
 
+class RegistrationKeys(StrEnum):
+    """Files by which an item says how its MR comes onto its CT; none starts with the name of an image and ``_``.
+
+    (MONAI 1.6's ``Spacingd`` takes such a key for something of the image's own, and fails.)
+    """
+
+    LANDMARKS_CT = "landmarks_ct"
+    LANDMARKS_MR = "landmarks_mr"
+    TRANSFORM = "transform"
+    VERTEBRAE = "vertebrae"
+
+
 class Section(StrEnum):
     """Sections of a datalist. No patient stands in two of them."""
 

@@ -43,6 +43,10 @@ class DatalistError(SpinefuseError):
     """A datalist cannot be read, is empty, or puts one patient in two sections."""
 
 
+class CohortError(SpinefuseError):
+    """The table of a cohort cannot be read, or says something that no cohort can be made of."""
+
+
 class ConfigError(SpinefuseError):
     """A bundle was started with a setting that no config defines, or with one that cannot be used."""
 

@@ -95,3 +95,16 @@ def test_a_mistake_in_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(VERBS, "crash", ("operator:truediv", "divide"))
     with pytest.raises(ZeroDivisionError):
         main(["crash", "1", "0"])
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(root: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spinefuse_ext.data.make_datalist", stop)
+    with pytest.raises(SystemExit) as stopped:
+        main(["datalist", "cases"])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.strip() == "spinefuse: datalist was stopped."
+    with pytest.raises(KeyboardInterrupt):
+        main(["datalist", "cases", "--debug"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ConfigError, check_exists
 
 BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
@@ -111,9 +111,32 @@ def evaluate(
     run_bundle(find_bundle(task, bundle), ["train.json", "evaluate.json"], {**paths, **overrides})
 
 
-def fuse(ct: str, mr: str, out: str, *, checkpoint: str, bundle: str | None = None, **overrides: Any) -> None:
-    """Fuse one registered CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``."""
-    item = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
+def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
+    ct: str,
+    mr: str,
+    out: str,
+    *,
+    checkpoint: str,
+    ct_landmarks: str | None = None,
+    mr_landmarks: str | None = None,
+    transform: str | None = None,
+    vertebrae: str | None = None,
+    bundle: str | None = None,
+    **overrides: Any,
+) -> None:
+    """Fuse one CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``.
+
+    The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
+    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``.
+    """
+    item: dict[Any, str] = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
+    files = {
+        RegistrationKeys.LANDMARKS_CT: (ct_landmarks, "Landmark file"),
+        RegistrationKeys.LANDMARKS_MR: (mr_landmarks, "Landmark file"),
+        RegistrationKeys.TRANSFORM: (transform, "Transform file"),
+        RegistrationKeys.VERTEBRAE: (vertebrae, "The vertebra label volume"),
+    }
+    item |= {key: _existing(path, what) for key, (path, what) in files.items() if path is not None}
     _infer("fusion", item, out, checkpoint, bundle, overrides)
 
 

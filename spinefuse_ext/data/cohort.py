@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
 from spinefuse_ext.data.datalist import check_patients_apart
+from spinefuse_ext.data.sections import draw_sections
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import DatalistError, check_exists
@@ -30,7 +30,7 @@ def make_datalist(
     """Write ``ROOT/datalist.json`` (or ``out``) for the case folders in ``root`` and return its path.
 
     Either ``split`` names a JSON file ``{"labelled": [case, ...], "unlabelled": [...], "validation": [...],
-    "test": [...]}``, or cases are drawn with ``seed``: ``test`` and ``validation`` cases from those with a label when
+    "test": [...]}``, or patients are drawn with ``seed``: ``test`` and ``validation`` ones from those with a label when
     there are any, ``labelled`` of the rest keep their label (all that have one when not given), and what is left is
     unlabelled. The patient of a case is the PatientID that registration noted, else the name of its folder.
 
@@ -43,7 +43,12 @@ def make_datalist(
     cases = {name: files for name, files in cases.items() if set(files) - {CaseKeys.PATIENT, CaseKeys.LABEL}}
     if not cases:
         raise DatalistError(f"{root} has no case folder; expected {root}/<case>/ct.nii.gz, mr.nii.gz or fused.nii.gz.")
-    sections = _read_split(split, cases) if split else _draw(cases, labelled, validation, test, seed)
+    if split:
+        sections = _read_split(split, cases)
+    else:
+        patients = {name: files[CaseKeys.PATIENT] for name, files in cases.items()}
+        with_label = {name for name, files in cases.items() if CaseKeys.LABEL in files}
+        sections = draw_sections(patients, with_label, validation=validation, test=test, labelled=labelled, seed=seed)
     content = {section: [_entry(cases[name], section) for name in names] for section, names in sections.items()}
     check_patients_apart(content, root)
     path = Path(out) if out else root / "datalist.json"
@@ -53,12 +58,17 @@ def make_datalist(
 
 
 def _files(folder: Path) -> dict[str, str]:
-    found: dict[str, str] = {str(CaseKeys.PATIENT): _patient(folder)}
+    return {str(CaseKeys.PATIENT): _patient(folder), **case_files(folder, folder.parent)}
+
+
+def case_files(folder: Path, root: Path) -> dict[str, str]:
+    """Key -> path relative to ``root`` of what a case folder holds."""
+    found = {}
     for key in KEYS:
         names = (folder / f"{key}{suffix}" for suffix in SUFFIXES)
         path = next((name for name in names if name.exists()), None)
         if path is not None:
-            found[str(key)] = str(path.relative_to(folder.parent))
+            found[str(key)] = path.relative_to(root).as_posix()
     return found
 
 
@@ -86,29 +96,3 @@ def _read_split(split: str | Path, cases: Mapping[str, object]) -> dict[str, lis
     if missing:
         raise DatalistError(f"{path} names cases that have no folder: {', '.join(missing)}. Remove them or add them.")
     return sections
-
-
-def _draw(
-    cases: Mapping[str, Mapping[str, str]], labelled: int | None, validation: int, test: int, seed: int
-) -> dict[str, list[str]]:
-    names = sorted(cases)
-    random.Random(seed).shuffle(names)
-    with_label = [name for name in names if CaseKeys.LABEL in cases[name]]
-    scored = with_label or names
-    if min(validation, test, labelled or 0) < 0:
-        raise DatalistError("The numbers of validation, test and labelled cases must not be negative.")
-    kept = max(len(with_label) - validation - test, 0)
-    if validation + test > len(scored) or validation + test >= len(names) or (labelled or 0) > kept:
-        raise DatalistError(
-            f"{len(names)} cases ({len(with_label)} with a label) are too few for {validation} validation, {test} test "
-            f"and {labelled if labelled is not None else 'some'} labelled cases; ask for fewer."
-        )
-    held_out = scored[: validation + test]
-    left = [name for name in with_label if name not in held_out]
-    keep = left if labelled is None else left[:labelled]
-    return {
-        str(Section.LABELLED): sorted(keep),
-        str(Section.UNLABELLED): sorted([name for name in names if name not in held_out and name not in keep]),
-        str(Section.VALIDATION): sorted(held_out[:validation]),
-        str(Section.TEST): sorted(held_out[validation:]),
-    }

@@ -16,18 +16,20 @@ def load_datalist(
     sections: Sequence[str],
     keys: Sequence[str],
     *,
+    optional: Sequence[str] = (),
     base_dir: str | Path = ".",
     repeat: int = 1,
 ) -> list[dict[str, str]]:
     """Read the items of some sections of a datalist, each as ``{"patient": name, key: absolute path, ...}``.
 
-    Only ``keys`` are taken from an item: asking for images alone gives items without a label key, which is what the
-    unlabelled stream needs. Every section of the file is checked for patients that stand in two of them.
+    Only ``keys`` and ``optional`` ones are taken from an item: asking for images alone gives items without a label key,
+    which is what the unlabelled stream needs. Every section of the file is checked for patients that stand in two.
 
     Args:
         datalist: JSON file as MONAI's decathlon lists, with sections of :class:`~spinefuse_ext.enums.Section`.
         sections: the sections to read, in this order.
         keys: what an item must have, for example ``["ct", "mr"]``.
+        optional: what is taken too from the items that have it, for example landmarks.
         base_dir: folder that relative paths in the file start from. A relative ``datalist`` is looked for here first.
         repeat: how often each item appears in the result, for several random crops of each case per epoch.
 
@@ -42,7 +44,11 @@ def load_datalist(
     unknown = sorted(set(sections) - set(content))
     if unknown:
         raise DatalistError(f"{path} has no section {', '.join(unknown)}; it has {', '.join(sorted(content))}.")
-    items = [_item(entry, keys, path, base_dir) for section in sections for entry in content[section]]
+    items = [
+        _item(entry, [*keys, *(key for key in optional if key in entry)], path, base_dir)
+        for section in sections
+        for entry in content[section]
+    ]
     if not items:
         raise DatalistError(f"{path}: the sections {', '.join(sections)} are empty; add at least one case.")
     return items * repeat

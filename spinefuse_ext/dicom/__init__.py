@@ -1,6 +1,7 @@
 """DICOM series and image files, in and out."""
 
 from spinefuse_ext.dicom.ct_values import check_hounsfield
+from spinefuse_ext.dicom.label_grid import label_findings, label_on_grid
 from spinefuse_ext.dicom.read_series import read_series
 from spinefuse_ext.dicom.series import Series, find_series
 from spinefuse_ext.dicom.volume import read_volume, write_volume
@@ -11,6 +12,8 @@ __all__ = [
     "StudyHeader",
     "check_hounsfield",
     "find_series",
+    "label_findings",
+    "label_on_grid",
     "read_series",
     "read_volume",
     "write_series",

@@ -42,8 +42,8 @@ def check_hounsfield(image: MetaTensor, path: str | Path, padding: float | None 
 
 def correct_hounsfield(
     voxels: NDArray[np.float32], affine: NDArray[np.float64], path: str | Path, padding: float | None = None
-) -> NDArray[np.float32]:
-    """Return the CT ``(X, Y, Z)`` with what is certain corrected; every finding is logged.
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the CT ``(X, Y, Z)`` with what is certain corrected, and every finding as a sentence; they are logged too.
 
     Certain are padding (the named value, or anything below -1500) that reaches the edge of a slice, which becomes air
     (-1000 HU), and a shift by 1024: no value below 0, air at 0, and soft tissue at 1024 +- 100 rather than fat between.
@@ -51,7 +51,7 @@ def correct_hounsfield(
     corrected, findings = _examined(voxels, affine, padding)
     for finding in findings:
         logger.log(logging.INFO if finding.corrected else logging.WARNING, "%s: %s", path, finding.sentence)
-    return corrected
+    return corrected, [f"{path}: {finding.sentence}" for finding in findings]
 
 
 def _examined(

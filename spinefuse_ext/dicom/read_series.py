@@ -17,9 +17,12 @@ from spinefuse_ext.dicom.enhanced import stored_frames
 from spinefuse_ext.dicom.series import Series, Slice, choose_series
 from spinefuse_ext.dicom.stack import stack_slices
 from spinefuse_ext.dicom.tilt import set_upright
+from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.validation import ImageReadError
 
 logger = logging.getLogger(__name__)
+
+_SCANS = ("CT", "MR")
 
 
 def read_series(
@@ -47,7 +50,7 @@ def read_series(
         voxels = _read_pixels(slices)
     except (RuntimeError, ValueError) as error:
         raise ImageReadError(f"{folder}: {chosen} cannot be decoded ({_last_line(error)}); export it again.") from error
-    voxels, affine = _corrected(voxels, affine, chosen, slices[0].header, folder)
+    voxels, affine, warnings = _corrected(voxels, affine, chosen, slices[0].header, folder)
     meta = {
         "filename_or_obj": str(folder),
         "patient_id": chosen.patient_id,
@@ -58,21 +61,25 @@ def read_series(
         "original_affine": affine,
         "spatial_shape": np.array(voxels.shape),
         "space": "RAS",
+        "warnings": warnings,
     }
     return MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine), meta=meta)
 
 
 def _corrected(
     voxels: NDArray[np.float32], affine: NDArray[np.float64], series: Series, header: Dataset, folder: Path
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the volume in HU where it is a CT, upright."""
+) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
+    """Return the volume in HU where it is a CT, upright, and what was found, a sentence each."""
+    voxels, warnings = without_frame(voxels, folder) if series.modality in _SCANS else (voxels, [])
     outside = float(voxels.min())
     if series.modality == "CT":
-        voxels, outside = correct_hounsfield(voxels, affine, folder, _padding(header)), AIR_HU
+        voxels, found = correct_hounsfield(voxels, affine, folder, _padding(header))
+        outside, warnings = AIR_HU, [*warnings, *found]
     voxels, affine, tilt_deg = set_upright(voxels, affine, outside)
     if tilt_deg:
-        logger.info("%s: the slices of %s are tilted by %.1f degrees; set upright", folder, series, tilt_deg)
-    return voxels, affine
+        warnings = [*warnings, f"{folder}: the slices of {series} are tilted by {tilt_deg:.1f} degrees; set upright"]
+        logger.info("%s", warnings[-1])
+    return voxels, affine, warnings
 
 
 def _padding(header: Dataset) -> float | None:

@@ -88,8 +88,9 @@ class Series:
         return all(each.is_localizer for each in self.slices)
 
     def __str__(self) -> str:
-        number = f"number {self.number}, " if self.number else ""
-        return f"{self.modality} '{self.description}' ({number}{self.number_of_slices} slices, {self.uid})"
+        number = f"number {self.number}" if self.number else ""
+        facts = (number, f"{self.number_of_slices} slices", self.uid)  # some anonymisers empty the UID
+        return f"{self.modality} '{self.description}' ({', '.join(filter(None, facts))})"
 
     def is_named(self, name: str) -> bool:
         """Whether ``name`` is the UID, the number or, whatever the case, the description of the series."""
@@ -138,10 +139,11 @@ def choose_series(folder: Path, modality: str | None = None, name: str | None = 
         return scans[0]
     if len(fitting) != 1:
         wanted = " ".join(filter(None, (modality, "series", name)))
+        option = f" (--{modality.lower()}_series of register)" if modality in ("CT", "MR") else ""
         listed = "; ".join(map(str, fitting or found))
         raise ImageReadError(
             f"{folder} should hold exactly one {wanted}, but {len(fitting)} fit; it holds {listed}. "
-            "Name the folder of one series, or its number, description or UID."
+            f"Name the folder of one series, or its number, description or UID{option}."
         )
     return fitting[0]
 
@@ -151,13 +153,14 @@ def _read_header(path: Path) -> Dataset | None:
         return None
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        list(header)  # decodes every value, which pydicom puts off until it is asked for
     except InvalidDicomError:
         return None
     except Exception as error:  # pydicom has one of its own for each kind of damage
         raise ImageReadError(f"{path} begins as DICOM, but its header is damaged; export it again.") from error
     if "SeriesInstanceUID" in header and "Rows" in header:
         return header
-    kind = UID(header.file_meta.get("MediaStorageSOPClassUID") or "").name
+    kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID") or "")).name
     if kind.endswith("Image Storage"):
         raise ImageReadError(f"{path} ({kind}) breaks off in its header; export it again or take it away.")
     return None

@@ -13,6 +13,7 @@ from monai.transforms import LoadImage
 
 from spinefuse_ext.dicom.ct_values import correct_hounsfield
 from spinefuse_ext.dicom.read_series import read_series
+from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ImageReadError, check_exists
 
@@ -24,35 +25,45 @@ _READERS = {
 }
 
 
-def read_volume(path: str | Path, modality: str | None = None, series: str | None = None) -> MetaTensor:
+def read_volume(path: str | Path, modality: str | None = None, series: str | int | None = None) -> MetaTensor:
     """Read a NIfTI, NRRD or MetaImage file or a DICOM folder as ``(1, X, Y, Z)`` float32 with its RAS affine.
 
-    The voxel axes stay as stored; the affine says where they point. ``meta`` holds ``filename_or_obj`` and, from DICOM,
-    ``patient_id`` and ``frame_of_reference``.
+    The voxel axes stay as stored; the affine says where they point. ``meta`` holds ``filename_or_obj``, ``warnings``
+    (a sentence for everything found odd, corrected or not; also logged) and, from DICOM, ``patient_id`` and
+    ``frame_of_reference``.
 
     Args:
         path: File, DICOM folder, or any file of a DICOM series (its folder is read).
         modality: Which series of a DICOM folder. For image files, which do not say what they show, "CT" has padding
-            outside the scan and a missing intercept corrected, as in a DICOM CT, and logged.
+            outside the scan and a missing intercept corrected, as in a DICOM CT. A white frame is taken away from
+            images of any named modality, but not without one: it may be a label volume.
         series: Description, number or UID of the series, where a DICOM folder holds several of the modality.
 
     Raises:
         MissingPathError: The path does not exist.
-        ImageReadError: The file is of another kind, damaged, or holds no single 3-D volume.
+        ImageReadError: The file is of another kind, damaged, or holds no single 3-D volume; a series is named for it.
     """
     path = check_exists(path, modality or "Image")
-    if path.is_dir():
-        return read_series(path, modality, series=series)
     suffix = _suffix(path)
-    if suffix == ".dcm":
-        return read_series(path.parent, modality, series=series)
+    if path.is_dir() or suffix == ".dcm":
+        name = None if series is None else str(series)
+        return read_series(path if path.is_dir() else path.parent, modality, series=name)
     if suffix not in _READERS:
         raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
+    if series is not None:
+        raise ImageReadError(f"{path} is one image, so no series {series} can be chosen in it; name the DICOM folder.")
     image = _single_volume(_load(path, _READERS[suffix]), path)
-    if modality != "CT":
-        return image
-    values = correct_hounsfield(image.as_tensor()[0].numpy(), image.affine.numpy(), path)
-    image.set_array(torch.from_numpy(values)[None])
+    return image if modality is None else _cleaned(image, path, modality)
+
+
+def _cleaned(image: MetaTensor, path: Path, modality: str) -> MetaTensor:
+    """Take away a white frame and, from a CT, what is certainly no HU."""
+    voxels, found = without_frame(image.numpy()[0], path)
+    if modality == "CT":
+        voxels, others = correct_hounsfield(voxels, image.affine.numpy(), path)
+        found = [*found, *others]
+    image.set_array(torch.from_numpy(voxels)[None])
+    image.meta["warnings"] = found
     return image
 
 
@@ -99,6 +110,7 @@ def _single_volume(image: MetaTensor, path: Path) -> MetaTensor:
         "original_affine": affine.numpy().copy(),
         "spatial_shape": np.array(image.shape[1:]),
         "space": "RAS",
+        "warnings": [],
     }
     return MetaTensor(image.as_tensor(), affine=affine, meta=meta)
 

@@ -7,24 +7,22 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import whole_folder
+from spinefuse_ext.registration.case_inputs import Start, read_start
 from spinefuse_ext.registration.centring import initial_centring
-from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
-from spinefuse_ext.registration.landmark_files import read_landmarks
-from spinefuse_ext.registration.landmarks import Landmarks
-from spinefuse_ext.registration.models import Model
+from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.mutual_information import Limits
+from spinefuse_ext.registration.pair import fit_pair
+from spinefuse_ext.registration.refinement import Refinement
 from spinefuse_ext.registration.resampling import resample
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, write_transform
-from spinefuse_ext.registration.vertebrae import vertebrae_from_labels
-from spinefuse_ext.validation import LandmarkError, PatientMismatchError, SpinefuseError
+from spinefuse_ext.validation import SpinefuseError
 
 logger = logging.getLogger(__name__)
-
-PointFiles = tuple[Landmarks, Landmarks]  # CT, MR
 
 CT_FILE = "ct.nii.gz"
 MR_FILE = "mr.nii.gz"
@@ -32,7 +30,6 @@ TRANSFORM_FILE = "transform.tfm"
 FIELD_FILE = "transform.h5"
 REPORT_FILE = "registration.json"
 _FILES = {CT_FILE, MR_FILE, TRANSFORM_FILE, FIELD_FILE, REPORT_FILE}
-_PROBES = 24  # points per axis at which the overlap of the two images is measured
 
 
 def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -46,25 +43,40 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     vertebrae: str | Path | None = None,
     field_spacing_mm: float = FIELD_SPACING_MM,
     allow_different_patients: bool = False,
+    transform: str | Path | None = None,
+    ct_series: str | int | None = None,
+    mr_series: str | int | None = None,
+    refine: bool = False,
+    refine_mm: float = Limits().shift_mm,
+    refine_deg: float = Limits().turn_deg,
+    seed: int = 0,
 ) -> LandmarkFit:
-    """Register MR to CT by landmarks and write the folder ``out``, whole or not at all.
+    """Register MR to CT by landmarks or a transform file and write the folder ``out``, whole or not at all.
 
     ``out`` gets ``ct.nii.gz``, ``mr.nii.gz`` (the MR on the CT grid), ``registration.json`` (every number) and a
     transform that opens in 3D Slicer: ``transform.tfm`` of a linear model, else the displacement field
-    ``transform.h5``. The errors per point and what looks wrong with the landmarks are logged.
+    ``transform.h5``. The errors per point and what looks wrong with the landmarks and images are logged.
 
     Args:
         ct: CT as image file or DICOM folder.
         mr: MR as image file or DICOM folder.
         out: Folder to write; files of an earlier registration in it are replaced.
-        ct_landmarks: Points on the CT, ``.mrk.json`` or ``.fcsv``; without them and ``mr_landmarks`` the image headers
-            are trusted to share one patient space.
+        ct_landmarks: Points on the CT, ``.mrk.json``, ``.fcsv`` or ``.csv``; without them, ``mr_landmarks`` and
+            ``transform`` the image headers are trusted to share one patient space.
         mr_landmarks: Points of the same names on the MR.
         model: "rigid", "similarity", "affine", "thin_plate" or "per_vertebra".
         vertebrae: Label volume of the CT with a number per vertebra; tells "per_vertebra" which landmark lies on which
             bone and where bone ends. Without it the landmark names tell the level.
         field_spacing_mm: Distance of the vectors of ``transform.h5``.
         allow_different_patients: Go on although the PatientIDs differ. Images without an id always pass.
+        transform: Transform file of ITK, 3D Slicer or ANTs in place of landmarks; it maps CT to MR points (LPS), the
+            direction in which the MR is resampled.
+        ct_series: SeriesInstanceUID, number or description of the CT series, where the folder holds several.
+        mr_series: The same of the MR series.
+        refine: Improve the result by mutual information of the images, if held-out landmarks or edges confirm it.
+        refine_mm: Farthest shift of a refinement.
+        refine_deg: Largest turn of a refinement.
+        seed: Seed of the points at which a refinement compares the images.
 
     Raises:
         SpinefuseError: A path is missing or unreadable, patients differ, landmarks do not fit, the MR lies outside the
@@ -73,30 +85,26 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     _check_target(Path(out))
     if not field_spacing_mm > 0:
         raise SpinefuseError(f"Expected a field spacing above 0 mm, got {field_spacing_mm}; 2 to 4 are usual.")
-    points = _read_points(ct_landmarks, mr_landmarks)
-    fit = None if points is None else _fit_points(points, (ct_landmarks, mr_landmarks), model, vertebrae)
-    ct_image, mr_image = read_volume(ct, "CT"), read_volume(mr, "MR")
-    same_patient = _same_patient(ct_image, mr_image, allow_different_patients)
-    if fit is None:
-        _check_shared_frame(ct_image, mr_image)
-        fit = trust_headers()
-    covered = _covered_part(mr_image, fit, ct_image)
-    if not covered:
-        raise LandmarkError(
-            f"The registered MR {mr} lies wholly outside CT {ct}; check which landmark file belongs to which image."
-        )
+    start = read_start((ct_landmarks, mr_landmarks), transform, model, vertebrae)
+    ct_image, mr_image = read_volume(ct, "CT", ct_series), read_volume(mr, "MR", mr_series)
+    limits = Limits(refine_mm, refine_deg) if refine else None
+    pair = fit_pair(
+        ct_image, mr_image, start, allow_different_patients=allow_different_patients, limits=limits, seed=seed
+    )
+    fit = pair.fit
+    found = [*start.warnings(ct_image, model), *ct_image.meta["warnings"], *mr_image.meta["warnings"]]
+    given = {"ct": ct, "mr": mr, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
     report = {
-        "ct": str(ct),
-        "mr": str(mr),
-        "ct_landmarks": None if ct_landmarks is None else str(ct_landmarks),
-        "mr_landmarks": None if mr_landmarks is None else str(mr_landmarks),
-        "vertebrae": None if vertebrae is None else str(vertebrae),
+        **{name: None if path is None else str(path) for name, path in {**given, "vertebrae": vertebrae}.items()},
+        "ct_series": ct_image.meta.get("series_uid"),
+        "mr_series": mr_image.meta.get("series_uid"),
         "patient_id": ct_image.meta.get("patient_id"),
-        "same_patient": same_patient,
+        "same_patient": pair.one_patient,
         "field_spacing_mm": None if fit.is_linear else field_spacing_mm,
-        "initial_centring": initial_centring(ct_image, mr_image, points),
-        "ct_grid_covered_by_mr": covered,
-        **_outcome(fit),
+        "initial_centring": initial_centring(ct_image, mr_image, start.points),
+        "ct_grid_covered_by_mr": pair.covered,
+        "mr_spacing_mm": affine_to_spacing(mr_image.affine).tolist(),
+        **_outcome(fit, start, pair.refinement, found),
     }
     registered = resample(mr_image, fit, ct_image, spacing_mm=field_spacing_mm)
     _write(Path(out), ct_image, registered, fit, report)
@@ -104,8 +112,17 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     return fit
 
 
-def _outcome(fit: LandmarkFit) -> dict[str, Any]:
-    return {"method": "landmarks" if fit.names else "no landmarks: headers trusted", **fit.to_dict()}
+def _outcome(fit: LandmarkFit, start: Start, refinement: Refinement | None, found: list[str]) -> dict[str, Any]:
+    method = "landmarks" if fit.names else "no landmarks: headers trusted"
+    if start.transform is not None:
+        method = "transform file"
+    figures = fit.to_dict()
+    return {
+        "method": method,
+        **figures,
+        "refinement": None if refinement is None else refinement.to_dict(),
+        "warnings": [*figures["warnings"], *found],
+    }
 
 
 def _check_target(out: Path) -> None:
@@ -116,63 +133,6 @@ def _check_target(out: Path) -> None:
         raise SpinefuseError(
             f"The output folder {out} holds other files ({', '.join(foreign[:3])}); name a new folder."
         )
-
-
-def _read_points(ct_path: str | Path | None, mr_path: str | Path | None) -> PointFiles | None:
-    """Read both landmark files; None when none is given."""
-    if ct_path is None and mr_path is None:
-        return None
-    if ct_path is None or mr_path is None:
-        absent = "ct_landmarks" if ct_path is None else "mr_landmarks"
-        raise LandmarkError(f"Landmarks are needed on both images, but {absent} is missing; give both files, or none.")
-    return read_landmarks(ct_path), read_landmarks(mr_path)
-
-
-def _fit_points(
-    points: PointFiles, paths: tuple[str | Path | None, str | Path | None], model: str, vertebrae: str | Path | None
-) -> LandmarkFit:
-    """Fit both lists; an error names their files."""
-    if vertebrae is not None and model != Model.PER_VERTEBRA:
-        raise LandmarkError(f"A vertebra label volume serves the model per_vertebra only, got {vertebrae} for {model}.")
-    try:
-        bones = None
-        if vertebrae is not None:
-            bones = vertebrae_from_labels(points[0], read_volume(vertebrae), Path(vertebrae))
-        return fit_landmarks(*points, model, vertebrae=bones)
-    except LandmarkError as error:
-        raise LandmarkError(f"{paths[0]} and {paths[1]}: {error}") from error
-
-
-def _same_patient(ct: MetaTensor, mr: MetaTensor, allowed: bool) -> bool | None:
-    """Return whether both PatientIDs agree, None where one is not known."""
-    ct_id, mr_id = (image.meta.get("patient_id") for image in (ct, mr))
-    if not ct_id or not mr_id:
-        return None
-    if ct_id != mr_id and not allowed:
-        raise PatientMismatchError(
-            f"CT {ct.meta['filename_or_obj']} is of patient {ct_id}, but MR {mr.meta['filename_or_obj']} of patient "
-            f"{mr_id}; give images of one patient, or --allow_different_patients if both ids are the same person's."
-        )
-    return bool(ct_id == mr_id)
-
-
-def _check_shared_frame(ct: MetaTensor, mr: MetaTensor) -> None:
-    frames = [image.meta.get("frame_of_reference") for image in (ct, mr)]
-    if all(frames) and frames[0] != frames[1]:
-        raise LandmarkError(
-            f"CT {ct.meta['filename_or_obj']} and MR {mr.meta['filename_or_obj']} have different FrameOfReferenceUIDs: "
-            "their headers do not say how they lie to each other; give ct_landmarks and mr_landmarks."
-        )
-
-
-def _covered_part(mr: MetaTensor, fit: LandmarkFit, ct: MetaTensor) -> float:
-    """Return the part (0 to 1) of the CT grid that lies inside the MR after registration, measured at 24^3 points."""
-    axes = [np.linspace(0, size - 1, _PROBES) for size in ct.shape[1:]]
-    points = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((_PROBES,) * 3)]).reshape(4, -1)
-    moved = fit.mapping((ct.affine.numpy() @ points)[:3].T)
-    to_voxel = np.linalg.inv(mr.affine.numpy())
-    voxels = moved @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-    return float(((voxels >= -0.5) & (voxels <= np.array(mr.shape[1:]) - 0.5)).all(1).mean())
 
 
 def _write(out: Path, ct: MetaTensor, mr: MetaTensor, fit: LandmarkFit, report: dict[str, Any]) -> None:

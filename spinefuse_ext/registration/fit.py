@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spinefuse_ext.registration.correction import CorrectedMap
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.leave_one_out import distances_mm, leave_one_out
 from spinefuse_ext.registration.linear import LinearMap, fit_rigid, to_itk
-from spinefuse_ext.registration.models import Model, PointMap, estimator, fewest_points, obstacle
+from spinefuse_ext.registration.models import Estimator, Model, PointMap, estimator, fewest_points, obstacle
 from spinefuse_ext.registration.per_vertebra import PerVertebraMap
 from spinefuse_ext.registration.suspects import Suspect, find_suspects
 from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_names
@@ -20,12 +21,23 @@ from spinefuse_ext.validation import LandmarkError
 
 Points = NDArray[np.float64]
 
+#: ``LandmarkFit.model`` where nothing was fitted.
+HEADERS = "headers"
 _REMEDY = {
     "lie on one line": "so the rotation about it is open; add a point beside that line, for example on a spinous or "
     "transverse process",
     "lie in one plane": "so the stretch across it is open; add a point beside that plane, for example on a transverse "
     "process",
 }
+
+
+class FittedPairs(NamedTuple):
+    """The ``(N, 3)`` landmarks (RAS mm) behind a fit, and what fits the model to some of them."""
+
+    fixed: Points
+    moving: Points
+    model: Model
+    estimate: Estimator
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,8 @@ class LandmarkFit:
     others ``transform`` is None (``transform_on`` makes one on a grid) and ``matrix`` is the rigid fit alone.
     ``fre_mm`` is ``(N,)``, the distance that remains at each fitted point. ``tre_mm`` is ``(N,)``, the distance at each
     point when the model is fitted without it (leave-one-out); NaN where the other points cannot carry a fit, for the
-    reason in ``tre_reasons``. ``suspects`` are landmarks that were probably set wrongly.
+    reason in ``tre_reasons``. ``suspects`` are landmarks that were probably set wrongly. ``pairs`` is what the fit was
+    made from, None without landmarks.
     """
 
     model: str
@@ -49,6 +62,7 @@ class LandmarkFit:
     mapping: PointMap
     tre_reasons: tuple[str | None, ...] = ()
     suspects: tuple[Suspect, ...] = ()
+    pairs: FittedPairs | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_linear(self) -> bool:
@@ -80,7 +94,8 @@ class LandmarkFit:
     def summary(self) -> str:
         """Return a table of the errors per point, with the worst one marked, the overall figures and the warnings."""
         if not self.names:
-            return "No landmarks: the image headers are trusted, errors are not known."
+            source = "the image headers are" if self.model == HEADERS else "a transform file is"
+            return f"No landmarks: {source} trusted, errors are not known."
         width = max(map(len, (*self.names, "point")))
         lines = [f"{'point':{width}}  FRE mm  TRE mm (leave-one-out)"]
         for name, fre, tre in zip(self.names, self.fre_mm, self.tre_mm, strict=True):
@@ -154,12 +169,13 @@ def fit_landmarks(
         mapping=mapping,
         tre_reasons=reasons,
         suspects=find_suspects(fixed.names, fixed.points_mm, target, chosen, vertebrae),
+        pairs=FittedPairs(fixed.points_mm, target, chosen, estimate),
     )
 
 
 def trust_headers() -> LandmarkFit:
     """Return the identity, for images whose headers already share one patient space; it carries no errors."""
-    return LandmarkFit("headers", to_itk(np.eye(4)), np.eye(4), (), np.empty(0), np.empty(0), LinearMap(np.eye(4)))
+    return LandmarkFit(HEADERS, to_itk(np.eye(4)), np.eye(4), (), np.empty(0), np.empty(0), LinearMap(np.eye(4)))
 
 
 def _model(name: str) -> Model:
@@ -192,9 +208,12 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 
 
 def _vertebra_matrices(mapping: PointMap) -> dict[str, Any]:
-    if not isinstance(mapping, PerVertebraMap):
+    bones, before = (
+        (mapping.map, mapping.correction.matrix) if isinstance(mapping, CorrectedMap) else (mapping, np.eye(4))
+    )
+    if not isinstance(bones, PerVertebraMap):
         return {}
-    matrices = zip(mapping.vertebrae.names, mapping.matrices.tolist(), strict=True)
+    matrices = zip(bones.vertebrae.names, (bones.matrices @ before).tolist(), strict=True)
     return {"vertebra_matrices_ras_fixed_to_moving": dict(matrices)}
 
 

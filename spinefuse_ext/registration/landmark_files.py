@@ -50,6 +50,11 @@ def write_landmarks(landmarks: Landmarks, path: str | Path) -> None:
 
 
 def _suffix(path: Path) -> str:
+    if path.suffix.lower() == ".acsv":
+        raise LandmarkError(
+            f"{path} is an annotation of Slicer 4.0 to 4.2, which is one point or ruler; load it into Slicer and save "
+            "the points as one list (.mrk.json)."
+        )
     if path.suffix.lower() not in _PARSE:
         raise LandmarkError(f"{path} is no landmark file: expected a name that ends in .mrk.json, .fcsv or .csv.")
     return path.suffix.lower()

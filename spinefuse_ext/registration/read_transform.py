@@ -17,6 +17,7 @@ from spinefuse_ext.validation import TransformError, check_exists
 
 _SUFFIXES = (".tfm", ".txt", ".h5", ".hdf5", ".mat")
 _INVERSE = re.compile(rb"Inverse[A-Za-z]+Transform_(?:double|float)_3_3")
+_ELASTIX = re.compile(rb"^\(Transform ", re.MULTILINE)
 _UNKNOWN = re.compile(r'Could not create an instance of "([^"]+)"')
 _FEW = 100_000  # parameters; of more than that, the dense fields, finite numbers are not looked for
 _SAVE_AGAIN = "save the transform again from 3D Slicer or ITK"
@@ -55,6 +56,11 @@ def read_transform(path: str | Path) -> FileTransform:
     if path.suffix.lower() not in _SUFFIXES or path.is_dir():
         raise TransformError(f"{path} is no transform file: expected a name that ends in {', '.join(_SUFFIXES)}.")
     content = path.read_bytes()
+    if _ELASTIX.search(content):
+        raise TransformError(
+            f"{path} is a parameter file of elastix, not a transform of ITK; set ITKTransformOutputFileNameExtension "
+            "in elastix to tfm and give the file that it then writes."
+        )
     _check_forward(content, path)
     try:
         found = read_foreign(content, path) if has_foreign_types(content) else list(itk.transformread(str(path)))

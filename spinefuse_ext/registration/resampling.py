@@ -32,9 +32,9 @@ def resample(
     """
     value = float(moving_image.min()) if outside is None else outside
     resampled = itk.resample_image_filter(
-        _to_itk(moving_image),
+        to_itk_scalar(moving_image),
         transform=transform_on(fit, reference_image, spacing_mm),
-        reference_image=_to_itk(reference_image),
+        reference_image=to_itk_scalar(reference_image),
         use_reference_image=True,
         default_pixel_value=value,
     )
@@ -44,7 +44,7 @@ def resample(
     return MetaTensor(voxels[None], affine=reference_image.affine.clone(), meta=meta)
 
 
-def _to_itk(image: MetaTensor) -> Any:
+def to_itk_scalar(image: MetaTensor) -> Any:
     """Return ``(1, X, Y, Z)`` as a scalar float32 ITK image in LPS; also one of a single slice."""
     if image.ndim != 4 or image.shape[0] != 1:
         raise ValueError(f"Expected an image (1, X, Y, Z), got {tuple(image.shape)}.")

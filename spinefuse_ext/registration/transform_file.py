@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmarks import RAS_LPS
-from spinefuse_ext.registration.linear import to_itk
+from spinefuse_ext.registration.linear import LinearMap, to_itk
+from spinefuse_ext.registration.models import PointMap
 
 _SUFFIXES = (".tfm", ".h5", ".txt")
 #: Distance of the displacement vectors of a map that no matrix describes.
@@ -32,7 +33,12 @@ def transform_on(fit: LandmarkFit, grid: MetaTensor, spacing_mm: float = FIELD_S
     """
     if not spacing_mm > 0:
         raise ValueError(f"Expected a field spacing above 0 mm, got {spacing_mm}.")
-    return to_itk(fit.matrix) if fit.is_linear else _field(fit, grid, spacing_mm)
+    return map_on(fit.mapping, grid, spacing_mm)
+
+
+def map_on(mapping: PointMap, grid: MetaTensor, spacing_mm: float = FIELD_SPACING_MM) -> Any:
+    """Return any map from CT to MR points (RAS mm) as ``transform_on`` does that of a fit."""
+    return to_itk(mapping.matrix) if isinstance(mapping, LinearMap) else _field(mapping, grid, spacing_mm)
 
 
 def write_transform(
@@ -60,13 +66,13 @@ def write_transform(
         itk.transformwrite(transform, str(temporary))
 
 
-def _field(fit: LandmarkFit, grid: MetaTensor, spacing_mm: float) -> Any:
+def _field(mapping: PointMap, grid: MetaTensor, spacing_mm: float) -> Any:
     affine = grid.affine.numpy().astype(np.float64)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / voxel_mm
     cells = np.ceil((np.array(grid.shape[1:]) - 1) * voxel_mm / spacing_mm).astype(int) + 3
     origin = affine[:3, 3] - axes @ np.full(3, spacing_mm)
-    vectors = _displacements(fit, origin, axes * spacing_mm, cells)
+    vectors = _displacements(mapping, origin, axes * spacing_mm, cells)
     image = itk.Image[itk.Vector[itk.D, 3], 3].New()
     region = itk.ImageRegion[3]()
     region.SetSize(cells.tolist())
@@ -82,10 +88,10 @@ def _field(fit: LandmarkFit, grid: MetaTensor, spacing_mm: float) -> Any:
 
 
 def _displacements(
-    fit: LandmarkFit, origin: NDArray[np.float64], steps: NDArray[np.float64], cells: NDArray[np.int_]
+    mapping: PointMap, origin: NDArray[np.float64], steps: NDArray[np.float64], cells: NDArray[np.int_]
 ) -> NDArray[np.float64]:
     """``(X, Y, Z, 3)`` ways from CT to MR in LPS mm, some thousand points at a time."""
     points = np.indices(tuple(cells)).reshape(3, -1).T @ steps.T + origin
     parts = np.array_split(points, -(-len(points) // _AT_ONCE))
-    moved = np.concatenate([fit.mapping(part) - part for part in parts]) * RAS_LPS
+    moved = np.concatenate([mapping(part) - part for part in parts]) * RAS_LPS
     return np.asarray(moved.reshape(*cells, 3), dtype=np.float64)

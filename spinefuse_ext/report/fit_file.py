@@ -18,7 +18,7 @@ class FitFigures:
     """Errors in mm over all points and per point (fitted, leave-one-out); NaN where not measured.
 
     ``mr`` and ``ct_landmarks`` are the files the fit was made from, as it named them, or None. ``warnings`` are
-    sentences about landmarks that look wrong.
+    sentences about landmarks, images and labels that look wrong.
     """
 
     model: str

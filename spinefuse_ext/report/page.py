@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -33,6 +34,36 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class StoredPicture:
+    """A picture file, read when the page is written and not before, so that many cost no memory."""
+
+    path: Path
+    alt: str
+    media_type: str = "image/jpeg"
+
+    @property
+    def source(self) -> str:
+        """The file as a ``data:`` URI."""
+        return f"data:{self.media_type};base64," + base64.b64encode(self.path.read_bytes()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One case among many: a heading with a badge, a line of numbers, remarks, and a picture.
+
+    ``anchor`` is what tables link to. ``tone`` colours the badge: "good", "bad" or "plain".
+    """
+
+    anchor: str
+    heading: str
+    badge: str
+    tone: Literal["good", "bad", "plain"]
+    line: str
+    remarks: Sequence[str] = ()
+    picture: StoredPicture | None = None
+
+
+@dataclass(frozen=True)
 class Fact:
     """A number worth reading first, what it is, and a note under it."""
 
@@ -43,13 +74,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: paragraphs, then facts, tables, pictures, and the commands that made it."""
+    """A part of the page: facts, paragraphs, tables, figures, cards, and the commands that made it."""
 
     heading: str
     text: Sequence[str] = ()
     facts: Sequence[Fact] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Picture] = ()
+    cards: Sequence[Card] = ()
     command: str = ""
 
 
@@ -62,7 +94,7 @@ def write_page(path: str | Path, *, title: str, sections: Sequence[Section], foo
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("page.html").render(title=title, sections=sections, footer=footer)
-    with whole_file(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    page = environment.get_template("page.html").stream(title=title, sections=sections, footer=footer)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        page.dump(file, encoding="utf-8", errors="replace")  # a lone surrogate of a file name becomes a question mark
     return Path(path)

@@ -22,7 +22,7 @@ BONE_HU = 150.0
 
 def bone_mask(ct: Volume, window_hu: Limits | None = CT_WINDOW_HU) -> NDArray[np.bool_]:
     """Bone of a CT ``(X, Y, Z)``: above ``BONE_HU``, or above Otsu's threshold when the image has no HU."""
-    return ct.array > _bone_level(ct, window_hu)
+    return ct.array > bone_level(ct, window_hu)
 
 
 def ct_limits(ct: Volume, window_hu: Limits | None) -> Limits:
@@ -50,9 +50,9 @@ def checkerboard(
         window_hu: grey limits of the CT; None for a CT that is not in HU.
     """
     ct, mr = as_volumes(fixed=fixed, moving=moving)
-    index = _slice_with_bone(ct, axis, index, window_hu)
+    index = slice_with_bone(ct, axis, index, window_hu)
     figure, axes = panel_grid(["CT warm | MR cool"], 1, ct.size_mm(axis))
-    _show_checkerboard(axes[0, 0], (ct, mr), (axis, index), tiles, window_hu)
+    show_checkerboard(axes[0, 0], (ct, mr), (axis, index), tiles, window_hu)
     annotate(axes[0, 0], ct, axis, index)
     return figure
 
@@ -81,33 +81,36 @@ def registration_panel(
     rounds = {"before": mr_before, "after": mr_registered}
     moving = {name: image for name, image in rounds.items() if image is not None}
     fixed, *mrs = as_volumes(ct=ct, **moving)
-    index = _slice_with_bone(fixed, axis, index, window_hu)
+    index = slice_with_bone(fixed, axis, index, window_hu)
     titles = [f"CT | MR tiles, {name}" for name in moving] + [f"CT bone on MR, {name}" for name in moving]
     figure, axes = panel_grid(titles, 1, fixed.size_mm(axis))
     for column, mr in enumerate(mrs):
-        _show_checkerboard(axes[0, column], (fixed, mr), (axis, index), 8, window_hu)
+        show_checkerboard(axes[0, column], (fixed, mr), (axis, index), 8, window_hu)
         on_mr = axes[0, column + len(mrs)]
         show_slice(on_mr, mr, axis, index, percentile_limits(mr))
-        _outline_bone(on_mr, fixed, axis, index, _bone_level(fixed, window_hu))
+        outline_bone(on_mr, fixed, axis, index, bone_level(fixed, window_hu))
     if landmarks is not None:
         _show_landmarks(axes[0, -1], fixed, axis, index, landmarks)
     annotate(axes[0, 0], fixed, axis, index)
     return figure
 
 
-def _bone_level(ct: Volume, window_hu: Limits | None) -> float:
+def bone_level(ct: Volume, window_hu: Limits | None) -> float:
+    """The value above which a voxel counts as bone."""
     if window_hu is not None:
         return BONE_HU
     return float(threshold_otsu(ct.array))  # type: ignore[no-untyped-call]
 
 
-def _slice_with_bone(ct: Volume, axis: int, index: int | None, window_hu: Limits | None) -> int:
+def slice_with_bone(ct: Volume, axis: int, index: int | None, window_hu: Limits | None) -> int:
+    """``index``, or when it is None a slice through the middle of the bone."""
     return informative_slices(bone_mask(ct, window_hu), axis)[0] if index is None else index
 
 
-def _show_checkerboard(
+def show_checkerboard(
     ax: Axes, pair: tuple[Volume, Volume], place: tuple[int, int], tiles: int, window_hu: Limits | None
 ) -> None:
+    """Slice ``place`` (axis, index) of CT and MR in alternating tiles."""
     ct, mr = pair
     axis, index = place
     grey = [
@@ -137,7 +140,8 @@ def tile_mask(shape: tuple[int, int], size_mm: tuple[float, float], tiles: int) 
     return mask
 
 
-def _outline_bone(ax: Axes, ct: Volume, axis: int, index: int, level: float) -> None:
+def outline_bone(ax: Axes, ct: Volume, axis: int, index: int, level: float) -> None:
+    """Outline what of a CT slice lies above ``level``."""
     # the mask is smoothed, not the image: that moves no straight edge, and noise draws no islands
     bone = (ct.picture(axis, index) > level).astype(np.float32)
     outline(ax, gaussian_filter(bone, sigma=1.0), ct.size_mm(axis), STRUCTURE_COLOURS[1])

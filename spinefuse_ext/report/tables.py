@@ -19,13 +19,20 @@ _RAW, _SUMMARY = "_raw.csv", "_summary.csv"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header; ``better`` says per column whether "high" or "low" numbers win, to mark best and worst."""
+    """Rows under a header; ``better`` says per column whether "high" or "low" numbers win, to mark best and worst.
+
+    ``links`` names, per row that has one, the place on the page that its first cell leads to; ``flagged`` the cells
+    (row, column) that are to be seen first; ``prose`` the columns that hold sentences.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
     caption: str = ""
     digits: int = 3
     better: Mapping[str, Better] = field(default_factory=dict)
+    links: Mapping[int, str] = field(default_factory=dict)
+    flagged: frozenset[tuple[int, int]] = frozenset()
+    prose: frozenset[str] = frozenset()
 
     def text(self, value: Value) -> str:
         """A cell as the page prints it: floats with ``digits`` decimals, a dash for what is not finite."""
@@ -41,6 +48,11 @@ class Table:
             return ""
         best, worst = (max(numbers), min(numbers)) if wins == "high" else (min(numbers), max(numbers))
         return {best: "best", worst: "worst"}.get(value, "")
+
+    def style(self, row: int, column: int) -> str:
+        """CSS classes of a cell beside its mark."""
+        flagged = ["flagged"] if (row, column) in self.flagged else []
+        return " ".join([*flagged, *(["prose"] if self.header[column] in self.prose else [])])
 
 
 @dataclass(frozen=True)

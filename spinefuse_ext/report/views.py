@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,11 +53,23 @@ class Volume:
 
     def picture_points(self, points_mm: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         """RAS points ``(N, 3)`` in mm -> ``(N, 3)``: mm right of and below the picture's corner, and slice index."""
-        homogeneous = np.column_stack([points_mm, np.ones(len(points_mm))])
-        voxels = (homogeneous @ np.linalg.inv(self.affine).T)[:, :3]
+        voxels = self.voxels(points_mm)
         from_end_mm = (np.asarray(self.array.shape) - 0.5 - voxels) * self.spacing_mm
         across, down = _SHOWN[axis]
         return np.column_stack([from_end_mm[:, across], from_end_mm[:, down], voxels[:, axis]])
+
+    def voxels(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """RAS points ``(N, 3)`` in mm -> voxel indices ``(N, 3)``, with fractions."""
+        homogeneous = np.column_stack([points_mm, np.ones(len(points_mm))])
+        voxels: NDArray[np.float64] = (homogeneous @ np.linalg.inv(self.affine).T)[:, :3]
+        return voxels
+
+    def cropped(self, low: Sequence[int], high: Sequence[int]) -> Volume:
+        """The part from voxel ``low`` up to, not with, voxel ``high``; it stays where it is in space."""
+        part = self.array[tuple(slice(*ends) for ends in zip(low, high, strict=True))]
+        affine = self.affine.copy()
+        affine[:3, 3] += self.affine[:3, :3] @ np.asarray(low)
+        return Volume(part, affine)
 
 
 def as_volume(image: ImageLike) -> Volume:

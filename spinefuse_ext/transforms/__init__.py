@@ -2,7 +2,18 @@
 
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.overlay import SaveOverlayd
+from spinefuse_ext.transforms.read_volume import ReadVolumed
+from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
 
-__all__ = ["ContributionMapd", "FeatureMapsd", "SaveFusedd", "SaveOverlayd", "scaled_sizes", "slice_shape"]
+__all__ = [
+    "ContributionMapd",
+    "FeatureMapsd",
+    "ReadVolumed",
+    "RegisterPaird",
+    "SaveFusedd",
+    "SaveOverlayd",
+    "scaled_sizes",
+    "slice_shape",
+]

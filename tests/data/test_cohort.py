@@ -100,6 +100,21 @@ def test_two_studies_of_one_patient_must_not_be_split(tmp_path: Path) -> None:
     assert not (root / "datalist.json").exists()
 
 
+def test_patients_are_drawn_so_that_studies_of_one_stay_together(tmp_path: Path) -> None:
+    root = cases(tmp_path, 6, 5)  # the last has no label
+    for number in range(6):
+        (root / f"case_{number}" / "registration.json").write_text(json.dumps({"patient_id": f"p{number // 2}"}))
+    for seed in range(8):
+        content = read(make_datalist(root, tmp_path / "list.json", validation=1, seed=seed))
+        patients = [{item["patient"] for item in content[name]} for name in ("labelled", "validation")]
+        assert [len(found) for found in patients] == [2, 1]
+        assert not patients[0] & patients[1]
+        # case_5 could neither teach nor be scored, and its patient is not unlabelled
+        assert sum(map(len, content.values())) == 5
+    with pytest.raises(DatalistError, match=r"3 cases \(3 with a label\) are too few for 3 validation"):
+        make_datalist(root, validation=3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -93,7 +93,7 @@ def test_zero_outside_the_circle_and_a_white_frame_are_named(rng: np.random.Gene
     assert ["a frame of one value (3071)" in text for text in check_hounsfield(image(framed), "ct")] == [True]
 
 
-def test_an_mr_is_never_changed(tmp_path: Path) -> None:
+def test_an_mr_is_never_made_hounsfield_units(tmp_path: Path) -> None:
     values = np.full((6, 6, 3), -2000, np.int16)
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "mr.nii.gz")
     assert (read_volume(tmp_path / "mr.nii.gz", "MR") == -2000).all()

@@ -213,6 +213,18 @@ def test_a_cut_off_file_is_refused_in_one_sentence(tmp_path: Path, write_series)
         read_series(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom describes the damage
+def test_a_damaged_header_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    content = Path(get_testdata_file("CT_small.dcm")).read_bytes()
+    damaged = content.replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00L\x8b")  # the type of the PatientID
+    (tmp_path / "x.dcm").write_bytes(damaged)
+    with pytest.raises(ImageReadError, match=r"x.dcm begins as DICOM, but its header is damaged; export it again"):
+        find_series(tmp_path)
+    (tmp_path / "x.dcm").write_bytes(content.replace(b"UI", b"??", 3))  # not even the kind of file can be read
+    with pytest.raises(ImageReadError, match="holds no DICOM image series"):
+        read_series(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm"])
 def test_compressed_images_hold_what_the_plain_one_holds(name: str, tmp_path: Path) -> None:
     plain = pydicom.dcmread(get_testdata_file("MR_small.dcm", download=False))

@@ -229,3 +229,55 @@ def test_registering_two_postures_brings_the_vertebrae_together(assets: Path, tm
     after = dice(read_volume(tmp_path / "out/ct.nii.gz"), read_volume(tmp_path / "out/mr.nii.gz"))
     assert before == pytest.approx(0.704, abs=0.01)
     assert after > 0.8
+
+
+def test_one_of_several_series_is_chosen_by_its_number_or_uid(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    for place, (number, uid) in enumerate([(3, "1.2.3.1"), (4, "1.2.3.2")]):
+        tags = {"SeriesInstanceUID": uid, "SeriesNumber": number, "SOPInstanceUID": f"{uid}.9", "PatientID": "p"}
+        source = dicom(tmp_path / str(place), "CT_small.dcm", **tags)
+        folder.mkdir(exist_ok=True)
+        (source / "CT_small.dcm").rename(folder / f"{number}.dcm")
+    mr = dicom(tmp_path / "mr", "CT_small.dcm", Modality="MR", PatientID="p")
+    with pytest.raises(
+        ImageReadError, match=r"2 fit; it holds CT .*number 3, .*number 4, .*\(--ct_series of register\)"
+    ):
+        register_case(folder, mr, tmp_path / "out")
+    for name, uid in ((4, "1.2.3.2"), ("1.2.3.1", "1.2.3.1")):
+        register_case(folder, mr, tmp_path / "out", ct_series=name)
+        assert json.loads((tmp_path / "out" / "registration.json").read_text())["ct_series"] == uid
+    write_volume(ball(np.eye(4), np.zeros(3)), tmp_path / "mr.nii.gz")
+    with pytest.raises(ImageReadError, match=r"mr.nii.gz is one image, so no series 3 can be chosen"):
+        register_case(folder, tmp_path / "mr.nii.gz", tmp_path / "out", ct_series=3, mr_series=3)
+
+
+def test_a_series_without_a_uid_is_listed_and_chosen_by_its_description(tmp_path: Path) -> None:
+    for name, description in (("a", "Bone"), ("b", "Soft")):
+        dicom(tmp_path / name, "CT_small.dcm", SeriesInstanceUID=f"1.2.{ord(name)}", SeriesDescription=description)
+    image = pydicom.dcmread(tmp_path / "a" / "CT_small.dcm")
+    image.SeriesInstanceUID, image.SeriesNumber = "", None
+    image.save_as(tmp_path / "a" / "CT_small.dcm")
+    mr = dicom(tmp_path / "mr", "CT_small.dcm", Modality="MR")
+    (tmp_path / "both").mkdir()
+    for name in "ab":
+        (tmp_path / name).rename(tmp_path / "both" / name)
+    with pytest.raises(ImageReadError, match=r"CT 'Bone' \(1 slices\); CT 'Soft' \(number 1, 1 slices, 1.2.98\)"):
+        register_case(tmp_path / "both", mr, tmp_path / "out")
+    register_case(tmp_path / "both", mr, tmp_path / "out", ct_series="bone")
+    assert json.loads((tmp_path / "out" / "registration.json").read_text())["ct_series"] == ""
+
+
+def test_what_is_odd_about_images_and_labels_stands_in_the_report(case: dict[str, Path], tmp_path: Path) -> None:
+    image = read_volume(case["mr"])
+    image[0, -1] = 2000
+    write_volume(image, case["mr"])
+    label = ball(np.eye(4), np.array([9.0, 10, 12])) > 500
+    flipped = np.diag([1.0, -1, 1, 1])
+    flipped[1, 3] = 21
+    write_volume(
+        MetaTensor(label.as_tensor().flip(2).float(), affine=torch.from_numpy(flipped)), tmp_path / "bones.nii.gz"
+    )
+    register_case(**case, model="per_vertebra", vertebrae=tmp_path / "bones.nii.gz")
+    warnings = json.loads((case["out"] / "registration.json").read_text())["warnings"]
+    assert any("bones.nii.gz: its axes are flipped (axis 1)" in warning for warning in warnings)
+    assert any("in_mr.nii.gz: a white frame (axis 0 high" in warning for warning in warnings)

@@ -182,8 +182,13 @@ def test_malformed_json_is_refused_with_its_point(text: str, message: str, tmp_p
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "points.acsv").write_text("point|1|2|3|1|1")
-    with pytest.raises(LandmarkError, match=r"expected a name that ends in .mrk.json, .fcsv or .csv"):
+    with pytest.raises(
+        LandmarkError, match=r"points.acsv is an annotation of Slicer 4.0 to 4.2, .* save the points as"
+    ):
         read_landmarks(tmp_path / "points.acsv")
+    (tmp_path / "points.xml").write_text("<points/>")
+    with pytest.raises(LandmarkError, match=r"expected a name that ends in .mrk.json, .fcsv or .csv"):
+        read_landmarks(tmp_path / "points.xml")
     (tmp_path / "points.fcsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LandmarkError, match="no text file in UTF-8"):
         read_landmarks(tmp_path / "points.fcsv")

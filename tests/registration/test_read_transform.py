@@ -172,5 +172,5 @@ def test_published_transforms_are_read(assets: Path, tmp_path: Path) -> None:
     assert np.isfinite(text_form(POINTS)).all()
     assert np.isfinite(binary(POINTS)).all()
     shutil.copy(folder / "elastix_transforms/TransformParameters.txt", tmp_path)
-    with pytest.raises(TransformError, match="is no transform file that ITK reads"):
+    with pytest.raises(TransformError, match="is a parameter file of elastix, not a transform of ITK"):
         read_transform(tmp_path / "TransformParameters.txt")

@@ -1,0 +1,138 @@
+"""A label volume on the grid of its image by the affines, never by voxel numbers, and what is odd about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import product
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spinefuse_ext.validation import GridMismatchError
+
+logger = logging.getLogger(__name__)
+
+_SAME_VOXELS = 0.01  # two grids are one where no corner differs by this part of a voxel
+_BRIGHTER_HU = 50.0
+_FLIPS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
+_BONE = 20  # voxels of label below which its brightness says nothing
+
+
+def label_on_grid(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -> tuple[MetaTensor, list[str]]:
+    """Return the labels ``(1, X, Y, Z)`` on the grid of the image, and what was odd, a sentence each; they are logged.
+
+    Where only the order or direction of the axes differs, or slices are missing or too many at an end, voxels are
+    copied; any other grid is resampled to the nearest label. What lies outside the image is cut off.
+
+    Raises:
+        GridMismatchError: The volumes do not overlap at all.
+    """
+    found = label_findings(label, image, bone=bone)
+    meta = {key: value for key, value in label.meta.items() if key != "affine"}
+    meta["spatial_shape"] = np.array(image.shape[1:])
+    return MetaTensor(_placed(label, image), affine=image.affine.clone(), meta=meta), found
+
+
+def label_findings(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -> list[str]:
+    """Return how the grid of the labels differs from that of their image, and whether they look mirrored; logged.
+
+    Mirrored labels are looked for where they are ``bone`` and the image is a CT: they then lie on darker tissue than
+    their mirror image. A flip from left to right, which hardly changes that, is not noticed.
+
+    Raises:
+        GridMismatchError: The volumes do not overlap at all.
+    """
+    path = label.meta.get("filename_or_obj", "the label volume")
+    sentences = [*_grid_findings(label, image, str(path)), *(_mirrored(label, image) if bone else ())]
+    found = [f"{path}: {sentence}" for sentence in sentences]
+    for sentence in found:
+        logger.warning("%s", sentence)
+    return found
+
+
+def _placed(label: MetaTensor, image: MetaTensor) -> torch.Tensor:
+    """Return the nearest label at every voxel of the image; SciPy needs no grid of positions, which is 4 volumes."""
+    step = np.linalg.inv(label.affine.numpy()) @ image.affine.numpy()
+    moved = ndimage.affine_transform(
+        label.numpy()[0], step[:3, :3], step[:3, 3], tuple(image.shape[1:]), order=0, mode="grid-constant", cval=0
+    )
+    return torch.from_numpy(moved)[None]
+
+
+def _grid_findings(label: MetaTensor, image: MetaTensor, path: str) -> Iterator[str]:
+    if _is_same(label.affine.numpy(), image.affine.numpy(), label.shape[1:]) and label.shape == image.shape:
+        return
+    turned, change = _in_axes_of(label, image)
+    if change:
+        yield f"its axes are {change} those of the image; the affine says so, and it is followed"
+    start = np.linalg.inv(image.affine.numpy()) @ turned.affine.numpy()
+    first = start[:3, 3]
+    steps_agree = bool(abs(start[:3, :3] - np.eye(3)).max() * max(turned.shape[1:]) < 0.5)
+    last = first + np.array(turned.shape[1:]) - 1
+    if (last < -0.5).any() or (first > np.array(image.shape[1:]) - 0.5).any():
+        raise GridMismatchError(f"{path} lies wholly outside its image; check that they belong together.")
+    if not steps_agree or abs(first - np.rint(first)).max() > _SAME_VOXELS:
+        yield from _other_grid(turned, image)
+        return
+    extra = [np.maximum(-np.rint(first), 0), np.maximum(np.rint(last) - np.array(image.shape[1:]) + 1, 0)]
+    lacking = [np.maximum(np.rint(first), 0), np.maximum(np.array(image.shape[1:]) - 1 - np.rint(last), 0)]
+    for sides, what in ((extra, "too many; the affine says which, and they are left out"), (lacking, "missing")):
+        for axis in np.flatnonzero(sides[0] + sides[1]):
+            low, high = int(sides[0][axis]), int(sides[1][axis])
+            yield f"along axis {axis} it has {low} slices before and {high} after those of the image {what}"
+
+
+def _other_grid(turned: MetaTensor, image: MetaTensor) -> Iterator[str]:
+    differ = np.array(turned.shape[1:]) - np.array(image.shape[1:])
+    if (abs(differ) == 1).any() and (abs(differ) <= 1).all():
+        axes = ", ".join(str(axis) for axis in np.flatnonzero(differ))
+        yield (
+            f"it has one slice more or less than the image along axis {axes}, and its affine does not say which; it "
+            "was placed by the affine, so look whether it fits, and export it again if not"
+        )
+    else:
+        yield "it lies on another grid than the image and was placed by the affines"
+
+
+def _is_same(one: NDArray[np.float64], other: NDArray[np.float64], shape: torch.Size) -> bool:
+    """Say whether two affines put every corner of a grid of the shape into the same places."""
+    corners = np.array([[*place, 1] for place in product(*((0, size - 1) for size in shape))]).T
+    return bool(abs(np.linalg.inv(other) @ one @ corners - corners).max() < _SAME_VOXELS)
+
+
+def _in_axes_of(label: MetaTensor, image: MetaTensor) -> tuple[MetaTensor, str]:
+    """Return the labels with their voxel axes along those of the image, and what was changed ("flipped (axis 1)")."""
+    relative = nib.io_orientation(np.linalg.inv(image.affine.numpy()) @ label.affine.numpy())
+    order, signs = relative[:, 0].astype(int), relative[:, 1]
+    voxels = nib.apply_orientation(label.as_tensor()[0].cpu().numpy(), relative)
+    affine = label.affine.numpy() @ nib.orientations.inv_ornt_aff(relative, label.shape[1:])
+    changes = []
+    if (order != np.arange(3)).any():
+        changes.append(f"in another order ({', '.join(map(str, order))}) than")
+    if (signs < 0).any():
+        changes.append(f"flipped (axis {', '.join(map(str, np.flatnonzero(signs < 0)))}) against")
+    return MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels))[None], affine=affine), " and ".join(changes)
+
+
+def _mirrored(label: MetaTensor, image: MetaTensor) -> Iterator[str]:
+    """Name a flip of the voxel axes under which the labels lie on clearly brighter tissue of a CT."""
+    if image.meta.get("modality", "CT") != "CT" or not (image.as_tensor() < -500).any():
+        return
+    placed = _placed(label, image).numpy()[0] > 0
+    voxels = image.numpy()[0]
+    if placed.sum() < _BONE:
+        return
+    now = float(voxels[placed].mean())
+    means = {axes: float(voxels[np.flip(placed, axes)].mean()) for axes in _FLIPS}
+    best = max(means, key=means.__getitem__)
+    if means[best] > now + _BRIGHTER_HU:
+        axes = ", ".join(map(str, best))
+        yield (
+            f"the labels lie on tissue of {now:.0f} HU on average, but of {means[best]:.0f} HU when flipped along axis "
+            f"{axes} of the image; their axes look flipped, export them again if so"
+        )

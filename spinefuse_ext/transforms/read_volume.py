@@ -1,0 +1,47 @@
+"""Images into a case's dictionary through the one reader of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+from spinefuse_ext.dicom.volume import read_volume
+
+
+class ReadVolumed(MapTransform):
+    """Replace a path by its volume ``(1, X, Y, Z)``, float32, with the affine in RAS mm.
+
+    DICOM folders (several series, compressed, enhanced, tilted) and image files are read as in ``spinefuse register``,
+    with the same corrections of CT values. The axes stay as stored. ``meta`` says ``patient_id`` and
+    ``frame_of_reference`` of every file, empty where it has none, and holds no lists, which would not fit in a batch.
+
+    Args:
+        keys: of paths.
+        modality: "CT" or "MR", one for all keys or one each: which series of a DICOM folder, and whether values are HU.
+        allow_missing_keys: pass over keys that a case does not have.
+
+    Raises:
+        MissingPathError: from a call, when a path does not exist.
+        ImageReadError: from a call, when there is no single volume of the modality.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, modality: str | Sequence[str | None] | None = None, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.modality = ensure_tuple_rep(modality, len(self.keys))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, modality in self.key_iterator(d, self.modality):
+            image = read_volume(d[key], modality)
+            meta = {name: value for name, value in image.meta.items() if not isinstance(value, list)}
+            for name in ("patient_id", "frame_of_reference"):
+                meta[name] = str(meta.get(name) or "")
+            image.meta = meta
+            d[key] = image
+        return d

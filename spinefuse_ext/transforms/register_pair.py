@@ -1,0 +1,77 @@
+"""Registration as a step of a config: an MR that is not on the grid of its CT yet is brought there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from spinefuse_ext.enums import RegistrationKeys
+from spinefuse_ext.registration.case_inputs import Start, read_start
+from spinefuse_ext.registration.models import Model
+from spinefuse_ext.registration.mutual_information import Limits
+from spinefuse_ext.registration.pair import fit_pair
+from spinefuse_ext.registration.resampling import resample
+from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
+
+logger = logging.getLogger(__name__)
+
+
+class RegisterPaird(MapTransform):
+    """Bring images ``(1, X, Y, Z)`` onto the grid of ``key_dst`` by the landmark or transform files that a case names.
+
+    A case names them under ``landmarks_ct`` and ``landmarks_mr``, or ``transform``, and for the model "per_vertebra"
+    also ``vertebrae``: the files, checks and methods of ``spinefuse register``. These keys leave the case, so that
+    cases with and without them make one batch; FRE, TRE and warnings are logged. A case without any of them stays as it
+    is: its pair lies on one grid, or its headers share one space.
+
+    Args:
+        keys: of moving images (MR), as ``ReadVolumed`` leaves them.
+        key_dst: of the image whose grid is kept (CT).
+        model: registration model.
+        refine: refine by intensity after the landmarks.
+        field_spacing_mm: distance of the displacement vectors of a model that bends.
+        allow_different_patients: go on although the PatientIDs differ.
+
+    Raises:
+        SpinefuseError: from a call, for everything that ``register_case`` refuses.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        key_dst: str,
+        *,
+        model: str = "rigid",
+        refine: bool = False,
+        field_spacing_mm: float = FIELD_SPACING_MM,
+        allow_different_patients: bool = False,
+    ) -> None:
+        super().__init__(keys)
+        self.key_dst = key_dst
+        self.model = model
+        self.limits = Limits() if refine else None
+        self.field_spacing_mm = field_spacing_mm
+        self.allow_different_patients = allow_different_patients
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        files = {name: d.pop(str(name), None) for name in RegistrationKeys}
+        if not any(file for name, file in files.items() if name != RegistrationKeys.VERTEBRAE):
+            return d
+        start, ct = self._start(files), d[self.key_dst]
+        for key in self.key_iterator(d):
+            mr = d[key]
+            found = fit_pair(ct, mr, start, allow_different_patients=self.allow_different_patients, limits=self.limits)
+            d[key] = resample(mr, found.fit, ct, spacing_mm=self.field_spacing_mm)
+            logger.info("Registered %s\n%s", mr.meta["filename_or_obj"], found.fit.summary())
+        return d
+
+    def _start(self, files: Mapping[RegistrationKeys, Any]) -> Start:
+        landmarks = (files[RegistrationKeys.LANDMARKS_CT], files[RegistrationKeys.LANDMARKS_MR])
+        needed = self.model == Model.PER_VERTEBRA  # a list may name bones for every case, whatever the model
+        vertebrae = files[RegistrationKeys.VERTEBRAE] if needed and any(landmarks) else None
+        return read_start(landmarks, files[RegistrationKeys.TRANSFORM], self.model, vertebrae)
