@@ -15,6 +15,7 @@ from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.__main__ import main
 from spinefuse_ext.bundle.commands import find_bundle, run_bundle
+from spinefuse_ext.dicom import read_volume, write_volume
 from spinefuse_ext.registration import landmarks_from_labels
 
 pytestmark = pytest.mark.assets
@@ -104,7 +105,8 @@ def test_a_bundle_takes_a_jpeg_2000_dicom_folder_as_ct(assets: Path, tmp_path: P
     series = assets / "data/ct_spine/totalseg_t11_t12_dicom/series"
     bundle = find_bundle("fusion")
     settings: dict[str, Any] = {"bundle_root": str(bundle), "initialize": [], "dataset_dir": str(tmp_path)}
-    settings["dataset#data"] = [{"ct": str(series), "mr": str(series)}]
+    write_volume(read_volume(series, "CT"), tmp_path / "mr.nii.gz")  # stands in for an MR: the folder is none
+    settings["dataset#data"] = [{"ct": str(series), "mr": name} for name in (str(tmp_path / "mr.nii.gz"), str(series))]
     workflow = ConfigWorkflow(
         str(bundle / "configs/inference.json"), workflow_type="infer", logging_file=False, **settings
     )
@@ -114,3 +116,6 @@ def test_a_bundle_takes_a_jpeg_2000_dicom_folder_as_ct(assets: Path, tmp_path: P
     np.testing.assert_allclose(item["ct"].pixdim, (0.977, 0.977, 2.0), atol=1e-2)
     bone = item["image"][0] > 0.5  # 400 HU in the default window of -200 to 1000
     assert 0.001 < bone.float().mean() < 0.05
+    with pytest.raises(RuntimeError) as refused:
+        workflow.dataset[1]
+    assert "should hold exactly one MR series, but 0 fit" in str(refused.value.__cause__)
