@@ -66,17 +66,28 @@ def _labels(values: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 def _shared(image: tuple[torch.Tensor, int], others: list[tuple[torch.Tensor, int]]) -> torch.Tensor:
     """Mutual information in nats of one labelled image with each of ``others``, summed: a scalar."""
-    own = _entropy(*image)
-    each = [own + _entropy(*other) - _entropy(image[0] * other[1] + other[0], image[1] * other[1]) for other in others]
+    each = [_with(*image, *other) for other in others]
     return torch.stack(each).clamp(min=0).sum()  # rounding may leave -1e-16
+
+
+def _with(image: torch.Tensor, number: int, other: torch.Tensor, other_number: int) -> torch.Tensor:
+    """Mutual information in nats of ``(N,)`` labels below ``number`` with others: a scalar."""
+    joint, cells = image * other_number + other, number * other_number
+    if cells > _DENSE_CELLS:
+        return _entropy(image, number) + _entropy(other, other_number) - _entropy(joint, cells)
+    table = torch.bincount(joint, minlength=cells).reshape(number, other_number)  # its margins are both histograms
+    return _of_counts(table.sum(1)) + _of_counts(table.sum(0)) - _of_counts(table)
 
 
 def _entropy(labels: torch.Tensor, number: int) -> torch.Tensor:
     """Entropy in nats of ``(N,)`` labels below ``number``; NaN for no label."""
     if number <= _DENSE_CELLS:
-        counts = torch.bincount(labels, minlength=1)
-    else:
-        counts = torch.unique(labels, return_counts=True)[1]
+        return _of_counts(torch.bincount(labels, minlength=1))
+    return _of_counts(torch.unique(labels, return_counts=True)[1])
+
+
+def _of_counts(counts: torch.Tensor) -> torch.Tensor:
+    """Entropy in nats of a histogram of any shape; NaN for an empty one."""
     counts = counts.double()
     total = counts.sum()
     logarithms = counts.clamp(min=1).log()  # a count of 0 adds nothing; three times faster than xlogy
