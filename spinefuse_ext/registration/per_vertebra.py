@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ CLICK_MM = float(np.sqrt(2 / 3))
 #: twists. Chosen by trial on 20 phantoms and one real pair, not taken from a study of posture.
 SHARED_DEG, OWN_DEG = np.array([3.0, 1.0, 0.5]), np.array([1.5, 0.75, 0.5])
 SHARED_MM, OWN_MM = 0.5, 0.5
+#: Stiffnesses (of the shared bend, of each disc's own) among which the landmarks choose, by their evidence.
+STIFFNESSES = tuple((shared, own) for shared in (1.0, 3.0) for own in (1.0, 2.5, 6.0))
 _POWER = 4
 _ON_BODY_MM, _LEAST_MM = 5.0, 1e-3
 #: Distances to bone may be this part too long: far from bone the search is then many times faster, on it exact.
@@ -88,7 +91,8 @@ def fit_per_vertebra(fixed: Array, moving: Array, vertebrae: Vertebrae, rows: ND
     used, owner = fixed[rows], vertebrae.owner[rows]
     whole = fit_rigid(used, moving[rows])
     back = LinearMap(np.linalg.inv(whole.matrix).astype(np.float64))
-    motions = _Chain(vertebrae, used, back(moving[rows]), owner).solve()
+    target = back(moving[rows])
+    motions = _Chain(vertebrae, used, target, owner).solve()
     anchors = tuple(cKDTree(used[owner == place]) if (owner == place).any() else None for place in range(len(motions)))
     return PerVertebraMap(vertebrae, whole, log_motions(motions), anchors)
 
@@ -106,17 +110,23 @@ class _Chain:
     owner: NDArray[np.int64]
 
     def solve(self) -> Array:
-        """Return ``(V, 4, 4)``."""
+        """Return ``(V, 4, 4)``: solved once, then again with the stiffness that the first solution makes likeliest."""
         count = len(self.vertebrae.names)
         scale = np.tile([0.02] * 3 + [1.0] * 3, count + 1)
-        answer = (
-            least_squares(self._residuals, np.zeros_like(scale), method="lm", x_scale=scale).x[:-6].reshape(count, 6)
-        )
+        solve = partial(least_squares, method="lm", x_scale=scale, xtol=1e-6, ftol=1e-6)
+        first = solve(self._residuals, np.zeros_like(scale))
+        weights = min(map(self._weights, STIFFNESSES), key=lambda each: _surprise(first.fun, first.jac, each))
+        answer = solve(lambda unknown: weights * self._residuals(unknown), first.x).x[:-6].reshape(count, 6)
         centres = self.vertebrae.centres_mm
         matrices = np.tile(np.eye(4), (count, 1, 1))
         matrices[:, :3, :3] = Rotation.from_rotvec(answer[:, :3]).as_matrix()
         matrices[:, :3, 3] = centres + answer[:, 3:] - np.einsum("vij,vj->vi", matrices[:, :3, :3], centres)
         return matrices
+
+    def _weights(self, stiffness: tuple[float, float]) -> Array:
+        """One factor per residual; a stiffness divides the standard deviations of what the discs do."""
+        shared, own = stiffness
+        return np.repeat([1.0, own, shared], [3 * len(self.points), 6 * (len(self.vertebrae.names) - 1), 6])
 
     def _residuals(self, unknown: Array) -> Array:
         bones, shared = unknown[:-6].reshape(-1, 6), unknown[-6:]
@@ -132,3 +142,14 @@ class _Chain:
         centres = self.vertebrae.centres_mm[owner]
         turned = Rotation.from_rotvec(bones[owner, :3]).apply(points - centres) if len(owner) else points
         return np.asarray(turned + centres + bones[owner, 3:], dtype=np.float64)
+
+
+def _surprise(residuals: Array, slopes: Array, weights: Array) -> float:
+    """Minus twice the logarithm of the evidence for ``weights`` of the residuals, up to a constant.
+
+    That of the linear problem (MacKay, Neural Computation 1992), which turns of a few degrees nearly make.
+    """
+    weighted, offset = weights[:, None] * slopes, weights * residuals
+    step = np.linalg.lstsq(weighted, -offset, rcond=None)[0]
+    cost = np.square(offset + weighted @ step).sum()
+    return float(cost + np.linalg.slogdet(weighted.T @ weighted)[1] - 2 * np.log(weights).sum())
