@@ -18,6 +18,7 @@ import spinefuse_ext
 from spinefuse_ext.__main__ import VERBS
 from spinefuse_ext.bundle.commands import BUNDLES
 from spinefuse_ext.bundle.compare import TASKS
+from spinefuse_ext.bundle.methods import plan_methods
 from spinefuse_ext.bundle.overrides import check_overrides
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,9 @@ def _check_command(words: list[str], *, whole: bool) -> None:
     foreign = [name for name in options if name not in parameters or parameters[name].kind.name == "VAR_KEYWORD"]
     if foreign:
         task = INFERENCE.get(verb) or (places[0] if places else options.get("task", ""))
-        task = TASKS[task].task if verb == "compare" and task in TASKS else task
+        if verb == "compare":  # a setting may be known to one of the methods only
+            plan_methods(TASKS[task].methods, ROOT / "bundles" / BUNDLES[TASKS[task].task], dict.fromkeys(foreign))
+            return
         assert task in BUNDLES, f"{verb} has no option {', '.join(foreign)}"
         files = CONFIGS.get(verb, ["inference.json"])
         _check_ids([ROOT / "bundles" / BUNDLES[task] / "configs" / file for file in files], foreign)
@@ -215,6 +218,7 @@ def test_a_bundle_readme_has_a_command_for_every_config(bundle: str) -> None:
         pytest.param("spinefuse train fusion --dataset_dir a --out b --epoch 2", "Did you mean epochs", id="config-id"),
         pytest.param("spinefuse train fusion a b --train#loader#x 2", "no config defines", id="parent"),
         pytest.param("spinefuse fuse --ct a --mr b --out c", "checkpoint", id="missing-argument"),
+        pytest.param("spinefuse compare fusion --dataset_dir a --out b --epoch 2", "Did you mean epochs", id="compare"),
     ],
 )
 def test_these_checks_notice_a_wrong_command(command: str, message: str) -> None:
