@@ -95,5 +95,6 @@ def test_points_outside_the_images_and_strange_names_are_no_trouble(tmp_path: Pa
 def test_a_single_slice_is_drawn() -> None:
     flat = image()[:, :1]
     figure = cohort_strip(flat, flat, POINTS, POINTS)
-    assert [ax.images[0].get_array() is not None for ax in figure.axes[:2]] == [True, True]
-    assert set(NAMES) <= {text.get_text() for text in figure.axes[0].texts}
+    shapes = [np.asarray(ax.images[0].get_array()).shape[:2] for ax in figure.axes if ax.images]
+    assert len(shapes) == 4
+    assert min(min(shape) for shape in shapes) > 20  # a plane, not the line that one slice is from the front
