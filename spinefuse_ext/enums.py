@@ -52,11 +52,16 @@ class FusionKeys(StrEnum):
 class SemiSegKeys(StrEnum):
     """Entries of the semi-supervised trainer's output beside MONAI's ``CommonKeys``."""
 
+    LOGITS = "logits"
     LOGITS_LABELLED = "logits_labelled"
     LOGITS_UNLABELLED = "logits_unlabelled"
     UNLABELLED_IMAGE = "unlabelled_image"
+    CLEAN_UNLABELLED = "clean_unlabelled"
     PSEUDO_LABEL = "pseudo_label"
+    PSEUDO_WEIGHT = "pseudo_weight"
     STUDENT_WEIGHT = "student_weight"
+    LEARNS = "learns"
+    TERMS = "terms"
     CONSISTENCY_WEIGHT = "consistency_weight"
     TEACHER = "teacher"
     SUPERVISED_LOSS = "supervised_loss"
@@ -72,6 +77,21 @@ class Competition(StrEnum):
     SOFT = "soft"
     SHARPENED = "sharpened"
     TWO_STAGE = "two_stage"
+
+
+class Consistency(StrEnum):
+    """How far a student is from its pseudo-label: half squared distance, cross-entropy, or mean of that and Dice."""
+
+    BRIER = "brier"
+    CE = "ce"
+    CE_DICE = "ce_dice"
+
+
+class MeanTeacherOutput(StrEnum):
+    """Whose probability ``MeanTeacherNet`` returns in evaluation."""
+
+    STUDENT = "student"
+    TEACHER = "teacher"
 
 
 class SubNetwork(StrEnum):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from spinefuse_ext.engines.batch_crop import RandomBatchCrop
 from spinefuse_ext.engines.fusion import FusionTrainer, weight_decay_groups
 from spinefuse_ext.engines.pair_batch import PreparePair
-from spinefuse_ext.engines.semi_supervised import SemiSupervisedTrainer
+from spinefuse_ext.engines.semi_supervised import SemiSupervisedEvents, SemiSupervisedTrainer
 
 __all__ = [
     "FusionTrainer",
     "PreparePair",
     "RandomBatchCrop",
+    "SemiSupervisedEvents",
     "SemiSupervisedTrainer",
     "weight_decay_groups",
 ]

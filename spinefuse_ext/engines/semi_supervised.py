@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ignite.distributed as idist
 import torch
+from ignite.engine import EventEnum
 from monai.data import MetaTensor
 from monai.engines import IterationEvents, SupervisedTrainer, Workflow
 from monai.utils import CommonKeys, look_up_option
@@ -16,24 +17,40 @@ from spinefuse_ext.enums import EpochBy, Section
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.validation import DatalistError
 
+_LABELLED, _UNLABELLED = "_labelled", "_unlabelled"  # ends of the names of what the network returned
+
 #: Entries that only the handlers and the loss of a step need: dropped before the output is split into cases.
 _STEP_ONLY = (
-    Keys.LOGITS_LABELLED,
-    Keys.LOGITS_UNLABELLED,
     Keys.UNLABELLED_IMAGE,
+    Keys.CLEAN_UNLABELLED,
     Keys.PSEUDO_LABEL,
+    Keys.PSEUDO_WEIGHT,
     Keys.STUDENT_WEIGHT,
+    Keys.LEARNS,
+    Keys.TERMS,
 )
+
+
+class SemiSupervisedEvents(EventEnum):
+    """Moments of an iteration that MONAI's ``IterationEvents`` do not name."""
+
+    BATCH_READY = "batch_ready"
+    """Both streams are on the device and have not gone through the network yet: a handler may replace them."""
 
 
 class SemiSupervisedTrainer(SupervisedTrainer):
     """MONAI's ``SupervisedTrainer`` with a second, unlabelled stream; the method is in handlers, loss and network.
 
-    One iteration: a labelled and an unlabelled batch -> one forward of both together -> ``FORWARD_COMPLETED``
-    (handlers read the logits and write pseudo-labels into ``engine.state.output``) -> loss -> backward -> optimiser
-    -> ``MODEL_COMPLETED``. The network's training forward returns logits ``(N, B, K, *S)`` of N sub-networks, or
-    ``(B, K, *S)``, which counts as N = 1; so any MONAI network can be trained. ``loss_function`` maps the output to
-    a dictionary of scalar terms with their sum under ``loss``, as ``SemiSupervisedLoss`` does.
+    One iteration: a labelled and an unlabelled batch -> ``SemiSupervisedEvents.BATCH_READY`` (handlers may replace
+    ``image`` ``(B, C, *S)``, ``label`` ``(B, 1, *S)`` and ``unlabelled_image`` ``(U, C, *S)``) -> one forward of both
+    together -> ``FORWARD_COMPLETED`` (handlers read the logits and write pseudo-labels into ``engine.state.output``)
+    -> loss -> backward -> optimiser -> ``MODEL_COMPLETED``.
+
+    The network's training forward returns logits ``(N, B + U, K, *S)`` of N sub-networks, or ``(B + U, K, *S)``,
+    which counts as N = 1; so any MONAI network can be trained. Or it returns a mapping of such tensors with
+    ``logits`` among them, all with the batch in the same place. Handlers find each as ``<name>_labelled`` and
+    ``<name>_unlabelled``. ``loss_function`` maps the output to a dictionary of scalar terms with their sum under
+    ``loss``, as ``SemiSupervisedLoss`` does.
 
     The output holds ``image``, ``label`` and ``pred`` (mean probability, no gradient) of the labelled half, the terms
     of the loss, what handlers added and ``skipped``: how many steps were left out as their loss was not finite.
@@ -66,6 +83,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
                     "Expected an unlabelled_data_loader with a length, got one without. Give epoch_length."
                 )
         super().__init__(**workflow)
+        self.register_events(*SemiSupervisedEvents)
         self.unlabelled_data_loader = unlabelled_data_loader
         self.skipped = 0
         self._stream: Iterator[Any] | None = None
@@ -83,20 +101,22 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         """One step; returns the output described at the class."""
         original = engine._labelled(batchdata)
         engine.state.output = {key: _plain(value) for key, value in original.items()}
-        images = engine._join_unlabelled()
+        engine._draw_unlabelled()
+        engine.fire_event(SemiSupervisedEvents.BATCH_READY)
+        images = engine._joined()
         engine.network.train()
         opens, closes = engine._accumulation()
         if opens:
             engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
             engine._pending = 0
         with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
-            logits = engine.inferer(images, engine.network)
-            engine._store_logits(logits if logits.ndim > images.ndim else logits.unsqueeze(0))
+            engine._store(engine.inferer(images, engine.network), images.ndim)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            engine._predict()
             engine.state.output.update(engine.loss_function(engine.state.output))
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         engine._update(engine.state.output[CommonKeys.LOSS], closes)
-        for key in _STEP_ONLY:
+        for key in [*_STEP_ONLY, *(key for key in engine.state.output if key.endswith((_LABELLED, _UNLABELLED)))]:
             engine.state.output.pop(key, None)
         engine.state.output.update({**original, Keys.SKIPPED: engine.skipped})
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -113,17 +133,23 @@ class SemiSupervisedTrainer(SupervisedTrainer):
             )
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
 
-    def _join_unlabelled(self) -> torch.Tensor:
-        """The images of both streams ``(B + U, C, *S)``; the unlabelled ones ``(U, C, *S)`` go to the output too."""
-        image: torch.Tensor = self.state.output[CommonKeys.IMAGE]
+    def _draw_unlabelled(self) -> None:
+        """Put the next unlabelled images ``(U, C, *S)`` into the output, if there is such a stream."""
         if self.unlabelled_data_loader is None:
-            return image
+            return
         if self._stream is None:
             self._stream = endless(self.unlabelled_data_loader, first_pass=self.state.epoch)
         batchdata = next(self._stream)
         check_no_label(batchdata)
         check_finite(batchdata)
-        extra = self.state.output[Keys.UNLABELLED_IMAGE] = _plain(self._prepare(batchdata)[0])
+        self.state.output[Keys.UNLABELLED_IMAGE] = _plain(self._prepare(batchdata)[0])
+
+    def _joined(self) -> torch.Tensor:
+        """The images of both streams, ``(B + U, C, *S)``."""
+        image: torch.Tensor = self.state.output[CommonKeys.IMAGE]
+        extra: torch.Tensor | None = self.state.output.get(Keys.UNLABELLED_IMAGE)
+        if extra is None:
+            return image
         if extra.shape[1:] != image.shape[1:]:
             raise ValueError(
                 f"Expected labelled and unlabelled images of one size, got {tuple(image.shape[1:])} and "
@@ -138,14 +164,22 @@ class SemiSupervisedTrainer(SupervisedTrainer):
             raise ValueError(f"Expected prepare_batch to return (image, label), got {len(batch)} items.")
         return batch
 
-    def _store_logits(self, logits: torch.Tensor) -> None:
-        """Split ``(N, B + U, K, *S)`` into the two streams and keep the mean probability of the labelled half."""
+    def _store(self, returned: torch.Tensor | Mapping[str, torch.Tensor], image_dims: int) -> None:
+        """Split what the network returned into the two streams; keep the mean probability of the labelled half."""
         output = self.state.output
         labelled = len(output[CommonKeys.IMAGE])
-        output[Keys.LOGITS_LABELLED] = logits[:, :labelled]
-        if Keys.UNLABELLED_IMAGE in output:
-            output[Keys.LOGITS_UNLABELLED] = logits[:, labelled:]
-        output[CommonKeys.PRED] = logits[:, :labelled].detach().float().softmax(dim=2).mean(dim=0)
+        tensors = returned if isinstance(returned, Mapping) else {Keys.LOGITS: returned}
+        single = tensors[Keys.LOGITS].ndim == image_dims
+        for name, tensor in tensors.items():
+            stacked = tensor.unsqueeze(0) if single else tensor
+            output[f"{name}{_LABELLED}"] = stacked[:, :labelled]
+            if Keys.UNLABELLED_IMAGE in output:
+                output[f"{name}{_UNLABELLED}"] = stacked[:, labelled:]
+
+    def _predict(self) -> None:
+        """Mean probability of the labelled half over the networks, without gradient."""
+        logits = self.state.output[Keys.LOGITS_LABELLED]
+        self.state.output[CommonKeys.PRED] = logits.detach().float().softmax(dim=2).mean(dim=0)
 
     def _accumulation(self) -> tuple[bool, bool]:
         """Whether this iteration opens and closes a group of ``accumulation_steps`` (groups end with the epoch)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spinefuse_ext.handlers.competitive_pseudo_label import CompetitivePseudoLabelHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.handlers.validation import StageValidationHandler
 from spinefuse_ext.handlers.weights import StrictCheckpointLoader
 
@@ -12,6 +13,7 @@ __all__ = [
     "CompetitivePseudoLabelHandler",
     "StageValidationHandler",
     "StrictCheckpointLoader",
+    "add_term",
     "case_meta",
     "gaussian_ramp",
     "loss_terms",

@@ -1,11 +1,16 @@
-"""Soft pseudo-labels: sharpening, and the squared error of a student to them."""
+"""Soft pseudo-labels: sharpening, and the distance of a student to them."""
 
 from __future__ import annotations
 
 import torch
+from monai.losses import DiceLoss
+from monai.utils import look_up_option
 from torch.nn.modules.loss import _Loss
 
+from spinefuse_ext.enums import Consistency
 from spinefuse_ext.validation import check_same_shape
+
+_LEAST_PROBABILITY = 1e-7  # its logarithm is finite, and so is the gradient
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
@@ -34,12 +39,23 @@ def masked_half_brier(input: torch.Tensor, target: torch.Tensor, mask: torch.Ten
 
 
 class ConsistencyLoss(_Loss):
-    """Squared error of a student's probabilities to a teacher's (MCF, Wang et al., CVPR 2023), any number of classes.
+    """How far a student's probabilities are from a teacher's, any number of classes. No gradient reaches the target.
 
-    Mean over voxels of half the squared distance of the probability vectors: for two classes this equals the mean
-    squared error over voxels and channels, and its scale does not shrink as classes are added. No gradient reaches
-    the target.
+    - ``brier``: mean over voxels of half the squared distance of the probability vectors (MCF, Wang et al., CVPR
+      2023). For two classes this equals the mean squared error over voxels and channels, and its scale does not shrink
+      as classes are added.
+    - ``ce``: cross-entropy to the target (CPS, Chen et al., CVPR 2021).
+    - ``ce_dice``: mean of cross-entropy and of the Dice loss of the foreground classes, which sums over the whole batch
+      (BCP, Bai et al., CVPR 2023).
+
+    Args:
+        kind: one of the above.
     """
+
+    def __init__(self, kind: str = Consistency.BRIER) -> None:
+        super().__init__()
+        self.kind = look_up_option(kind, Consistency)
+        self.dice = DiceLoss(include_background=False, squared_pred=True, batch=True)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """``input``, ``target``: softmax ``(B, K, *S)``; returns a scalar.
@@ -47,12 +63,21 @@ class ConsistencyLoss(_Loss):
         Args:
             input: the student's probabilities.
             target: the pseudo-label.
-            mask: bool ``(B, 1, *S)``: the voxels to learn from; all when omitted.
+            mask: bool or weight ``(B, 1, *S)``: the voxels to learn from; all when omitted. An empty mask gives 0.
 
         Raises:
             ValueError: when the two shapes differ.
         """
         check_same_shape(input=input, target=target)
+        target = at_least_float32(target.detach())
         if mask is None:
             mask = torch.ones_like(input[:, :1], dtype=torch.bool)
-        return masked_half_brier(input, target.detach(), mask)
+        if self.kind == Consistency.BRIER:
+            return masked_half_brier(input, target, mask)
+        input, weight = at_least_float32(input), mask.to(target.dtype)
+        surprise = -(target * input.clamp(min=_LEAST_PROBABILITY).log()).sum(dim=1, keepdim=True)
+        cross_entropy = (weight * surprise).sum() / weight.sum().clamp(min=1)
+        if self.kind == Consistency.CE:
+            return cross_entropy
+        overlap = self.dice(input * weight, target * weight) * (weight.sum() > 0)
+        return (cross_entropy + overlap) / 2

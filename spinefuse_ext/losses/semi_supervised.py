@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from monai.networks import one_hot
 from monai.utils import CommonKeys
 from torch.nn.modules.loss import _Loss
 
+from spinefuse_ext.enums import Consistency
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
@@ -20,16 +21,23 @@ class SemiSupervisedLoss(_Loss):
     """Cross-entropy + Dice + rectification on labelled data, weighted consistency on unlabelled (MCF, CVPR 2023).
 
     It reads the trainer's output: ``logits_labelled`` ``(N, B, K, *S)`` of N networks, ``label`` ``(B, 1, *S)`` of
-    class numbers and, when handlers wrote them, ``logits_unlabelled`` ``(N, U, K, *S)``, ``pseudo_label``
-    ``(U, K, *S)`` and ``student_weight`` ``(N,)``. Without a pseudo-label it is the supervised loss; with N = 1 there
-    is no rectification. Everything is computed in float32, under autocast too.
+    class numbers and, when handlers wrote them:
 
-    Dice is that of the foreground classes with squared denominators, summed over the whole labelled batch.
+    - ``logits_unlabelled`` ``(N, U, K, *S)``, ``pseudo_label`` ``(U, K, *S)`` or one for each network
+      ``(N, U, K, *S)``, ``student_weight`` ``(N,)``, and ``pseudo_weight``, what each voxel counts:
+      ``(U, 1, *S)`` or ``(N, U, 1, *S)``;
+    - ``learns`` ``(N, B)``: what each labelled case counts for each network, 0 to 1;
+    - ``terms``: further scalars by name, weighted already, which are added (see ``spinefuse_ext.handlers.add_term``).
+
+    Without a pseudo-label it is the supervised loss; with N = 1 there is no rectification. Everything is computed in
+    float32, under autocast too. Dice is that of the foreground classes with squared denominators, summed over the whole
+    labelled batch.
 
     Args:
         rectification_weight: weight of the rectification loss of each network.
         ce_weight: weight of cross-entropy.
         dice_weight: weight of the Dice loss.
+        consistency: distance to the pseudo-label, see :class:`ConsistencyLoss`: ``brier``, ``ce`` or ``ce_dice``.
         ignore_index: label value of voxels whose truth is unknown; they count nowhere.
     """
 
@@ -38,6 +46,7 @@ class SemiSupervisedLoss(_Loss):
         rectification_weight: float = 0.5,
         ce_weight: float = 1.0,
         dice_weight: float = 1.0,
+        consistency: str = Consistency.BRIER,
         ignore_index: int | None = None,
     ) -> None:
         super().__init__()
@@ -47,7 +56,7 @@ class SemiSupervisedLoss(_Loss):
         self.ignore_index = ignore_index
         self.dice = DiceLoss(include_background=False, squared_pred=True, batch=True)
         self.rectification = RectificationLoss()
-        self.consistency = ConsistencyLoss()
+        self.consistency = ConsistencyLoss(consistency)
 
     def forward(self, input: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """The trainer's output -> the terms and their sum ``loss``, scalars.
@@ -57,20 +66,25 @@ class SemiSupervisedLoss(_Loss):
         """
         logits = input[Keys.LOGITS_LABELLED]
         with torch.autocast(logits.device.type, enabled=False):
-            terms = self._labelled_terms(at_least_float32(logits), input[CommonKeys.LABEL])
+            terms = self._labelled_terms(at_least_float32(logits), input[CommonKeys.LABEL], input.get(Keys.LEARNS))
             terms[Keys.CONSISTENCY_LOSS], terms[Keys.CONSISTENCY_WEIGHT] = self._student_terms(input)
             total = terms[Keys.SUPERVISED_LOSS] + self.rectification_weight * terms[Keys.RECTIFICATION_LOSS]
-            terms[CommonKeys.LOSS] = total + terms[Keys.CONSISTENCY_LOSS]
-        return terms
+            further = input.get(Keys.TERMS, {})
+            terms[CommonKeys.LOSS] = sum(further.values(), total + terms[Keys.CONSISTENCY_LOSS])
+        return {**terms, **further}
 
-    def _labelled_terms(self, logits: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _labelled_terms(
+        self, logits: torch.Tensor, label: torch.Tensor, learns: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
         """``logits`` ``(N, B, K, *S)``, ``label`` ``(B, 1, *S)`` -> supervised, rectification and disagreement."""
         classes, known = self._truth(label, logits.shape[2])
         target = one_hot(classes, num_classes=logits.shape[2]).to(logits.dtype) * known
         log_probabilities = torch.log_softmax(logits, dim=2)
         probabilities = log_probabilities.exp()
+        weights = [known] * len(logits) if learns is None else [known * _per_case(share, known) for share in learns]
         supervised = [
-            self._supervised(log_p, p, target, known) for log_p, p in zip(log_probabilities, probabilities, strict=True)
+            self._supervised(log_p, p, target, weight)
+            for log_p, p, weight in zip(log_probabilities, probabilities, weights, strict=True)
         ]
         rectification = disagreement = logits.new_zeros(())
         if len(logits) == 2:
@@ -97,11 +111,12 @@ class SemiSupervisedLoss(_Loss):
         return classes, known
 
     def _supervised(
-        self, log_p: torch.Tensor, p: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+        self, log_p: torch.Tensor, p: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
-        """Weighted cross-entropy + Dice of one network: ``(B, K, *S)`` each, ``known`` ``(B, 1, *S)`` -> scalar."""
-        cross_entropy = -(target * log_p).sum() / known.sum().clamp(min=1)
-        return self.ce_weight * cross_entropy + self.dice_weight * self.dice(p * known, target)
+        """Weighted cross-entropy + Dice of one network: ``(B, K, *S)`` each, ``weight`` ``(B, 1, *S)`` -> scalar."""
+        cross_entropy = -(weight * target * log_p).sum() / weight.sum().clamp(min=1)
+        dice = self.dice(p * weight, target * weight) * (weight.sum() > 0)
+        return self.ce_weight * cross_entropy + self.dice_weight * dice
 
     def _student_terms(self, input: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted consistency of the students, and the sum of their weights: scalars, 0 without a pseudo-label."""
@@ -109,6 +124,19 @@ class SemiSupervisedLoss(_Loss):
         if Keys.PSEUDO_LABEL not in input:
             return zero, zero
         probabilities = torch.softmax(at_least_float32(input[Keys.LOGITS_UNLABELLED]), dim=2)
+        count, dims = len(probabilities), probabilities.ndim
+        targets = _per_network(input[Keys.PSEUDO_LABEL], count, dims)
+        masks = _per_network(input.get(Keys.PSEUDO_WEIGHT), count, dims)
         weights = input[Keys.STUDENT_WEIGHT]
-        per_network = [self.consistency(p, input[Keys.PSEUDO_LABEL]) for p in probabilities]
+        per_network = [self.consistency(p, q, mask) for p, q, mask in zip(probabilities, targets, masks, strict=True)]
         return (weights * torch.stack(per_network)).sum(), weights.sum()
+
+
+def _per_case(share: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """``(B,)`` in the shape ``(B, 1, *S)`` of ``like`` so that it multiplies each case."""
+    return share.to(like.device).view(-1, *[1] * (like.ndim - 1))
+
+
+def _per_network(value: torch.Tensor | None, count: int, dims: int) -> Sequence[torch.Tensor | None]:
+    """One for each network: a tensor of ``dims`` axes has them stacked, another or None is the same for all."""
+    return list(value) if value is not None and value.ndim == dims else [value] * count
