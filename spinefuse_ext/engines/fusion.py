@@ -13,6 +13,7 @@ from monai.utils import CommonKeys, convert_to_dst_type
 from torch import nn
 
 from spinefuse_ext.enums import FusionKeys
+from spinefuse_ext.networks import unwrap
 from spinefuse_ext.validation import ConfigError
 
 Outputs = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
@@ -29,12 +30,6 @@ class FusionNetwork(Protocol):
 
     def fuse_features(self, features: Any, x: torch.Tensor) -> torch.Tensor:
         """Features of the pair ``x`` to its fused image ``(B, 1, *S)``."""
-
-
-def unwrap(network: nn.Module) -> nn.Module:
-    """Return the network inside wrappers such as ``DistributedDataParallel``, which hold it as ``module``."""
-    inner = getattr(network, "module", None)
-    return unwrap(inner) if isinstance(inner, nn.Module) else network
 
 
 def weight_decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -82,8 +82,8 @@ class SemiSupervisedTrainer(SupervisedTrainer):
                 raise ValueError(
                     "Expected an unlabelled_data_loader with a length, got one without. Give epoch_length."
                 )
+        workflow["event_names"] = [SemiSupervisedEvents, *(workflow.get("event_names") or [])]
         super().__init__(**workflow)
-        self.register_events(*SemiSupervisedEvents)
         self.unlabelled_data_loader = unlabelled_data_loader
         self.skipped = 0
         self._stream: Iterator[Any] | None = None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from spinefuse_ext.handlers.competitive_pseudo_label import CompetitivePseudoLabelHandler
+from spinefuse_ext.handlers.copy_paste import CopyPasteHandler
+from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
+from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.handlers.terms import add_term
@@ -11,6 +14,9 @@ from spinefuse_ext.handlers.weights import StrictCheckpointLoader
 
 __all__ = [
     "CompetitivePseudoLabelHandler",
+    "CopyPasteHandler",
+    "CrossPseudoLabelHandler",
+    "MeanTeacherHandler",
     "StageValidationHandler",
     "StrictCheckpointLoader",
     "add_term",

@@ -13,7 +13,7 @@ from monai.utils import CommonKeys, look_up_option
 from spinefuse_ext.enums import Competition
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
-from spinefuse_ext.losses import sharpen
+from spinefuse_ext.losses import disagreement_mask, sharpen
 
 _SMOOTH = 1e-5
 _UNDECIDED = -1
@@ -39,6 +39,10 @@ class CompetitivePseudoLabelHandler:
         score_ema: share of the past in the Dice sums, 0 (this batch only) up to but not including 1.
         max_weight: consistency weight of the student after the ramp.
         ramp_fraction: part of the training over which the weight rises along a Gaussian.
+        start_fraction: part of the training before that, without consistency.
+        clean_view: where an earlier handler changed the unlabelled images and kept the clean ones, predict those for
+            the pseudo-label, by a further forward without gradient.
+        agreement: count only voxels of which both networks name the same class.
         ignore_index: label value of voxels whose truth is unknown.
     """
 
@@ -52,6 +56,9 @@ class CompetitivePseudoLabelHandler:
         score_ema: float = 0.0,
         max_weight: float = 0.1,
         ramp_fraction: float = 0.3,
+        start_fraction: float = 0.0,
+        clean_view: bool = False,
+        agreement: bool = False,
         ignore_index: int | None = None,
     ) -> None:
         if temperature <= 0:
@@ -65,6 +72,9 @@ class CompetitivePseudoLabelHandler:
         self.score_ema = score_ema
         self.max_weight = max_weight
         self.ramp_fraction = ramp_fraction
+        self.start_fraction = start_fraction
+        self.clean_view = clean_view
+        self.agreement = agreement
         self.ignore_index = ignore_index
         self._sums: torch.Tensor | None = None  # (stage, network, foreground class, [p * y, p * p, y * y])
         self._teacher = torch.tensor(_UNDECIDED)
@@ -84,11 +94,21 @@ class CompetitivePseudoLabelHandler:
         self._update_sums(sums)
         teacher = self._name_teacher()
         self._teacher = output[Keys.TEACHER] = teacher
-        weight = gaussian_ramp(training_progress(engine), self.ramp_fraction, self.max_weight)
+        progress = training_progress(engine)
+        weight = gaussian_ramp(progress, self.ramp_fraction, self.max_weight, self.start_fraction)
         output[Keys.STUDENT_WEIGHT] = weight * (torch.arange(2, device=teacher.device) != teacher)
-        if Keys.LOGITS_UNLABELLED in output:
-            best = output[Keys.LOGITS_UNLABELLED].index_select(0, teacher.view(1))[0]
-            output[Keys.PSEUDO_LABEL] = sharpen(best, self.temperature)
+        if weight and Keys.LOGITS_UNLABELLED in output:
+            self._write_pseudo_label(engine, teacher)
+
+    def _write_pseudo_label(self, engine: Workflow, teacher: torch.Tensor) -> None:
+        output = engine.state.output
+        logits = output[Keys.LOGITS_UNLABELLED]
+        if self.clean_view and Keys.CLEAN_UNLABELLED in output:
+            logits = engine.network(output[Keys.CLEAN_UNLABELLED])
+        best = logits.index_select(0, teacher.view(1))[0]
+        output[Keys.PSEUDO_LABEL] = sharpen(best, self.temperature)
+        if self.agreement:
+            output[Keys.PSEUDO_WEIGHT] = ~disagreement_mask(logits[0], logits[1])
 
     def state_dict(self) -> dict[str, Any]:
         """The former teacher and the running Dice sums (empty before the first iteration)."""

@@ -7,15 +7,20 @@ import math
 from monai.engines import Workflow
 
 
-def gaussian_ramp(progress: float, fraction: float, maximum: float) -> float:
-    """``maximum * exp(-5 (1 - min(progress / fraction, 1)) ** 2)`` (Laine and Aila, ICLR 2017).
+def gaussian_ramp(progress: float, fraction: float, maximum: float, start: float = 0.0) -> float:
+    """``maximum * exp(-5 (1 - climbed) ** 2)`` (Laine and Aila, ICLR 2017), 0 before ``start``.
+
+    ``climbed`` goes from 0 at ``start`` to 1 at ``start + fraction`` and stays there.
 
     Args:
         progress: part of the training that is over, 0 to 1.
-        fraction: part of the training after which the weight is full; 0 means from the start.
+        fraction: part of the training that the climb takes; 0 means full from the start.
         maximum: the full weight.
+        start: part of the training before it, without any weight (a supervised warm-up), 0 to 1.
     """
-    climbed = 1.0 if fraction <= 0 else min(progress / fraction, 1.0)
+    if progress < start:
+        return 0.0
+    climbed = 1.0 if fraction <= 0 else min((progress - start) / fraction, 1.0)
     return maximum * math.exp(-5.0 * (1.0 - climbed) ** 2)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from monai.losses import DiceLoss
 from monai.utils import look_up_option
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.enums import Consistency
+from spinefuse_ext.losses.global_sums import foreground_dice_loss, mean_over_ranks
 from spinefuse_ext.validation import check_same_shape
 
 _LEAST_PROBABILITY = 1e-7  # its logarithm is finite, and so is the gradient
@@ -30,12 +30,12 @@ def masked_half_brier(input: torch.Tensor, target: torch.Tensor, mask: torch.Ten
     """Mean over the voxels of ``mask`` of half the squared distance of two probability vectors; 0 for an empty mask.
 
     ``input``, ``target``: ``(B, K, *S)``; ``mask``: bool or weight ``(B, 1, *S)``; returns a scalar in [0, 1].
-    For two classes it is the squared difference of the foreground probabilities.
+    For two classes it is the squared difference of the foreground probabilities. The mean is over all ranks.
     """
     target = at_least_float32(target)
     half_brier = (at_least_float32(input) - target).square().sum(dim=1, keepdim=True) / 2
     weight = mask.to(half_brier.dtype)
-    return (weight * half_brier).sum() / weight.sum().clamp(min=1)
+    return mean_over_ranks((weight * half_brier).sum(), weight.sum())
 
 
 class ConsistencyLoss(_Loss):
@@ -55,7 +55,6 @@ class ConsistencyLoss(_Loss):
     def __init__(self, kind: str = Consistency.BRIER) -> None:
         super().__init__()
         self.kind = look_up_option(kind, Consistency)
-        self.dice = DiceLoss(include_background=False, squared_pred=True, batch=True)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """``input``, ``target``: softmax ``(B, K, *S)``; returns a scalar.
@@ -76,8 +75,7 @@ class ConsistencyLoss(_Loss):
             return masked_half_brier(input, target, mask)
         input, weight = at_least_float32(input), mask.to(target.dtype)
         surprise = -(target * input.clamp(min=_LEAST_PROBABILITY).log()).sum(dim=1, keepdim=True)
-        cross_entropy = (weight * surprise).sum() / weight.sum().clamp(min=1)
+        cross_entropy = mean_over_ranks((weight * surprise).sum(), weight.sum())
         if self.kind == Consistency.CE:
             return cross_entropy
-        overlap = self.dice(input * weight, target * weight) * (weight.sum() > 0)
-        return (cross_entropy + overlap) / 2
+        return (cross_entropy + foreground_dice_loss(input, target, weight)) / 2

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.losses import DiceLoss
 from monai.networks import one_hot
 from monai.utils import CommonKeys
 from torch.nn.modules.loss import _Loss
@@ -14,6 +13,7 @@ from torch.nn.modules.loss import _Loss
 from spinefuse_ext.enums import Consistency
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32
+from spinefuse_ext.losses.global_sums import foreground_dice_loss, mean_over_ranks
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
 
 
@@ -31,7 +31,8 @@ class SemiSupervisedLoss(_Loss):
 
     Without a pseudo-label it is the supervised loss; with N = 1 there is no rectification. Everything is computed in
     float32, under autocast too. Dice is that of the foreground classes with squared denominators, summed over the whole
-    labelled batch.
+    labelled batch. All means and sums are over the batches of all ranks: N processes with a part of the batch each take
+    the step that one process takes with all of it.
 
     Args:
         rectification_weight: weight of the rectification loss of each network.
@@ -54,7 +55,6 @@ class SemiSupervisedLoss(_Loss):
         self.ce_weight = ce_weight
         self.dice_weight = dice_weight
         self.ignore_index = ignore_index
-        self.dice = DiceLoss(include_background=False, squared_pred=True, batch=True)
         self.rectification = RectificationLoss()
         self.consistency = ConsistencyLoss(consistency)
 
@@ -78,7 +78,7 @@ class SemiSupervisedLoss(_Loss):
     ) -> dict[str, torch.Tensor]:
         """``logits`` ``(N, B, K, *S)``, ``label`` ``(B, 1, *S)`` -> supervised, rectification and disagreement."""
         classes, known = self._truth(label, logits.shape[2])
-        target = one_hot(classes, num_classes=logits.shape[2]).to(logits.dtype) * known
+        target = one_hot(classes, num_classes=logits.shape[2]).to(logits.dtype)
         log_probabilities = torch.log_softmax(logits, dim=2)
         probabilities = log_probabilities.exp()
         weights = [known] * len(logits) if learns is None else [known * _per_case(share, known) for share in learns]
@@ -91,7 +91,8 @@ class SemiSupervisedLoss(_Loss):
             first, second = probabilities
             rectification = self.rectification(first, target, second, known)
             rectification = rectification + self.rectification(second, target, first, known)
-            disagreement = (disagreement_mask(first, second) & known).sum() / known.sum().clamp(min=1)
+            differ = disagreement_mask(first, second) & known
+            disagreement = mean_over_ranks(differ.sum().to(logits.dtype), known.sum())
         return {
             Keys.SUPERVISED_LOSS: torch.stack(supervised).sum(),
             Keys.RECTIFICATION_LOSS: rectification,
@@ -114,9 +115,9 @@ class SemiSupervisedLoss(_Loss):
         self, log_p: torch.Tensor, p: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
         """Weighted cross-entropy + Dice of one network: ``(B, K, *S)`` each, ``weight`` ``(B, 1, *S)`` -> scalar."""
-        cross_entropy = -(weight * target * log_p).sum() / weight.sum().clamp(min=1)
-        dice = self.dice(p * weight, target * weight) * (weight.sum() > 0)
-        return self.ce_weight * cross_entropy + self.dice_weight * dice
+        surprise = (weight * target * log_p).sum()
+        cross_entropy = mean_over_ranks(-surprise, weight.sum())
+        return self.ce_weight * cross_entropy + self.dice_weight * foreground_dice_loss(p, target, weight)
 
     def _student_terms(self, input: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted consistency of the students, and the sum of their weights: scalars, 0 without a pseudo-label."""

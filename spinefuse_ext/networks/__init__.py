@@ -11,7 +11,8 @@ from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
 from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
 from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
-from spinefuse_ext.networks.place import place
+from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
+from spinefuse_ext.networks.place import place, unwrap
 from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.u2fusion import U2FusionNet
 from spinefuse_ext.networks.vnet import VNet
@@ -28,6 +29,7 @@ __all__ = [
     "LiteTransformerBlock",
     "MaxFusion",
     "MeanFusion",
+    "MeanTeacherNet",
     "PairFeatures",
     "RestormerBlock",
     "SingleModality",
@@ -41,5 +43,6 @@ __all__ = [
     "load_weights",
     "modality_contribution",
     "place",
+    "unwrap",
     "window_inferer",
 ]

@@ -1,4 +1,4 @@
-"""Put a network where it will run."""
+"""Put a network where it will run, and find it inside its wrappers."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def place(network: nn.Module, device: torch.device | str, compile: bool = False)
         for child in network.children():
             child.compile()
     return network
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside wrappers such as ``DistributedDataParallel``, which hold it as ``module``."""
+    inner = getattr(network, "module", None)
+    return unwrap(inner) if isinstance(inner, nn.Module) else network

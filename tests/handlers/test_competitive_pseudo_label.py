@@ -10,9 +10,12 @@ from ignite.engine import Engine
 from monai.engines import IterationEvents
 from monai.losses import DiceLoss
 
+from spinefuse_ext.engines import SemiSupervisedEvents
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, gaussian_ramp
 from spinefuse_ext.losses import sharpen
+from spinefuse_ext.networks import DualSegNet
+from tests.semi_supervised import small_trainer, watch
 
 UNET, VNET = 0, 1
 
@@ -217,3 +220,41 @@ def test_one_network_is_refused() -> None:
     step = {"label": label, Keys.LOGITS_LABELLED: _logits(label, 3, 3.0)[None]}
     with pytest.raises(ValueError, match=r"of two networks, got .*Use DualSegNet"):
         _run(CompetitivePseudoLabelHandler(), [step])
+
+
+def test_agreement_counts_only_voxels_that_both_name_alike() -> None:
+    label = _label()
+    step = _step(_logits(label, 3, 3.0), _logits(label, 3, 3.0, wrong=0.4), label)
+    (output,) = _run(CompetitivePseudoLabelHandler(agreement=True), [step])
+    first, second = step[Keys.LOGITS_UNLABELLED].argmax(2)
+    assert torch.equal(output[Keys.PSEUDO_WEIGHT][:, 0], first == second)
+    assert 0 < output[Keys.PSEUDO_WEIGHT].float().mean() < 1
+
+
+def test_clean_view_is_what_the_teacher_predicts() -> None:
+    class Spoil:
+        def attach(self, engine: Any) -> None:
+            engine.add_event_handler(SemiSupervisedEvents.BATCH_READY, self)
+
+        def __call__(self, engine: Any) -> None:
+            output = engine.state.output
+            output[Keys.CLEAN_UNLABELLED] = output[Keys.UNLABELLED_IMAGE]
+            output[Keys.UNLABELLED_IMAGE] = torch.zeros_like(output[Keys.UNLABELLED_IMAGE])
+
+    network = DualSegNet(torch.nn.Conv2d(1, 3, 1), torch.nn.Conv2d(1, 3, 1))
+    for clean in (False, True):
+        handlers = [Spoil(), CompetitivePseudoLabelHandler(clean_view=clean, ramp_fraction=0.0)]
+        trainer = small_trainer(network, train_handlers=handlers, optimizer=torch.optim.SGD(network.parameters(), 0.0))
+        seen = watch(trainer, IterationEvents.FORWARD_COMPLETED, dict)
+        trainer.run()
+        images = seen[0][Keys.CLEAN_UNLABELLED if clean else Keys.UNLABELLED_IMAGE]
+        expected = sharpen(network.train()(images)[seen[0][Keys.TEACHER]], 0.1)
+        torch.testing.assert_close(seen[0][Keys.PSEUDO_LABEL], expected.detach())
+
+
+def test_nothing_is_taught_before_the_start() -> None:
+    label = _label()
+    step = _step(_logits(label, 3, 3.0), _logits(label, 3, 3.0, wrong=0.4), label)
+    seen = _run(CompetitivePseudoLabelHandler(start_fraction=0.6, ramp_fraction=0.0), [step] * 4)
+    assert [Keys.PSEUDO_LABEL in output for output in seen] == [False, False, True, True]
+    assert [float(output[Keys.STUDENT_WEIGHT].sum()) for output in seen] == pytest.approx([0, 0, 0.1, 0.1])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.losses import DiceCELoss
 
 from spinefuse_ext.losses import ConsistencyLoss, sharpen
 
@@ -67,3 +68,49 @@ def test_mask_chooses_the_voxels() -> None:
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="one common shape"):
         ConsistencyLoss()(torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 5))
+
+
+def test_cross_entropy_to_hard_pseudo_labels_is_that_of_torch() -> None:
+    logits, label = torch.randn(2, 4, 5, 6), torch.randint(0, 4, (2, 5, 6))
+    target = torch.nn.functional.one_hot(label, 4).movedim(-1, 1).float()
+    loss = ConsistencyLoss("ce")(logits.softmax(1), target)
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, label))
+
+
+def test_cross_entropy_and_dice_is_the_mean_of_monais() -> None:
+    logits, label = torch.randn(2, 4, 5, 6), torch.randint(0, 4, (2, 1, 5, 6))
+    target = torch.nn.functional.one_hot(label[:, 0], 4).movedim(-1, 1).float()
+    loss = ConsistencyLoss("ce_dice")(logits.softmax(1), target)
+    both = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, squared_pred=True, batch=True)
+    torch.testing.assert_close(loss, both(logits, label) / 2)
+
+
+@pytest.mark.parametrize("kind", ["brier", "ce", "ce_dice"])
+def test_a_mask_leaves_out_its_voxels_and_an_empty_one_gives_no_gradient(kind: str) -> None:
+    logits = torch.randn(2, 3, 4, 6, requires_grad=True)
+    target, mask = torch.randn(2, 3, 4, 6).softmax(1), torch.zeros(2, 1, 4, 6, dtype=torch.bool)
+    loss = ConsistencyLoss(kind)
+    mask[..., :3] = True
+    part = loss(logits[..., :3].softmax(1), target[..., :3])
+    torch.testing.assert_close(loss(logits.softmax(1), target, mask), part)
+    empty = loss(logits.softmax(1), target, mask & False)
+    empty.backward()
+    assert empty == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["ce", "ce_dice"])
+def test_certain_and_wrong_has_a_finite_gradient(kind: str) -> None:
+    logits = torch.tensor([200.0, 0.0, 0.0]).view(1, 3, 1, 1).requires_grad_()
+    target = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    loss = ConsistencyLoss(kind)(logits.softmax(1), target)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_unknown_kind_is_refused_with_the_options() -> None:
+    with pytest.raises(ValueError, match="brier"):
+        ConsistencyLoss("kl")

@@ -7,7 +7,7 @@ import torch
 from monai.losses import DiceCELoss
 
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.losses import SemiSupervisedLoss, sharpen
+from spinefuse_ext.losses import ConsistencyLoss, SemiSupervisedLoss, sharpen
 
 
 def _output(classes: int = 3, networks: int = 2, *, unlabelled: bool = True, dims: int = 2) -> dict[str, Any]:
@@ -143,3 +143,52 @@ def test_label_beyond_the_classes_is_refused() -> None:
     output["label"][0, 0, 0, 0] = 7
     with pytest.raises(ValueError, match="labels 0 to 2 for a network of 3 classes, got 0 to 7"):
         SemiSupervisedLoss()(output)
+
+
+def test_a_network_learns_from_its_own_cases_alone() -> None:
+    output = {**_output(unlabelled=False), Keys.LEARNS: torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+    terms = SemiSupervisedLoss(rectification_weight=0)(output)
+    halves = [
+        {"label": output["label"][i : i + 1], Keys.LOGITS_LABELLED: output[Keys.LOGITS_LABELLED][i : i + 1, i : i + 1]}
+        for i in range(2)
+    ]
+    expected = sum(SemiSupervisedLoss()(half)[Keys.SUPERVISED_LOSS] for half in halves)
+    torch.testing.assert_close(terms[Keys.SUPERVISED_LOSS], expected)
+    terms["loss"].backward()
+    first, second = output[Keys.LOGITS_LABELLED].grad
+    assert first[1].abs().sum() == second[0].abs().sum() == 0
+    assert first[0].abs().sum() > 0
+    assert second[1].abs().sum() > 0
+
+
+def test_a_network_without_any_case_of_its_own_gives_no_loss() -> None:
+    output = {**_output(networks=1, unlabelled=False), Keys.LEARNS: torch.zeros(1, 2)}
+    assert SemiSupervisedLoss()(output)["loss"] == 0
+
+
+def test_further_terms_are_added_and_reported() -> None:
+    output = _output()
+    plain = SemiSupervisedLoss()(output)
+    terms = SemiSupervisedLoss()({**output, Keys.TERMS: {"shape_loss": torch.tensor(2.0), "x": torch.tensor(0.5)}})
+    torch.testing.assert_close(terms["loss"], plain["loss"] + 2.5)
+    assert terms["shape_loss"] == 2
+
+
+def test_each_network_can_have_its_own_pseudo_label_and_weight_of_voxels() -> None:
+    output = _output()
+    pseudo = torch.randn(2, 3, 3, 6, 6).softmax(2)
+    counts = torch.rand(2, 3, 1, 6, 6) < 0.5
+    both = {Keys.PSEUDO_LABEL: pseudo, Keys.PSEUDO_WEIGHT: counts, Keys.STUDENT_WEIGHT: torch.tensor([0.3, 0.7])}
+    loss = SemiSupervisedLoss()({**output, **both})[Keys.CONSISTENCY_LOSS]
+    probabilities = output[Keys.LOGITS_UNLABELLED].softmax(2)
+    expected = [ConsistencyLoss()(probabilities[i], pseudo[i], counts[i]) for i in range(2)]
+    torch.testing.assert_close(loss, 0.3 * expected[0] + 0.7 * expected[1])
+
+
+def test_consistency_is_the_chosen_one() -> None:
+    output = _output()
+    target = output[Keys.PSEUDO_LABEL]
+    probability = output[Keys.LOGITS_UNLABELLED][1].softmax(1)
+    for kind in ("brier", "ce", "ce_dice"):
+        loss = SemiSupervisedLoss(consistency=kind)(output)[Keys.CONSISTENCY_LOSS]
+        torch.testing.assert_close(loss, 0.1 * ConsistencyLoss(kind)(probability, target))
