@@ -12,9 +12,9 @@ from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.enums import Consistency
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32
+from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32, masked_half_brier
 from spinefuse_ext.losses.global_sums import foreground_dice_loss, mean_over_ranks
-from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
+from spinefuse_ext.losses.rectification import disagreement_mask
 
 
 class SemiSupervisedLoss(_Loss):
@@ -35,7 +35,8 @@ class SemiSupervisedLoss(_Loss):
     the step that one process takes with all of it.
 
     Args:
-        rectification_weight: weight of the rectification loss of each network.
+        rectification_weight: weight of each network's rectification loss, which is :class:`RectificationLoss`; the voxels
+            of disagreement are found once for both.
         ce_weight: weight of cross-entropy.
         dice_weight: weight of the Dice loss.
         consistency: distance to the pseudo-label, see :class:`ConsistencyLoss`: ``brier``, ``ce`` or ``ce_dice``.
@@ -55,7 +56,6 @@ class SemiSupervisedLoss(_Loss):
         self.ce_weight = ce_weight
         self.dice_weight = dice_weight
         self.ignore_index = ignore_index
-        self.rectification = RectificationLoss()
         self.consistency = ConsistencyLoss(consistency)
 
     def forward(self, input: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -88,10 +88,8 @@ class SemiSupervisedLoss(_Loss):
         ]
         rectification = disagreement = logits.new_zeros(())
         if len(logits) == 2:
-            first, second = probabilities
-            rectification = self.rectification(first, target, second, known)
-            rectification = rectification + self.rectification(second, target, first, known)
-            differ = disagreement_mask(first, second) & known
+            differ = disagreement_mask(*probabilities) & known
+            rectification = sum(masked_half_brier(p, target, differ) for p in probabilities)
             disagreement = mean_over_ranks(differ.sum().to(logits.dtype), known.sum())
         return {
             Keys.SUPERVISED_LOSS: torch.stack(supervised).sum(),
