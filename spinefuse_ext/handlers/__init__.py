@@ -8,6 +8,7 @@ from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
 from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.handlers.strong_view import StrongViewHandler
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.handlers.validation import StageValidationHandler
 from spinefuse_ext.handlers.weights import StrictCheckpointLoader
@@ -19,6 +20,7 @@ __all__ = [
     "MeanTeacherHandler",
     "StageValidationHandler",
     "StrictCheckpointLoader",
+    "StrongViewHandler",
     "add_term",
     "case_meta",
     "gaussian_ramp",

@@ -35,8 +35,8 @@ class SemiSupervisedLoss(_Loss):
     the step that one process takes with all of it.
 
     Args:
-        rectification_weight: weight of each network's rectification loss, which is :class:`RectificationLoss`; the voxels
-            of disagreement are found once for both.
+        rectification_weight: weight of each network's rectification loss, which is :class:`RectificationLoss`; the
+            voxels of disagreement are found once for both.
         ce_weight: weight of cross-entropy.
         dice_weight: weight of the Dice loss.
         consistency: distance to the pseudo-label, see :class:`ConsistencyLoss`: ``brier``, ``ce`` or ``ce_dice``.
