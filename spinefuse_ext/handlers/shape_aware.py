@@ -97,7 +97,8 @@ class ShapeAdversaryHandler:
     def share_weights(self, _engine: Workflow) -> None:
         """Give the first process's discriminator to all."""
         for weight in self.discriminator.parameters():
-            weight.copy_(idist.broadcast(weight.clone()))
+            first: Any = idist.broadcast(weight.clone())
+            weight.copy_(first)
 
     def deceive(self, engine: Workflow) -> None:
         """Add the network's adversarial term."""

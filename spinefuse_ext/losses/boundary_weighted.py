@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from monai.networks.layers.factories import Pool
+from torch import nn
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.consistency import at_least_float32
@@ -28,8 +29,9 @@ def _window_mean(x: torch.Tensor, window: int) -> torch.Tensor:
     """Mean over a cube of ``window`` voxels around each, zeros beyond the border; axis by axis."""
     dims = x.ndim - 2
     for axis in range(dims):
-        sides = [window if number == axis else 1 for number in range(dims)]
-        x = Pool[Pool.AVG, dims](sides, stride=1, padding=[side // 2 for side in sides])(x)
+        before = [0, 0] * (dims - 1 - axis)  # torch pads from the last axis on
+        x = nn.functional.pad(x, [*before, window // 2, window // 2])
+        x = Pool[Pool.AVG, dims]([window if number == axis else 1 for number in range(dims)], stride=1)(x)
     return x
 
 
