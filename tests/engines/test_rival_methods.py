@@ -258,10 +258,8 @@ def test_each_network_learns_from_its_half_and_the_terms_are_the_losses() -> Non
     torch.testing.assert_close(seen[1]["structure_loss"], half / 4)
 
 
-@pytest.mark.parametrize(
-    ("name", "both"), [("structure", True), ("similarity", True), ("contrast", True), ("separation", True)]
-)
-def test_every_term_reaches_both_networks_and_no_head(name: str, both: bool) -> None:
+@pytest.mark.parametrize("name", ["structure", "similarity", "contrast", "separation"])
+def test_every_term_reaches_both_networks_and_no_head(name: str) -> None:
     trainer = _similarity_trainer(epoch_length=1)
     gradients: list[list[bool]] = []
 
@@ -278,7 +276,7 @@ def test_every_term_reaches_both_networks_and_no_head(name: str, both: bool) -> 
     heads = [*trainer.network.projectors.parameters(), *trainer.network.classifiers.parameters()]
     before = [weight.clone() for weight in heads]
     trainer.run()
-    assert gradients == [[both, both]]
+    assert gradients == [[True, True]]
     assert all(torch.equal(a, b) for a, b in zip(before, heads, strict=True))
 
 
@@ -290,25 +288,33 @@ def test_heads_learn_when_asked() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, heads, strict=True))
 
 
+class _RaiseBackground:
+    """Add to the background logit of the upper rows before the next handler looks."""
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        logits = engine.state.output["logits_labelled"].clone()
+        logits[:, :, 0, :4] += self.by
+        engine.state.output["logits_labelled"] = logits
+
+
 def test_ignored_voxels_do_not_count() -> None:
+    cases = [_case(number, 2, 3, half=number) for number in range(2)]
+    for case in cases:
+        case["label"][..., :4, :] = 255
     losses = []
-    for noise in (0.0, 5.0):
-        cases = [_case(number, 2, 3, half=number) for number in range(2)]
-        for case in cases:
-            case["label"][..., :4, :] = 255
+    for by in (0.0, 5.0):
         trainer = _similarity_trainer(
             epoch_length=1,
             train_data_loader=DataLoader(Dataset(cases), batch_size=2),
             loss_function=SemiSupervisedLoss(0, 0, 0, ignore_index=255),
-            train_handlers=[MinMaxSimilarityHandler(window=5, ignore_index=255)],
+            train_handlers=[_RaiseBackground(by), MinMaxSimilarityHandler(window=5, ignore_index=255)],
         )
-        trainer.add_event_handler(
-            IterationEvents.FORWARD_COMPLETED,
-            lambda engine, noise=noise: engine.state.output["logits_labelled"][..., :4, :].data.add_(
-                noise * torch.tensor([1.0, 0, 0]).view(3, 1, 1)
-            ),
-        )
-        trainer._event_handlers[IterationEvents.FORWARD_COMPLETED].reverse()
         seen = _watch(trainer, IterationEvents.LOSS_COMPLETED)
         trainer.run()
         losses.append(seen[0]["structure_loss"])
