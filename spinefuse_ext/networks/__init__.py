@@ -13,7 +13,6 @@ from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
-from spinefuse_ext.networks.place import place
 from spinefuse_ext.networks.place import place, unwrap
 from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
