@@ -15,6 +15,7 @@ class CaseKeys(StrEnum):
     LABEL = "label"
     IMAGE = "image"
     PRED = "pred"
+    HALF = "half"
 
 
 class RegistrationKeys(StrEnum):
@@ -107,3 +108,24 @@ class EpochBy(StrEnum):
 
     UNLABELLED = "unlabelled"
     LABELLED = "labelled"
+
+
+class ShapeKeys(StrEnum):
+    """What SASSNet adds to the semi-supervised trainer's output."""
+
+    DISTANCE_LABELLED = "distance_labelled"
+    DISTANCE_UNLABELLED = "distance_unlabelled"
+    DISTANCE_LOSS = "distance_loss"
+    ADVERSARIAL_LOSS = "adversarial_loss"
+    DISCRIMINATOR_LOSS = "discriminator_loss"
+
+
+class SimilarityKeys(StrEnum):
+    """What Min-Max Similarity adds to the semi-supervised trainer's output."""
+
+    PROJECTION_UNLABELLED = "projection_unlabelled"
+    CLASSIFICATION_LABELLED = "classification_labelled"
+    STRUCTURE_LOSS = "structure_loss"
+    SIMILARITY_LOSS = "similarity_loss"
+    CONTRAST_LOSS = "contrast_loss"
+    SEPARATION_LOSS = "separation_loss"

@@ -19,7 +19,8 @@ def load_datalist(
     optional: Sequence[str] = (),
     base_dir: str | Path = ".",
     repeat: int = 1,
-) -> list[dict[str, str]]:
+    halves: bool = False,
+) -> list[dict[str, Any]]:
     """Read the items of some sections of a datalist, each as ``{"patient": name, key: absolute path, ...}``.
 
     Only ``keys`` and ``optional`` ones are taken from an item: asking for images alone gives items without a label key,
@@ -32,10 +33,13 @@ def load_datalist(
         optional: what is taken too from the items that have it, for example landmarks.
         base_dir: folder that relative paths in the file start from. A relative ``datalist`` is looked for here first.
         repeat: how often each item appears in the result, for several random crops of each case per epoch.
+        halves: also give each item ``half``, 0 or 1 in turn from patient to patient, for methods that teach two
+            networks with different patients.
 
     Raises:
         MissingPathError: the datalist, the folder or a file named in the list does not exist.
-        DatalistError: unreadable file, unknown or empty sections, missing keys, or a patient in two sections.
+        DatalistError: unreadable file, unknown or empty sections, missing keys, a patient in two sections, or a single
+            patient for two halves.
     """
     base_dir = check_exists(base_dir, "The dataset folder (dataset_dir)").absolute()
     path = base_dir / datalist if (base_dir / datalist).is_file() else check_exists(datalist, "The datalist")
@@ -51,6 +55,8 @@ def load_datalist(
     ]
     if not items:
         raise DatalistError(f"{path}: the sections {', '.join(sections)} are empty; add at least one case.")
+    if halves:
+        _assign_halves(items, f"{path}: the sections {', '.join(sections)}")
     return items * repeat
 
 
@@ -65,6 +71,15 @@ def check_patients_apart(content: dict[str, Any], source: str | Path) -> None:
                     "a patient may stand in one section only, or the scores measure memory. Remove one."
                 )
             seen[patient] = section
+
+
+def _assign_halves(items: list[dict[str, Any]], source: str) -> None:
+    """Write ``half`` into each item: patients in turn, all items of one patient in one half."""
+    order = {patient: number for number, patient in enumerate(dict.fromkeys(item[CaseKeys.PATIENT] for item in items))}
+    if len(order) < 2:
+        raise DatalistError(f"{source} hold one patient, {next(iter(order))}, but two halves need two; add another.")
+    for item in items:
+        item[str(CaseKeys.HALF)] = order[item[CaseKeys.PATIENT]] % 2
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from spinefuse_ext.handlers.competitive_pseudo_label import CompetitivePseudoLab
 from spinefuse_ext.handlers.copy_paste import CopyPasteHandler
 from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
 from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
+from spinefuse_ext.handlers.min_max_similarity import MinMaxSimilarityHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.handlers.shape_aware import ShapeAdversaryHandler, SignedDistanceHandler
 from spinefuse_ext.handlers.strong_view import StrongViewHandler
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.handlers.validation import StageValidationHandler
@@ -18,6 +20,9 @@ __all__ = [
     "CopyPasteHandler",
     "CrossPseudoLabelHandler",
     "MeanTeacherHandler",
+    "MinMaxSimilarityHandler",
+    "ShapeAdversaryHandler",
+    "SignedDistanceHandler",
     "StageValidationHandler",
     "StrictCheckpointLoader",
     "StrongViewHandler",

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from spinefuse_ext.losses.boundary_weighted import BoundaryWeightedLoss, boundary_weight
 from spinefuse_ext.losses.consistency import ConsistencyLoss, sharpen
 from spinefuse_ext.losses.decomposition import DecompositionLoss
 from spinefuse_ext.losses.fusion import FusionLoss
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation, gradient_energy
+from spinefuse_ext.losses.place_contrast import PlaceContrastLoss
 from spinefuse_ext.losses.reconstruction import ReconstructionLoss
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
 from spinefuse_ext.losses.semi_supervised import SemiSupervisedLoss
+from spinefuse_ext.losses.signed_distance import signed_distance
 from spinefuse_ext.losses.structure import StructureFusionLoss, lost_edges
 from spinefuse_ext.losses.u2fusion import U2FusionLoss
 from spinefuse_ext.losses.vgg16 import VGG16Information, information_measure
 
 __all__ = [
+    "BoundaryWeightedLoss",
     "ConsistencyLoss",
     "DecompositionLoss",
     "FusionLoss",
     "InformationMeasure",
+    "PlaceContrastLoss",
     "PyramidInformation",
     "ReconstructionLoss",
     "RectificationLoss",
@@ -25,9 +30,11 @@ __all__ = [
     "StructureFusionLoss",
     "U2FusionLoss",
     "VGG16Information",
+    "boundary_weight",
     "disagreement_mask",
     "gradient_energy",
     "information_measure",
     "lost_edges",
     "sharpen",
+    "signed_distance",
 ]

@@ -12,8 +12,10 @@ from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
 from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
+from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
 from spinefuse_ext.networks.place import place, unwrap
 from spinefuse_ext.networks.restormer import RestormerBlock
+from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
 from spinefuse_ext.networks.u2fusion import U2FusionNet
 from spinefuse_ext.networks.vnet import VNet
 from spinefuse_ext.networks.wavelet import WaveletFusion
@@ -30,8 +32,11 @@ __all__ = [
     "MaxFusion",
     "MeanFusion",
     "MeanTeacherNet",
+    "MinMaxSimilarityNet",
     "PairFeatures",
     "RestormerBlock",
+    "ShapeDiscriminator",
+    "ShapeSegNet",
     "SingleModality",
     "SingleSegNet",
     "SpineFusionNet",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinefuse_ext.data import check_patients_apart, load_datalist
+from spinefuse_ext.data import HalvesSampler, check_patients_apart, load_datalist
 from spinefuse_ext.enums import Section
 from spinefuse_ext.validation import DatalistError, MissingPathError
 
@@ -51,6 +51,50 @@ def test_an_unlabelled_item_has_no_label_key_even_where_the_file_has_one(root: P
     write(root, {"unlabelled": [item("anna")]})
     (entry,) = load_datalist("datalist.json", ["unlabelled"], ["ct"], base_dir=root)
     assert entry.keys() == {"patient", "ct"}
+
+
+def test_halves_take_patients_in_turn_and_keep_a_patient_together(root: Path) -> None:
+    for patient in ("carl", "dora"):
+        (root / f"{patient}_ct.nii.gz").touch()
+    patients = ("bert", "anna", "bert", "carl", "anna", "dora")
+    write(root, {"labelled": [item(name, "ct") for name in patients]})
+    read = load_datalist("datalist.json", ["labelled"], ["ct"], base_dir=root, repeat=2, halves=True)
+    assert [(entry["patient"], entry["half"]) for entry in read] == 2 * [
+        *(("bert", 0), ("anna", 1), ("bert", 0)),
+        *(("carl", 0), ("anna", 1), ("dora", 1)),
+    ]
+
+
+def test_one_patient_has_no_two_halves(root: Path) -> None:
+    write(root, {"labelled": [item("anna"), item("anna")]})
+    message = r"datalist.json: the sections labelled hold one patient, anna, but two halves need two; add another"
+    with pytest.raises(DatalistError, match=message):
+        load_datalist("datalist.json", ["labelled"], ["ct"], base_dir=root, halves=True)
+
+
+@given(st.lists(st.integers(0, 1), min_size=2, max_size=30).filter(lambda halves: 0 < sum(halves) < len(halves)))
+def test_the_sampler_pairs_the_halves_and_leaves_no_item_out(halves: list[int]) -> None:
+    sampler = HalvesSampler([{"half": half} for half in halves], seed=3)
+    for _ in range(2):
+        order = list(sampler)
+        assert len(order) == len(sampler)
+        assert [halves[index] for index in order] == [0, 1] * (len(order) // 2)
+        assert set(order) == set(range(len(halves)))
+    assert len(order) == 2 * max(sum(halves), len(halves) - sum(halves))
+
+
+def test_the_sampler_changes_its_order_and_repeats_it_with_the_seed() -> None:
+    data = [{"half": number % 2} for number in range(40)]
+    first, second = HalvesSampler(data, seed=1), HalvesSampler(data, seed=1)
+    passes = [list(first) for _ in range(2)]
+    assert passes[0] != passes[1]
+    assert passes == [list(second) for _ in range(2)]
+
+
+def test_the_sampler_refuses_items_without_two_halves() -> None:
+    for data in ([{"half": 0}, {}, {"half": 1}], [{"half": 1}]):
+        with pytest.raises(DatalistError, match="items of 'half' 0 and 1, got"):
+            HalvesSampler(data)
 
 
 def test_the_datalist_may_lie_elsewhere(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

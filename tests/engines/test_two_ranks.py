@@ -22,9 +22,9 @@ from monai.engines import IterationEvents
 from monai.networks.nets import UNet
 from spinefuse_ext.engines import SemiSupervisedTrainer
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.handlers import CompetitivePseudoLabelHandler
+from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, ShapeAdversaryHandler, SignedDistanceHandler
 from spinefuse_ext.losses import SemiSupervisedLoss
-from spinefuse_ext.networks import DualSegNet, VNet
+from spinefuse_ext.networks import DualSegNet, ShapeDiscriminator, ShapeSegNet, VNet
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
@@ -62,7 +62,20 @@ trainer = SemiSupervisedTrainer(
 )
 trainer.run()
 weights = torch.cat([p.detach().flatten() for p in pair.parameters()])
-result = {"teachers": teachers, "start": start, "weights": weights, "skipped": trainer.skipped}
+
+discriminator = ShapeDiscriminator(2, 2, 1, channels=(4, 4, 4, 4))
+own = torch.cat([p.detach().flatten() for p in discriminator.parameters()])
+shapes = torch.nn.parallel.DistributedDataParallel(ShapeSegNet(VNet(2, 1, 5, channels=(4, 8)), 3))
+SemiSupervisedTrainer(
+    device="cpu", max_epochs=1, network=shapes, optimizer=torch.optim.SGD(shapes.parameters(), lr=0.1),
+    train_data_loader=DataLoader(Dataset(labelled), batch_size=2),
+    unlabelled_data_loader=DataLoader(Dataset(unlabelled), batch_size=2), loss_function=SemiSupervisedLoss(),
+    train_handlers=[SignedDistanceHandler(), ShapeAdversaryHandler(discriminator)], decollate=False,
+).run()
+learnt = torch.cat([p.detach().flatten() for p in discriminator.parameters()])
+
+result = {"teachers": teachers, "start": start, "weights": weights, "skipped": trainer.skipped,
+          "discriminators": (own, learnt)}
 torch.save(result, f"{folder}/rank{rank}.pt")
 dist.barrier()  # none leaves while the other still needs it
 dist.destroy_process_group()
@@ -114,3 +127,10 @@ def test_ranks_keep_equal_weights(ranks: list[dict[str, Any]]) -> None:
 
 def test_loss_that_is_not_finite_on_one_rank_skips_the_step_on_both(ranks: list[dict[str, Any]]) -> None:
     assert [rank["skipped"] for rank in ranks] == [1, 1]
+
+
+def test_ranks_start_from_one_discriminator_and_keep_it_equal(ranks: list[dict[str, Any]]) -> None:
+    (first, learnt), (second, learnt_too) = (rank["discriminators"] for rank in ranks)
+    assert not torch.equal(first, second)
+    assert torch.equal(learnt, learnt_too)
+    assert 0 < (learnt - first).abs().max() < 0.01  # a few steps of 1e-4 from the first rank's
