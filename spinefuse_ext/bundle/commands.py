@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
@@ -52,8 +53,14 @@ def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str,
         files[0] if len(files) == 1 else str(files),
     ]
     for name, value in values.items():
-        command += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+        command += [f"--{name}", value if isinstance(value, str) else _spelled(value)]
     return command
+
+
+def _spelled(value: Any) -> str:
+    """A value as JSON where the command line reads it back as what it is, else as Python writes it (True, None)."""
+    text = json.dumps(value)
+    return text if DefaultParseValue(text) == value else repr(value)
 
 
 def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
 from monai.bundle import ConfigParser
+from monai.bundle.utils import merge_kv
 
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -24,7 +25,8 @@ class Method:
     """One way to do a bundle's work, and what it is run with.
 
     Args:
-        deltas: configs of the bundle on top of ``train.json`` and ``inference.json``.
+        deltas: configs of the bundle on top of ``train.json`` and, with what they say of more than the training, on
+            top of ``inference.json``.
         training_deltas: those that only its training needs.
         trains: whether it has weights to train.
         settings: of its own, by config id, in both runs; nobody else can set these ids.
@@ -51,6 +53,23 @@ class MethodPlan:
     training: dict[str, Any] | None
     inference_files: tuple[str, ...]
     inference: dict[str, Any]
+    seed: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its results lie in the folder of the comparison: by name, and by seed when it is run with several."""
+        return self.name if self.seed is None else f"{self.name}/seed_{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """The method, and the seed when it is run with several, in words."""
+        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+
+    def with_seed(self, seed: int) -> MethodPlan:
+        """The same runs with one seed of several."""
+        given = {"seed": seed}
+        training = None if self.training is None else {**self.training, **given}
+        return replace(self, training=training, inference={**self.inference, **given}, seed=seed)
 
     def settings(self, bundle: Path) -> dict[str, Any]:
         """Every setting of both runs, by id: what decides the method's result."""
@@ -109,16 +128,36 @@ def plan_methods(methods: Methods, bundle: Path, overrides: Mapping[str, Any]) -
 
 def _plan(name: str, method: Method, bundle: Path, overrides: Mapping[str, Any]) -> MethodPlan:
     training_files = ("train.json", *method.deltas, *method.training_deltas)
-    inference_files = ("inference.json", *method.deltas)
-    training, inference = (
-        {**_accepted(bundle, files, overrides), **method.settings} for files in (training_files, inference_files)
-    )
+    inference_files, of_deltas = _for_inference(bundle, method.deltas)
+    training = {**_accepted(bundle, training_files, {}, overrides), **method.settings}
+    inference = {**of_deltas, **_accepted(bundle, inference_files, of_deltas, overrides), **method.settings}
     return MethodPlan(name, training_files, training if method.trains else None, inference_files, inference)
 
 
-def _accepted(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _for_inference(bundle: Path, deltas: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The configs of a method's inference; or ``inference.json`` alone and what the deltas say of it, as overrides.
+
+    The latter when a delta speaks of the training too: MONAI has no place for ``train#trainer#...`` in inference.
+    """
+    training, inference = merged(bundle, ("train.json",)), merged(bundle, ("inference.json",))
+    parser, changed, foreign = ConfigParser(inference), {}, False
+    for delta in deltas:
+        path = check_exists(bundle / "configs" / delta, "The config file")
+        for name, value in ConfigParser.load_config_file(path).items():
+            top = name.lstrip("+").replace("::", "#").partition("#")[0]
+            if top in training and top not in inference:
+                foreign = True
+                continue
+            merge_kv(parser, name, value)
+            changed[top] = parser[top]
+    return (("inference.json",), changed) if foreign else (("inference.json", *deltas), {})
+
+
+def _accepted(
+    bundle: Path, files: Sequence[str], of_deltas: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
     """The overrides that a run knows, without those that a method's delta replaces: they belong to the method."""
-    base, config = merged(bundle, files[:1]), merged(bundle, files)
+    base, config = merged(bundle, files[:1]), merged(bundle, files, of_deltas)
     kept = {name for name in overrides if "#" not in name and name in base and base[name] != config.get(name)}
     return {name: value for name, value in overrides.items() if name not in kept and _has(config, name)}
 
