@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     module, function = VERBS[verb][0].split(":")
     command = getattr(importlib.import_module(module), function)
     _check_options(verb, command, rest)

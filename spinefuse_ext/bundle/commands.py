@@ -83,10 +83,11 @@ def _check_places(files: Sequence[str], values: Mapping[str, Any]) -> None:
     """Raise ``ConfigError`` for an override below an entry that no file has; MONAI would fail with a bare KeyError."""
     parser = ConfigParser()
     parser.read_config(list(files))
-    for name in values:
+    for name, value in values.items():
         parent = name.rpartition("#")[0]
         if parent and parent not in parser:
             raise ConfigError(f"No config defines {parent}, so the setting {name} has no place. Check the spelling.")
+        parser[name] = value  # what a later override may go into
 
 
 def train(

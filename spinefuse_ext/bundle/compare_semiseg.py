@@ -12,6 +12,7 @@ from spinefuse_ext.bundle.method_record import MethodRecord
 from spinefuse_ext.bundle.methods import MethodPlan, merged
 from spinefuse_ext.bundle.segmentation_methods import ALL_LABELS, SEMISEG_METHODS, SUPERVISED
 from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.validation import DatalistError
 
 if TYPE_CHECKING:
     from spinefuse_ext.report.comparison import Scored
@@ -41,6 +42,14 @@ class SemiSegComparison(SegmentationComparison):
         trained = self._training(plan)["train"]["dataset"]["data"]["sections"]
         with_label = [*needs[str(Section.LABELLED)]]
         return {section: with_label if section in trained else keys for section, keys in needs.items()}
+
+    def _items(self, section: str, keys: Sequence[str], method: str) -> list[dict[str, str]]:
+        try:
+            return super()._items(section, keys, method)
+        except DatalistError as error:
+            if section != Section.UNLABELLED or CaseKeys.LABEL not in keys:
+                raise
+            raise DatalistError(f"{error} `spinefuse datalist --keep_labels True` lists them.") from error
 
     def steps(self, plan: MethodPlan) -> list[str]:
         return [*super().steps(plan), f"{self.step}_{_BEST}", f"score_{_BEST}"]

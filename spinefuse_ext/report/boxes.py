@@ -27,7 +27,7 @@ def box_plot(values: Mapping[str, Mapping[str, float]], value_name: str) -> Figu
     ax = figure.subplots()
     finite = [[value for value in scored.values() if math.isfinite(value)] for scored in values.values()]
     style = {"color": INK, "linewidth": 1.2}
-    lines: dict[str, Any] = {name: style for name in ("boxprops", "whiskerprops", "capprops")}
+    lines: dict[str, Any] = dict.fromkeys(("boxprops", "whiskerprops", "capprops"), style)
     lines["medianprops"] = {"color": INK, "linewidth": 2.4}
     ax.boxplot(finite, widths=0.7, showfliers=False, **lines)
     few = len(cases) <= len(CURVE_COLOURS)
