@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, discs and canal of a fused volume"),
     "compare": (
         "spinefuse_ext.bundle.compare:compare",
-        "make one table of fusion methods, or of inputs of the segmentation",
+        "make one table of fusion methods, of inputs of the segmentation, or of ways to learn it",
     ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),

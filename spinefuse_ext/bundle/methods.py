@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc import locate
@@ -128,29 +129,10 @@ def plan_methods(methods: Methods, bundle: Path, overrides: Mapping[str, Any]) -
 
 def _plan(name: str, method: Method, bundle: Path, overrides: Mapping[str, Any]) -> MethodPlan:
     training_files = ("train.json", *method.deltas, *method.training_deltas)
-    inference_files, of_deltas = _for_inference(bundle, method.deltas)
+    inference_files, of_deltas = inference_configs(bundle, method.deltas)
     training = {**_accepted(bundle, training_files, {}, overrides), **method.settings}
     inference = {**of_deltas, **_accepted(bundle, inference_files, of_deltas, overrides), **method.settings}
     return MethodPlan(name, training_files, training if method.trains else None, inference_files, inference)
-
-
-def _for_inference(bundle: Path, deltas: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The configs of a method's inference; or ``inference.json`` alone and what the deltas say of it, as overrides.
-
-    The latter when a delta speaks of the training too: MONAI has no place for ``train#trainer#...`` in inference.
-    """
-    training, inference = merged(bundle, ("train.json",)), merged(bundle, ("inference.json",))
-    parser, changed, foreign = ConfigParser(inference), {}, False
-    for delta in deltas:
-        path = check_exists(bundle / "configs" / delta, "The config file")
-        for name, value in ConfigParser.load_config_file(path).items():
-            top = name.lstrip("+").replace("::", "#").partition("#")[0]
-            if top in training and top not in inference:
-                foreign = True
-                continue
-            merge_kv(parser, name, value)
-            changed[top] = parser[top]
-    return (("inference.json",), changed) if foreign else (("inference.json", *deltas), {})
 
 
 def _accepted(
@@ -172,11 +154,33 @@ def _has(config: Mapping[str, Any], name: str) -> bool:
     return rest.partition("#")[0] in inspect.signature(network).parameters
 
 
+def inference_configs(bundle: Path, deltas: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """``inference.json`` and the deltas; or it alone, and what the deltas say of inference as overrides by config id.
+
+    The latter when a delta speaks of the training too: MONAI has no place for ``train#trainer#...`` in inference.
+
+    Raises:
+        MissingPathError: the bundle lacks a delta.
+    """
+    training, inference = merged(bundle, ("train.json",)), merged(bundle, ("inference.json",))
+    parser, changed, foreign = ConfigParser(inference), {}, False
+    for delta in deltas:
+        path = check_exists(bundle / "configs" / delta, "The config file")
+        for name, value in ConfigParser.load_config_file(path).items():
+            top = name.lstrip("+").replace("::", "#").partition("#")[0]
+            if top in training and top not in inference:
+                foreign = True
+                continue
+            merge_kv(parser, name, value)
+            changed[top] = parser[top]
+    return (("inference.json",), changed) if foreign else (("inference.json", *deltas), {})
+
+
 def merged(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configs of a bundle merged left to right, and overrides applied, as a bundle run would; nothing is built."""
     parser = ConfigParser()
     parser.read_config([str(check_exists(bundle / "configs" / file, "The config file")) for file in files])
-    parser.update({"bundle_root": str(bundle), **(overrides or {})})
+    parser.update({"bundle_root": str(bundle), **deepcopy(dict(overrides or {}))})
     config: dict[str, Any] = parser.get()
     return {name: value for name, value in config.items() if name != "_meta_"}
 

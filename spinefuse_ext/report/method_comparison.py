@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from spinefuse_ext.report.method_tables import (
     DICE,
     best_checkpoint_table,
     best_control,
+    gap_of,
     gap_table,
     lead,
     main_table,
@@ -32,7 +34,7 @@ from spinefuse_ext.report.seed_scores import (
     write_all_scores,
 )
 from spinefuse_ext.report.segmentation_comparison import case_table, of_measure
-from spinefuse_ext.report.statistics import RESAMPLES, smallest_p
+from spinefuse_ext.report.statistics import LEVEL, RESAMPLES, smallest_p
 from spinefuse_ext.report.tables import DASH, Table, Value
 
 _ALPHA = 0.05
@@ -111,7 +113,7 @@ def _warning_sections(runs: MethodRuns, roles: Roles) -> list[Section]:
 
 
 def _score_section(scores: SeedScores, tables: Mapping[str, Table], references: Collection[str]) -> Section:
-    first = next(iter(scores))
+    first, gap = next(iter(scores)), tables["gap"]
     place, ranked = lead(scores, references)
     seeds = sorted({seed for runs in scores.values() for seed in runs})
     cases = len(next(iter(mean_over_seeds(scores).values())))
@@ -120,6 +122,7 @@ def _score_section(scores: SeedScores, tables: Mapping[str, Table], references: 
         Fact(str(len(seeds)), "seeds", ", ".join(map(str, seeds))),
         Fact(str(cases), "cases scored", "the unit of every statistic"),
         Fact(f"{place} of {ranked}", f"place of {first} by mean Dice"),
+        *(Fact(f"{float(row[1]):.0%}", f"of the gap closed by {first}") for row in gap.rows if _is_known(row, first)),
     ]
     text = [
         "Scores over whole volumes on the grid of the label, with the last checkpoint. A case's score is its mean over "
@@ -133,6 +136,10 @@ def _score_section(scores: SeedScores, tables: Mapping[str, Table], references: 
     ]
     shown = [tables[TABLE], tables[f"{TABLE}_{DICE}"], tables["cases"]]
     return Section(heading="Scores", text=text, facts=facts, tables=shown)
+
+
+def _is_known(row: Sequence[Value], method: str) -> bool:
+    return row[0] == method and isinstance(row[1], float) and math.isfinite(row[1])
 
 
 def _test_section(scores: SeedScores, table: Table) -> Section:
@@ -160,22 +167,21 @@ def _test_section(scores: SeedScores, table: Table) -> Section:
 def _gap_section(scores: SeedScores, table: Table, roles: Roles) -> Section:
     heading = "What the unlabelled images are worth"
     control = best_control(scores, roles.controls)
-    lacking = [
-        *(["a supervised control"] if control is None else []),
-        *([roles.all_labels] if roles.all_labels not in scores else []),
-    ]
-    if lacking:
-        told = f"Not known without {' and '.join(lacking)}: add to the methods to see which share of the gap is closed."
+    if control is None or roles.all_labels not in scores:
+        wanted = " or ".join(roles.controls)
+        told = f"The share of the gap that is closed needs {wanted}, and {roles.all_labels}: name them with --methods."
         return Section(heading=heading, text=[told])
+    gap, low, high = gap_of(scores, control, roles.all_labels)
     text = [
         f"The share of the gap between few and all labels that a method closes: its mean Dice less that of {control}, "
         f"the better supervised control, divided by the Dice of {roles.all_labels} less that of {control}. "
-        f"{roles.all_labels} is the supervised UNet with the labels of the unlabelled cases too, after the same steps."
+        f"{roles.all_labels} is the supervised UNet with the labels of the unlabelled cases too, after the same steps.",
+        f"The gap is {gap:.3f} Dice, {LEVEL:.0%} interval {low:.3f} to {high:.3f}.",
     ]
-    if any(isinstance(row[1], float) and row[1] != row[1] for row in table.rows):
-        text.append(
-            f"The share is not defined: {roles.all_labels} is no better than {control} here, so there is no gap."
-        )
+    if not gap > 0:
+        text.append("All labels are no better than few here, so the share is not defined.")
+    elif not low > 0:
+        text.append("These cases do not show that there is a gap at all, so its share says little.")
     return Section(heading=heading, text=text, tables=[table] if table.rows else [])
 
 

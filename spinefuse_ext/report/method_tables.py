@@ -166,6 +166,13 @@ def gap_table(scores: SeedScores, controls: Collection[str], all_labels: str) ->
     return Table(("Method", "Share", LOW, HIGH, "Dice gained"), tuple(rows), caption=caption)
 
 
+def gap_of(scores: SeedScores, control: str, all_labels: str) -> tuple[float, float, float]:
+    """Mean Dice that all labels gain over a control on the same cases, and its bootstrap interval."""
+    mine, theirs = _paired(mean_over_seeds(scores), all_labels, control, f"{DICE} {MEAN}")
+    gains = [one - another for one, another in zip(mine, theirs, strict=True)]
+    return float(MeanSd.of(gains)), *bootstrap_interval(gains)
+
+
 def _share(averaged: Comparison, method: str, control: str, all_labels: str) -> tuple[Value, ...]:
     by_case = [values_of(averaged, name, f"{DICE} {MEAN}") for name in (method, control, all_labels)]
     cases = [case for case in by_case[0] if all(math.isfinite(one.get(case, math.nan)) for one in by_case)]

@@ -69,7 +69,10 @@ def test_anova_of_too_little_is_not_defined(groups: list[list[float]], f: float,
 def _exact_p(differences: list[float]) -> float:
     """Share of all sign changes whose sum of positive ranks lies as far from its middle as the one found."""
     ranks = stats.rankdata(np.abs(differences))
-    sums = [sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign) for signs in product([0, 1], repeat=len(ranks))]
+    sums = [
+        sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
+        for signs in product([0, 1], repeat=len(ranks))
+    ]
     found = sum(rank for rank, value in zip(ranks, differences, strict=True) if value > 0)
     middle = ranks.sum() / 2
     return float(np.mean([abs(one - middle) >= abs(found - middle) - 1e-9 for one in sums]))
