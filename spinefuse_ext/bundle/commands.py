@@ -14,7 +14,6 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.methods import inference_configs
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -176,10 +175,9 @@ def segment(
     keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
     if len(keys) != 1:
         raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
-    folder = find_bundle("semiseg", bundle)
-    files, of_deltas = inference_configs(folder, _listed(delta))
-    item, given = {str(keys[0]): _existing(image, "The image")}, {**of_deltas, **overrides}
-    run_bundle(folder, files, {**_single_case(item, out, checkpoint), **given})
+    item = {str(keys[0]): _existing(image, "The image")}
+    given = {**_single_case(item, out, checkpoint), **overrides}
+    run_bundle(find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)], given)
 
 
 def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str, Any]:

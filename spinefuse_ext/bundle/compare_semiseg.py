@@ -109,8 +109,8 @@ class SemiSegComparison(SegmentationComparison):
             name: {
                 "network": _targets(config["network_def"]),
                 "loss": _targets(config["loss"]),
-                "handlers": ", ".join(filter(None, map(_own_handler, config["train"]["handlers"]))) or "none",
-                "unlabelled images": "no" if config["train"]["trainer"]["unlabelled_data_loader"] is None else "yes",
+                "handlers": ", ".join(_short(one) for one in config["method_handlers"]) or "none",
+                "unlabelled images": "yes" if config["use_unlabelled"] else "no",
                 "labels of": ", ".join(config["train"]["dataset"]["data"]["sections"]),
             }
             for name, config in configs.items()
@@ -158,12 +158,6 @@ def _steps(logs: Path) -> str:
 
 def _short(component: Mapping[str, Any]) -> str:
     return str(component["_target_"]).rpartition(".")[2]
-
-
-def _own_handler(handler: Mapping[str, Any]) -> str:
-    """The name of a handler that is this package's and not switched off; nothing for MONAI's, which all have."""
-    own = str(handler["_target_"]).startswith("spinefuse_ext.") and handler.get("_disabled_") is not True
-    return _short(handler) if own else ""
 
 
 def _targets(component: Any) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from monai.bundle import ConfigParser
-from monai.bundle.utils import merge_kv
+from monai.bundle import ComponentLocator, ConfigParser
 
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -26,8 +25,7 @@ class Method:
     """One way to do a bundle's work, and what it is run with.
 
     Args:
-        deltas: configs of the bundle on top of ``train.json`` and, with what they say of more than the training, on
-            top of ``inference.json``.
+        deltas: configs of the bundle on top of ``train.json`` and ``inference.json``.
         training_deltas: those that only its training needs.
         trains: whether it has weights to train.
         settings: of its own, by config id, in both runs; nobody else can set these ids.
@@ -129,51 +127,39 @@ def plan_methods(methods: Methods, bundle: Path, overrides: Mapping[str, Any]) -
 
 def _plan(name: str, method: Method, bundle: Path, overrides: Mapping[str, Any]) -> MethodPlan:
     training_files = ("train.json", *method.deltas, *method.training_deltas)
-    inference_files, of_deltas = inference_configs(bundle, method.deltas)
-    training = {**_accepted(bundle, training_files, {}, overrides), **method.settings}
-    inference = {**of_deltas, **_accepted(bundle, inference_files, of_deltas, overrides), **method.settings}
+    inference_files = ("inference.json", *method.deltas)
+    training, inference = (
+        {**_accepted(bundle, files, overrides), **method.settings} for files in (training_files, inference_files)
+    )
     return MethodPlan(name, training_files, training if method.trains else None, inference_files, inference)
 
 
-def _accepted(
-    bundle: Path, files: Sequence[str], of_deltas: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> dict[str, Any]:
+def _accepted(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides that a run knows, without those that a method's delta replaces: they belong to the method."""
-    base, config = merged(bundle, files[:1]), merged(bundle, files, of_deltas)
+    base, config = merged(bundle, files[:1]), merged(bundle, files)
     kept = {name for name in overrides if "#" not in name and name in base and base[name] != config.get(name)}
     return {name: value for name, value in overrides.items() if name not in kept and _has(config, name)}
 
 
 def _has(config: Mapping[str, Any], name: str) -> bool:
-    top, _, rest = name.partition("#")
-    if top != NETWORK or not rest:
+    """Whether a config defines the place of a setting; below ``network_def`` it may be an argument not given so far."""
+    top, *places = name.split("#")
+    if top != NETWORK or not places:
         return top in config
-    network: Any = locate(str(config[NETWORK]["_target_"]))
+    place: Any = config[NETWORK]
+    for part in places[:-1]:
+        place = place.get(part) if isinstance(place, Mapping) else None
+    if not isinstance(place, Mapping):
+        return isinstance(place, list)
+    return places[-1] in place or places[-1] in _arguments(str(place.get("_target_")))
+
+
+def _arguments(target: str) -> Collection[str]:
+    found = ComponentLocator().get_component_module_name(target)
+    network: Any = locate(f"{found}.{target}" if isinstance(found, str) else target)
     if network is None:
-        raise ConfigError(f"The network {config[NETWORK]['_target_']} cannot be imported; check network_def.")
-    return rest.partition("#")[0] in inspect.signature(network).parameters
-
-
-def inference_configs(bundle: Path, deltas: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """``inference.json`` and the deltas; or it alone, and what the deltas say of inference as overrides by config id.
-
-    The latter when a delta speaks of the training too: MONAI has no place for ``train#trainer#...`` in inference.
-
-    Raises:
-        MissingPathError: the bundle lacks a delta.
-    """
-    training, inference = merged(bundle, ("train.json",)), merged(bundle, ("inference.json",))
-    parser, changed, foreign = ConfigParser(inference), {}, False
-    for delta in deltas:
-        path = check_exists(bundle / "configs" / delta, "The config file")
-        for name, value in ConfigParser.load_config_file(path).items():
-            top = name.lstrip("+").replace("::", "#").partition("#")[0]
-            if top in training and top not in inference:
-                foreign = True
-                continue
-            merge_kv(parser, name, value)
-            changed[top] = parser[top]
-    return (("inference.json",), changed) if foreign else (("inference.json", *deltas), {})
+        raise ConfigError(f"The network {target} cannot be imported; check network_def.")
+    return inspect.signature(network).parameters
 
 
 def merged(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.bundle.compare import compare
-from spinefuse_ext.bundle.methods import Method, merged, plan_methods
+from spinefuse_ext.bundle.methods import merged, plan_methods
 from spinefuse_ext.bundle.segmentation_methods import ALL_LABELS, SEMISEG_METHODS, SUPERVISED
 from spinefuse_ext.data import make_datalist
 from spinefuse_ext.report.comparison import read_scores
@@ -225,29 +224,24 @@ def test_a_control_takes_as_many_steps_as_one_pass_over_the_unlabelled_images(na
     settings = {"dataset_dir": str(cases), "crops_per_case": 7, "unlabelled_batch_size": 3, "device": "cpu"}
     files = ("train.json", *method.deltas, *method.training_deltas)
     parser = ConfigParser(merged(BUNDLE, files, settings))
-    trainer = parser["train#trainer"]
-    assert trainer["unlabelled_data_loader"] is None
+    assert parser.get_parsed_content("train#trainer#unlabelled_data_loader") is None
     assert parser.get_parsed_content("train#trainer#epoch_length") == 3  # 7 crops of one case, 3 in a batch
-    handlers = [type(one).__name__ for one in parser.get_parsed_content("train#handlers")]
-    assert not any("PseudoLabel" in handler or "Teacher" in handler for handler in handlers)
+    assert parser["method_handlers"] == []
     patients = {item["patient"] for item in parser.get_parsed_content("train#dataset#data")}
     assert patients == ({"case_0", "case_1"} if name == ALL_LABELS else {"case_0"})
 
 
-def test_a_delta_that_speaks_of_the_training_too_serves_inference(tmp_path: Path) -> None:
-    configs = tmp_path / "configs"
-    configs.mkdir()
-    for file in ("train.json", "inference.json"):
-        shutil.copy(BUNDLE / "configs" / file, configs)
-    network = {"_target_": "UNet", "act": None, "bias": True}
-    delta = {"network_def": network, "train#trainer#epoch_length": 3, "+sections": ["validation"]}
-    (configs / "mine.json").write_text(json.dumps(delta), encoding="utf-8")
-    (configs / "plain.json").write_text(json.dumps({"network_def#output": "unet"}), encoding="utf-8")
-    methods = {"mine": Method(deltas=("mine.json",)), "plain": Method(deltas=("plain.json",))}
-    mine, plain = plan_methods(methods, tmp_path, {"seed": 4})
-    assert (mine.inference_files, plain.inference_files) == (("inference.json",), ("inference.json", "plain.json"))
-    assert mine.inference == {"network_def": network, "sections": ["test", "validation"], "seed": 4}
-    assert mine.training == {"seed": 4}
+def test_a_size_goes_to_every_network_that_has_it_at_that_place() -> None:
+    places = ("unet", "network", "network#network")
+    sizes = {f"network_def#{place}#channels": CHANNELS for place in places}
+    methods = {name: SEMISEG_METHODS[name] for name in ("ours", "supervised_unet", "mean_teacher")}
+    plans = plan_methods(methods, BUNDLE, {**sizes, "network_def#network#dropout": 0.1})
+    taken = {plan.name: [name.removeprefix("network_def#") for name in plan.inference] for plan in plans}
+    assert taken == {
+        "ours": ["unet#channels"],
+        "supervised_unet": ["network#channels", "network#dropout"],  # an argument that the config does not give
+        "mean_teacher": ["network#network#channels"],
+    }
 
 
 @pytest.fixture
