@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, discs and canal of a fused volume"),
     "compare": (
         "spinefuse_ext.bundle.compare:compare",
-        "make one table of fusion methods, or of inputs of the segmentation",
+        "make one table of fusion methods, of inputs of the segmentation, or of ways to learn it",
     ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
+    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     module, function = VERBS[verb][0].split(":")
     command = getattr(importlib.import_module(module), function)
     _check_options(verb, command, rest)

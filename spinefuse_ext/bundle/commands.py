@@ -7,9 +7,11 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
@@ -52,8 +54,14 @@ def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str,
         files[0] if len(files) == 1 else str(files),
     ]
     for name, value in values.items():
-        command += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+        command += [f"--{name}", value if isinstance(value, str) else _spelled(value)]
     return command
+
+
+def _spelled(value: Any) -> str:
+    """A value as JSON where the command line reads it back as what it is, else as Python writes it (True, None)."""
+    text = json.dumps(value)
+    return text if DefaultParseValue(text) == value else repr(value)
 
 
 def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:
@@ -76,10 +84,11 @@ def _check_places(files: Sequence[str], values: Mapping[str, Any]) -> None:
     """Raise ``ConfigError`` for an override below an entry that no file has; MONAI would fail with a bare KeyError."""
     parser = ConfigParser()
     parser.read_config(list(files))
-    for name in values:
+    for name, value in values.items():
         parent = name.rpartition("#")[0]
         if parent and parent not in parser:
             raise ConfigError(f"No config defines {parent}, so the setting {name} has no place. Check the spelling.")
+        parser[name] = deepcopy(value)  # what a later override may go into
 
 
 def train(
@@ -96,19 +105,28 @@ def train(
     Weights go to ``RUN/models``, curves to ``RUN/eval``. ``--delta`` names further config files; any other option is
     an override by config id, for example ``--epochs 2 --canvas "[128,128]"``.
     """
-    deltas = [delta] if isinstance(delta, str) else list(delta)
     paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": _absolute(out, "models")}
     paths["output_dir"] = _absolute(out, "eval")
-    run_bundle(find_bundle(task, bundle), ["train.json", *deltas], {**paths, **overrides})
+    run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta)], {**paths, **overrides})
 
 
 def evaluate(
-    task: str, dataset_dir: str, out: str, checkpoint: str, *, bundle: str | None = None, **overrides: Any
+    task: str,
+    dataset_dir: str,
+    out: str,
+    checkpoint: str,
+    *,
+    delta: str | Sequence[str] = (),
+    bundle: str | None = None,
+    **overrides: Any,
 ) -> None:
-    """Score a checkpoint on the validation cases: ``spinefuse evaluate fusion|semiseg ...``; tables go to ``OUT``."""
+    """Score a checkpoint on the validation cases: ``spinefuse evaluate fusion|semiseg ...``; tables go to ``OUT``.
+
+    ``--delta`` names the config files that it was trained with on top of ``train.json``.
+    """
     paths = {"dataset_dir": _absolute(dataset_dir), "output_dir": _absolute(out)}
     paths["checkpoint"] = _existing(checkpoint, "The checkpoint")
-    run_bundle(find_bundle(task, bundle), ["train.json", "evaluate.json"], {**paths, **overrides})
+    run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], {**paths, **overrides})
 
 
 def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -137,28 +155,43 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
         RegistrationKeys.VERTEBRAE: (vertebrae, "The vertebra label volume"),
     }
     item |= {key: _existing(path, what) for key, (path, what) in files.items() if path is not None}
-    _infer("fusion", item, out, checkpoint, bundle, overrides)
+    given = {**_single_case(item, out, checkpoint), **overrides}
+    run_bundle(find_bundle("fusion", bundle), ["inference.json"], given)
 
 
-def segment(image: str, out: str, *, checkpoint: str, bundle: str | None = None, **overrides: Any) -> None:
-    """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``."""
+def segment(
+    image: str,
+    out: str,
+    *,
+    checkpoint: str,
+    delta: str | Sequence[str] = (),
+    bundle: str | None = None,
+    **overrides: Any,
+) -> None:
+    """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
+
+    ``--delta`` names the config files that the checkpoint was trained with on top of ``train.json``.
+    """
     keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
     if len(keys) != 1:
         raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
-    _infer("semiseg", {str(keys[0]): _existing(image, "The image")}, out, checkpoint, bundle, overrides)
+    item = {str(keys[0]): _existing(image, "The image")}
+    given = {**_single_case(item, out, checkpoint), **overrides}
+    run_bundle(find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)], given)
 
 
-def _infer(
-    task: str, item: dict[Any, str], out: str, checkpoint: str, bundle: str | None, overrides: Mapping[str, Any]
-) -> None:
-    first = Path(next(iter(item.values())))
-    settings = {
-        "dataset_dir": str(first.parent),
+def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str, Any]:
+    """The settings of an inference on the files of one case, by their keys."""
+    return {
+        "dataset_dir": str(Path(next(iter(item.values()))).parent),
         "output_dir": _absolute(out),
         "checkpoint": _existing(checkpoint, "The checkpoint"),
         "dataset#data": [{str(key): path for key, path in item.items()}],
     }
-    run_bundle(find_bundle(task, bundle), ["inference.json"], {**settings, **overrides})
+
+
+def _listed(delta: str | Sequence[str]) -> list[str]:
+    return [delta] if isinstance(delta, str) else list(delta)
 
 
 def _absolute(*parts: str) -> str:

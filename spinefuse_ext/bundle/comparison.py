@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from spinefuse_ext import __version__
 from spinefuse_ext.bundle.commands import run_bundle
-from spinefuse_ext.bundle.method_record import MethodRecord, open_record
+from spinefuse_ext.bundle.method_record import MethodRecord, find_record, open_record
 from spinefuse_ext.bundle.methods import MethodPlan, Methods, merged
 from spinefuse_ext.enums import Section
 from spinefuse_ext.validation import DatalistError
@@ -30,9 +30,14 @@ class Comparison(ABC):
     methods: ClassVar[Methods]
     step: ClassVar[str]
     folder: ClassVar[str]
+    #: The weights that do the work: of the best epoch on the validation cases, or ``model_final.pt`` of the last one.
+    weights: ClassVar[str] = "model.pt"
+    #: Every method is run with each of these seeds, in a folder each; without them once, with the seed of the configs.
+    seeds: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, bundle: Path, plans: Sequence[MethodPlan], out: Path) -> None:
         self.bundle, self.plans, self.out = bundle, plans, out
+        self.missing: list[str] = []
         self.config = merged(bundle, plans[0].inference_files, plans[0].inference)
 
     @abstractmethod
@@ -47,20 +52,38 @@ class Comparison(ABC):
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
         """Write the page and the tables of all methods; return the page."""
 
+    def warnings(self) -> list[str]:
+        """Sentences about the scores that whoever started the comparison should read first."""
+        return []
+
     def open(self, redo: bool) -> list[MethodRecord]:
-        """The record of each method; all are opened before the first one starts, so that a refusal costs nothing."""
-        return [
-            open_record(
-                self.out / plan.name,
-                {
-                    "version": __version__,
-                    **plan.settings(self.bundle),
-                    **_image_files(self.config, self.needs(plan)),
-                },
-                redo=redo,
-            )
-            for plan in self.plans
-        ]
+        """The record of each plan; all are opened before the first one starts, so that a refusal costs nothing."""
+        return [open_record(self.out / plan.folder, self._settings(plan), redo=redo) for plan in self.plans]
+
+    def collect(self) -> list[MethodRecord]:
+        """The records of the plans that are done; the others leave ``plans`` and are named in ``missing``.
+
+        Nothing is written.
+
+        Raises:
+            ConfigError: a folder holds results of other settings.
+        """
+        records, names = {}, list(dict.fromkeys(plan.name for plan in self.plans))
+        for plan in self.plans:
+            record = find_record(self.out / plan.folder, self._settings(plan))
+            left = [step for step in self.steps(plan) if record is None or step not in record.steps_s]
+            if record is not None and not left:
+                records[plan.folder] = record
+            else:
+                told = "not begun" if record is None else f"left to do: {', '.join(left)}"
+                self.missing.append(f"{plan.title}: {told}.")
+        done = [plan for plan in self.plans if plan.folder in records]
+        self.plans = sorted(done, key=lambda plan: names.index(plan.name))
+        return [records[plan.folder] for plan in self.plans]
+
+    def steps(self, plan: MethodPlan) -> list[str]:
+        """Names of the steps that make a method, in their order."""
+        return [*(["train"] if plan.training is not None else []), self.step, "score"]
 
     def make(self, plan: MethodPlan, record: MethodRecord, title: str) -> None:
         """Train one method, let it do its work and score it, leaving out what is done."""
@@ -76,10 +99,16 @@ class Comparison(ABC):
         paths = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
         return run_bundle(self.bundle, plan.training_files, {**(plan.training or {}), **paths})
 
-    def _infer(self, plan: MethodPlan, folder: Path) -> str:
+    def _settings(self, plan: MethodPlan) -> dict[str, Any]:
+        """Everything that decides the result of a plan."""
+        images = _image_files(self.config, self.needs(plan))
+        return {"version": __version__, **plan.settings(self.bundle), **images}
+
+    def _infer(self, plan: MethodPlan, folder: Path, weights: Path | None = None) -> str:
+        """Let a method do its work, with ``weights`` (default: those of its training in ``folder``)."""
         paths = {"output_dir": str(folder / self.folder)}
         if plan.training is not None:
-            paths["checkpoint"] = str(folder / "models" / "model.pt")
+            paths["checkpoint"] = str(weights or folder / "models" / self.weights)
         return run_bundle(self.bundle, plan.inference_files, {**plan.inference, **paths})
 
 

@@ -39,6 +39,19 @@ class MethodRecord:
             self.commands[name] = command
         self._write()
 
+    def _take_up(self, *, refuse: bool) -> bool:
+        """Go on from what the folder holds, if it was made with the same settings; ``refuse`` results of others."""
+        earlier = _read(self.folder / RECORD)
+        if earlier["settings"] == self.settings:
+            self.steps_s, self.commands = earlier["steps_s"], earlier["commands"]
+            return True
+        if earlier["steps_s"] and refuse:
+            raise ConfigError(
+                f"{self.folder} holds results of other settings: {_difference(earlier['settings'], self.settings)}. "
+                "Give another folder with --out, or --redo True to make this method again."
+            )
+        return False
+
     def _write(self) -> None:
         with whole_file(self.folder / RECORD) as path:
             content = {"steps_s": self.steps_s, "commands": self.commands, "settings": dict(self.settings)}
@@ -56,21 +69,26 @@ def open_record(folder: Path, settings: Mapping[str, Any], *, redo: bool = False
     Raises:
         ConfigError: the folder holds results of other settings, or files that no comparison wrote.
     """
-    settings = json.loads(json.dumps(settings))  # as it reads back: tuples become lists
-    record = MethodRecord(folder, settings)
+    record = MethodRecord(folder, json.loads(json.dumps(settings)))  # as it reads back: tuples become lists
     if folder.is_dir() and any(folder.iterdir()):
-        earlier = _read(folder / RECORD)
-        if earlier["settings"] == settings:
-            record.steps_s, record.commands = earlier["steps_s"], earlier["commands"]
+        if record._take_up(refuse=not redo):
             return record
-        if earlier["steps_s"] and not redo:
-            raise ConfigError(
-                f"{folder} holds results of other settings: {_difference(earlier['settings'], settings)}. Give another "
-                "folder with --out, or --redo True to make this method again."
-            )
         shutil.rmtree(folder)
     record._write()
     return record
+
+
+def find_record(folder: Path, settings: Mapping[str, Any]) -> MethodRecord | None:
+    """The record of a method that was begun with these settings, as :func:`open_record`; None when it was not begun.
+
+    Nothing is written.
+
+    Raises:
+        ConfigError: the folder holds results of other settings, or files that no comparison wrote.
+    """
+    record = MethodRecord(folder, json.loads(json.dumps(settings)))
+    begun = folder.is_dir() and any(folder.iterdir())
+    return record if begun and record._take_up(refuse=True) else None
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ComponentLocator, ConfigParser
 
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -51,6 +52,23 @@ class MethodPlan:
     training: dict[str, Any] | None
     inference_files: tuple[str, ...]
     inference: dict[str, Any]
+    seed: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its results lie in the folder of the comparison: by name, and by seed when it is run with several."""
+        return self.name if self.seed is None else f"{self.name}/seed_{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """The method, and the seed when it is run with several, in words."""
+        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+
+    def with_seed(self, seed: int) -> MethodPlan:
+        """The same runs with one seed of several."""
+        given = {"seed": seed}
+        training = None if self.training is None else {**self.training, **given}
+        return replace(self, training=training, inference={**self.inference, **given}, seed=seed)
 
     def settings(self, bundle: Path) -> dict[str, Any]:
         """Every setting of both runs, by id: what decides the method's result."""
@@ -124,20 +142,31 @@ def _accepted(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any]) 
 
 
 def _has(config: Mapping[str, Any], name: str) -> bool:
-    top, _, rest = name.partition("#")
-    if top != NETWORK or not rest:
+    """Whether a config defines the place of a setting; below ``network_def`` it may be an argument not given so far."""
+    top, *places = name.split("#")
+    if top != NETWORK or not places:
         return top in config
-    network: Any = locate(str(config[NETWORK]["_target_"]))
+    place: Any = config[NETWORK]
+    for part in places[:-1]:
+        place = place.get(part) if isinstance(place, Mapping) else None
+    if not isinstance(place, Mapping):
+        return isinstance(place, list)
+    return places[-1] in place or places[-1] in _arguments(str(place.get("_target_")))
+
+
+def _arguments(target: str) -> Collection[str]:
+    found = ComponentLocator().get_component_module_name(target)
+    network: Any = locate(f"{found}.{target}" if isinstance(found, str) else target)
     if network is None:
-        raise ConfigError(f"The network {config[NETWORK]['_target_']} cannot be imported; check network_def.")
-    return rest.partition("#")[0] in inspect.signature(network).parameters
+        raise ConfigError(f"The network {target} cannot be imported; check network_def.")
+    return inspect.signature(network).parameters
 
 
 def merged(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configs of a bundle merged left to right, and overrides applied, as a bundle run would; nothing is built."""
     parser = ConfigParser()
     parser.read_config([str(check_exists(bundle / "configs" / file, "The config file")) for file in files])
-    parser.update({"bundle_root": str(bundle), **(overrides or {})})
+    parser.update({"bundle_root": str(bundle), **deepcopy(dict(overrides or {}))})
     config: dict[str, Any] = parser.get()
     return {name: value for name, value in config.items() if name != "_meta_"}
 

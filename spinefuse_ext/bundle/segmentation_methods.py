@@ -1,4 +1,4 @@
-"""What ``spinefuse compare inputs`` gives the segmentation to see."""
+"""What ``spinefuse compare`` trains the segmentation with: inputs, and methods to learn from unlabelled cases."""
 
 from __future__ import annotations
 
@@ -16,4 +16,18 @@ SEGMENTATION_INPUTS: dict[str, Method] = {
     "ct": _input(CaseKeys.CT),
     "mr": _input(CaseKeys.MR),
     "ct_mr": _input(CaseKeys.CT, CaseKeys.MR),
+}
+
+#: The supervised controls: the same steps on the labelled cases, without the unlabelled ones.
+SUPERVISED = ("supervised_unet", "supervised_vnet")
+#: What a control reaches with the labels of the unlabelled cases; the upper end of the gap that a method can close.
+ALL_LABELS = "all_labels_unet"
+
+_RIVALS = ("ua_mt", "sassnet", "min_max_similarity", "mean_teacher", "cps", "bcp")
+
+#: Ways to learn from few labels, in the order of the table; each is the config file of its name on the base configs.
+SEMISEG_METHODS: dict[str, Method] = {
+    "ours": Method(),
+    **{name: Method(deltas=(f"{name}.json",)) for name in ("mcf", *SUPERVISED, *_RIVALS)},
+    ALL_LABELS: Method(deltas=("supervised_unet.json",), training_deltas=("all_labels.json",), reference=True),
 }

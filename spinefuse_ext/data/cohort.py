@@ -17,7 +17,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", "_dicom")
 KEYS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, CaseKeys.LABEL)
 
 
-def make_datalist(
+def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
     root: str | Path,
     out: str | Path | None = None,
     *,
@@ -26,6 +26,7 @@ def make_datalist(
     test: int = 0,
     labelled: int | None = None,
     seed: int = 0,
+    keep_labels: bool = False,
 ) -> Path:
     """Write ``ROOT/datalist.json`` (or ``out``) for the case folders in ``root`` and return its path.
 
@@ -33,6 +34,9 @@ def make_datalist(
     "test": [...]}``, or patients are drawn with ``seed``: ``test`` and ``validation`` ones from those with a label when
     there are any, ``labelled`` of the rest keep their label (all that have one when not given), and what is left is
     unlabelled. The patient of a case is the PatientID that registration noted, else the name of its folder.
+
+    Unlabelled cases are listed without the label that they may have. ``keep_labels`` lists it: semi-supervised training
+    does not read it, and a reference run can be trained with all labels.
 
     Raises:
         MissingPathError: ``root`` or ``split`` does not exist.
@@ -49,7 +53,10 @@ def make_datalist(
         patients = {name: files[CaseKeys.PATIENT] for name, files in cases.items()}
         with_label = {name for name, files in cases.items() if CaseKeys.LABEL in files}
         sections = draw_sections(patients, with_label, validation=validation, test=test, labelled=labelled, seed=seed)
-    content = {section: [_entry(cases[name], section) for name in names] for section, names in sections.items()}
+    content = {
+        section: [_entry(cases[name], keep_labels or section != Section.UNLABELLED) for name in names]
+        for section, names in sections.items()
+    }
     check_patients_apart(content, root)
     path = Path(out) if out else root / "datalist.json"
     with whole_file(path) as temporary:
@@ -81,8 +88,8 @@ def _patient(folder: Path) -> str:
     return str(noted or folder.name)
 
 
-def _entry(files: Mapping[str, str], section: str) -> dict[str, str]:
-    return {key: path for key, path in files.items() if not (section == Section.UNLABELLED and key == CaseKeys.LABEL)}
+def _entry(files: Mapping[str, str], with_label: bool) -> dict[str, str]:
+    return {key: path for key, path in files.items() if with_label or key != CaseKeys.LABEL}
 
 
 def _read_split(split: str | Path, cases: Mapping[str, object]) -> dict[str, list[str]]:

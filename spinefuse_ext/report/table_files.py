@@ -32,13 +32,18 @@ def write_table_csv(path: str | Path, table: Table) -> None:
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows([cell for value in row for cell in _cells(value)] for row in table.rows)
+        writer.writerows(
+            [cell for value, wide in zip(row, spread, strict=True) for cell in _cells(value, wide)]
+            for row in table.rows
+        )
 
 
-def _cells(value: Value) -> Sequence[Value]:
+def _cells(value: Value, wide: bool) -> Sequence[Value]:
+    """A value as one cell, or as the three of its column when other rows have a spread there."""
     if isinstance(value, MeanSd):
         return repr(float(value)), repr(value.sd), value.count
-    return (repr(value) if isinstance(value, float) else value,)
+    cell = repr(value) if isinstance(value, float) else value
+    return (cell, "", "") if wide else (cell,)
 
 
 def write_latex(path: str | Path, table: Table, *, label: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fire
 import pytest
 
 from spinefuse_ext.bundle import commands
@@ -86,6 +87,18 @@ def test_fuse_and_segment_name_the_images_they_were_given(files: Path, started: 
         assert (run["dataset_dir"], run["output_dir"]) == (str(files), str(files / "out"))
 
 
+def test_a_method_is_scored_and_segments_with_the_delta_it_was_trained_with(
+    files: Path, started: list[dict[str, str]]
+) -> None:
+    evaluate("semiseg", "data", "out", "model.pt", delta="supervised_unet.json")
+    segment("fused.nii.gz", "out", checkpoint="model.pt", delta=["supervised_unet.json"])
+    configs = BUNDLES / "spine_semiseg" / "configs"
+    for run, names in zip(
+        started, (("train", "supervised_unet", "evaluate"), ("inference", "supervised_unet")), strict=True
+    ):
+        assert run["config_file"] == str([str(configs / f"{name}.json") for name in names])
+
+
 def test_the_command_is_shown_as_one_line_that_a_shell_understands(
     started: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +164,18 @@ def test_a_bundle_in_the_working_folder_comes_first(tmp_path: Path, monkeypatch:
         find_bundle("semiseg")
 
 
-def test_the_command_is_complete(tmp_path: Path) -> None:
-    command = bundle_command(BUNDLES / "spine_fusion", ["train.json"], {"amp": True, "cache_dir": None})
-    assert command[-4:] == ["--amp", "true", "--cache_dir", "null"]
+@pytest.mark.parametrize("value", [True, False, None, 3, 0.5, [1, 2], {"bias": True, "act": None}, ["a", None]])
+def test_the_command_line_reads_a_value_back_as_it_was(value: Any) -> None:
+    command = bundle_command(BUNDLES / "spine_fusion", ["train.json"], {"cache_dir": value})
+    read: dict[str, Any] = {}
+    fire.Fire(lambda **options: read.update(options), command=command[-2:])
+    assert read == {"cache_dir": value}
+
+
+def test_an_override_may_go_into_what_another_one_sets() -> None:
+    network = {"_target_": "UNet", "extra": {"depth": 2}}
+    overrides = {"network_def": network, "network_def#extra#depth": 3}
+    command = bundle_command(BUNDLES / "spine_fusion", ["inference.json"], overrides)
+    assert command[-2:] == ["--network_def#extra#depth", "3"]
+    with pytest.raises(ConfigError, match="No config defines network_def#extra, so"):
+        bundle_command(BUNDLES / "spine_fusion", ["inference.json"], dict(reversed(overrides.items())))

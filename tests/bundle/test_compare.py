@@ -198,7 +198,7 @@ KNOWN = ", ".join(FUSION_METHODS)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"task": "pets"}, ConfigError, "`spinefuse compare` knows fusion, inputs, got pets"),
+        ({"task": "pets"}, ConfigError, "`spinefuse compare` knows fusion, inputs, semiseg, got pets"),
         ({"methods": ["ours", "pca"]}, ConfigError, f"Unknown method pca; choose from {KNOWN}"),
         ({"methods": "max,max"}, ConfigError, "needs each method once, got max, max; choose"),
         ({"methods": []}, ConfigError, "needs each method once, got none"),

@@ -22,7 +22,7 @@ FULL = {"train.json", "inference.json", "metadata.json"}
 #: Ids that deltas add to what train.json defines.
 NEW_IDS = {"checkpoint", "sections", "vgg16_weights"}  # the last: a file that only U2Fusion's training can use
 #: Deltas that hold values only, no component.
-PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json"}
+PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json", "all_labels.json"}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
 METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "ct", "mr", "cddfuse", "u2fusion")
 DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)

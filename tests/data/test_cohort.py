@@ -61,6 +61,14 @@ def test_the_same_seed_draws_the_same_split(tmp_path: Path) -> None:
     assert first == again != other
 
 
+def test_labels_of_unlabelled_cases_are_listed_when_asked_for(tmp_path: Path) -> None:
+    root = cases(tmp_path, 4, 3)
+    content = read(make_datalist(root, labelled=1, keep_labels=True))
+    assert sorted("label" in item for item in content["unlabelled"]) == [False, True]
+    (first, second) = load_datalist("datalist.json", ["unlabelled"], ["ct"], base_dir=root)
+    assert "label" not in {**first, **second}
+
+
 def test_the_list_is_read_back_with_paths_below_the_root(tmp_path: Path) -> None:
     path = make_datalist(cases(tmp_path, 3, 2), labelled=1)
     assert path == tmp_path / "datalist.json"
