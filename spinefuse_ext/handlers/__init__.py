@@ -8,6 +8,7 @@ from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
 from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.handlers.segmentation_scores import SegmentationScoresHandler
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.handlers.validation import StageValidationHandler
 from spinefuse_ext.handlers.weights import StrictCheckpointLoader
@@ -17,6 +18,7 @@ __all__ = [
     "CopyPasteHandler",
     "CrossPseudoLabelHandler",
     "MeanTeacherHandler",
+    "SegmentationScoresHandler",
     "StageValidationHandler",
     "StrictCheckpointLoader",
     "add_term",
