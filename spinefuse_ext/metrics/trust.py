@@ -20,10 +20,10 @@ def trust_scores(
     """``{structure: {"trust", "agreement", "confidence"}}``, each in [0, 1], background (0) left out.
 
     ``agreement`` is the Dice of the two sub-networks' own labels of the structure, 0 when only one of them finds it
-    and NaN for a single network. ``confidence`` is the mean, over the voxels that are labelled as the structure, of the
-    probability of the structure less that of the next class: 1 is certain, 0 a tie. ``trust`` is the smaller of the two
-    (the one there is, when the other is NaN). All are NaN for a structure that no network finds; that is no sign that
-    it is not there.
+    and NaN for a single network. ``confidence`` is the mean probability of the structure over the voxels that are
+    labelled as it, in [1 / K, 1]; NaN when there are none. ``trust`` is the geometric mean of the two, so that it is 0
+    where nothing agrees, and the one there is when the other is NaN. All are NaN for a structure that no network
+    finds; that is no sign that it is not there.
 
     No truth is looked at: networks can agree on the same mistake, and trust is not the expected Dice.
 
@@ -37,10 +37,11 @@ def trust_scores(
     for index, name in labels.items():
         if index != 0:
             agreement = _agreement([member == index for member in members])
-            confidence = _margin(probability, prediction == index)
+            mask = prediction == index
+            confidence = float(probability[index][mask].mean())  # NaN for an empty mask
             known = [value for value in (agreement, confidence) if math.isfinite(value)]
-            values = (min(known, default=math.nan), agreement, confidence)
-            scores[name] = dict(zip(TRUST_SCORES, values, strict=True))
+            trust = math.prod(known) ** (1 / len(known)) if known else math.nan
+            scores[name] = dict(zip(TRUST_SCORES, (trust, agreement, confidence), strict=True))
     return scores
 
 
@@ -50,11 +51,3 @@ def _agreement(masks: Sequence[torch.Tensor]) -> float:
         return math.nan
     first, second = (torch.as_tensor(mask)[None] for mask in masks)
     return float(compute_dice(first, second, ignore_empty=False))
-
-
-def _margin(probability: torch.Tensor, mask: torch.Tensor) -> float:
-    """Mean lead of the first over the second class inside a mask ``(*S)``; NaN when it is empty."""
-    if not mask.any():
-        return math.nan
-    first, second = probability[:, mask].topk(2, dim=0).values
-    return float((first - second).mean())
