@@ -41,7 +41,7 @@ class SegmentationScoresHandler:
         labels: names of the K classes, background first.
         tolerance_mm: of the surface Dice.
         network: the network that is evaluated; what ``pred`` is called in the column ``network`` is the ``output`` of
-            a pair (``mean``, ``unet`` or ``vnet``), and ``single`` for any other network.
+            a network that has one (``mean``, ``unet`` or ``vnet`` of a pair), else ``single``.
         checkpoint: the file of the weights; its name stands in each row, so that tables of several can be joined.
     """
 

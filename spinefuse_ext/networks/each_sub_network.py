@@ -7,6 +7,8 @@ import logging
 import torch
 from torch import nn
 
+from spinefuse_ext.networks.place import unwrap
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,6 +36,7 @@ def each_sub_network(network: nn.Module, enabled: bool = True) -> nn.Module:
     """Return ``EachSubNetwork(network)`` for a pair; any other network, or one that is not ``enabled``, as it is."""
     if not enabled:
         return network
+    network = unwrap(network)
     if not hasattr(network, "each"):
         logger.info("One network: there is no disagreement, and trust is its own confidence.")
         return network

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from monai.utils import look_up_option
 from torch import nn
 
 from spinefuse_ext.enums import SubNetwork
@@ -39,7 +38,7 @@ class SplitSubNetworksd(MapTransform):
         self, keys: KeysCollection, network: nn.Module, num_classes: int, *, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.output = look_up_option(str(getattr(network, "output", SubNetwork.MEAN)), SubNetwork)
+        self.output = str(getattr(network, "output", SubNetwork.MEAN))
         self.num_classes = num_classes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -53,8 +52,8 @@ class SplitSubNetworksd(MapTransform):
                     f"Expected {self.num_classes} classes of 1 or 2 networks, got {both.shape[0]} channels."
                 )
             first, second = both[: self.num_classes], both[self.num_classes :]
-            chosen = {SubNetwork.UNET: first, SubNetwork.VNET: second}.get(self.output)
-            d[key] = (first + second) / 2 if chosen is None else chosen
+            alone = {str(SubNetwork.UNET): first, str(SubNetwork.VNET): second}
+            d[key] = alone[self.output] if self.output in alone else (first + second) / 2
             labels = [probability.argmax(dim=0, keepdim=True) for probability in (first, second)]
             d |= {f"{key}_{name}": label for name, label in zip(_MEMBERS, labels, strict=True)}
             d[DISAGREEMENT] = (labels[0] != labels[1]).to(torch.uint8)

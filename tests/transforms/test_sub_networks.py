@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from spinefuse_ext.data import CaseLayout
-from spinefuse_ext.networks import DualSegNet, SingleSegNet, each_sub_network, window_inferer
+from spinefuse_ext.networks import DualSegNet, MeanTeacherNet, SingleSegNet, each_sub_network, window_inferer
 from spinefuse_ext.transforms import SaveTrustd, SplitSubNetworksd
 from spinefuse_ext.validation import ConfigError
 
@@ -53,12 +53,15 @@ def test_training_of_a_pair_is_left_as_it_is() -> None:
 
 def test_a_single_network_and_one_that_is_not_asked_stay_as_they_are() -> None:
     single, dual = SingleSegNet(nn.Conv2d(1, CLASSES, 1)), pair()
+    student = MeanTeacherNet(single)  # says "student" where a pair says "mean"
     assert each_sub_network(single) is single
+    assert each_sub_network(student) is student
     assert each_sub_network(dual, enabled=False) is dual
     probability = single.eval()(torch.rand(1, 1, 4, 4))[0]
-    found = SplitSubNetworksd("pred", single, CLASSES)({"pred": probability})
-    assert list(found) == ["pred"]
-    assert found["pred"] is probability
+    for network in (single, student):
+        found = SplitSubNetworksd("pred", network, CLASSES)({"pred": probability})
+        assert list(found) == ["pred"]
+        assert found["pred"] is probability
 
 
 def test_a_wrong_number_of_classes_is_refused() -> None:
