@@ -35,7 +35,7 @@ class LabelledCase:
 
 
 class SegmentationComparison(Comparison):
-    """Dice and Jaccard of every structure of the labelled test cases; a subclass names the methods and the page."""
+    """Overlap and distances of each structure of the labelled test cases; a subclass names the methods and the page."""
 
     task, step, folder = "semiseg", "segment", "segmented"
     title: ClassVar[str]
@@ -57,7 +57,7 @@ class SegmentationComparison(Comparison):
         return {**{str(section): keys for section, keys in trained.items()}, **scored}
 
     def score(self, plan: MethodPlan, folder: Path) -> None:
-        from spinefuse_ext.metrics import overlap_table
+        from spinefuse_ext.metrics import segmentation_table
         from spinefuse_ext.report.comparison import write_scores
         from spinefuse_ext.report.segmentation_comparison import overlap_scores
 
@@ -65,7 +65,7 @@ class SegmentationComparison(Comparison):
         scores = []
         for case in tqdm(self.cases(plan), desc=f"Scoring {plan.name}", unit="case"):
             prediction = folder / self.folder / case.prediction
-            scores.append(overlap_scores(case.name, overlap_table(prediction, case.files[CaseKeys.LABEL], names)))
+            scores.append(overlap_scores(case.name, segmentation_table(prediction, case.files[CaseKeys.LABEL], names)))
         write_scores(folder / "scores.csv", scores)
 
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""Scores of a fused image, and the overlap of two label volumes."""
+"""Scores of a fused image and of a segmentation, and how far a segmentation can be trusted without a truth."""
 
 from spinefuse_ext.metrics.contrast import average_gradient, spatial_frequency, standard_deviation
 from spinefuse_ext.metrics.convention import Convention
@@ -7,10 +7,14 @@ from spinefuse_ext.metrics.fidelity import sum_of_correlations_of_differences, v
 from spinefuse_ext.metrics.fusion_metric import FUSION_SCORES, FusionMetric
 from spinefuse_ext.metrics.information import entropy, mutual_information
 from spinefuse_ext.metrics.overlap import overlap_table
+from spinefuse_ext.metrics.segmentation import SEGMENTATION_SCORES, segmentation_table
 from spinefuse_ext.metrics.structural import structural_similarity
+from spinefuse_ext.metrics.trust import TRUST_SCORES, trust_scores
 
 __all__ = [
     "FUSION_SCORES",
+    "SEGMENTATION_SCORES",
+    "TRUST_SCORES",
     "Convention",
     "FusionMetric",
     "average_gradient",
@@ -18,9 +22,11 @@ __all__ = [
     "entropy",
     "mutual_information",
     "overlap_table",
+    "segmentation_table",
     "spatial_frequency",
     "standard_deviation",
     "structural_similarity",
     "sum_of_correlations_of_differences",
+    "trust_scores",
     "visual_information_fidelity",
 ]

@@ -38,17 +38,30 @@ def overlap_table(
         GridMismatchError: when shapes or affines differ.
         UnknownLabelError: when a volume holds a value that ``labels`` does not name.
     """
+    predicted, truth = (volume.as_tensor() for volume in label_pair(prediction, label, labels))
+    return {name: mask_overlap(predicted == index, truth == index) for index, name in labels.items() if index != 0}
+
+
+def label_pair(
+    prediction: str | Path | MetaTensor, label: str | Path | MetaTensor, labels: Mapping[int, str]
+) -> tuple[MetaTensor, MetaTensor]:
+    """Prediction and label as ``(1, *S)`` of one grid, with no value that ``labels`` does not name.
+
+    Raises:
+        GridMismatchError: when shapes or affines differ.
+        UnknownLabelError: when a volume holds another value.
+    """
     volumes = {"prediction": _read(prediction, "prediction"), "label": _read(label, "label")}
     names = {what: _name(given, what) for what, given in (("prediction", prediction), ("label", label))}
     _check_grids(volumes, names)
     for what, volume in volumes.items():
         _check_values(volume, names[what], labels)
-    predicted, truth = (volume.as_tensor()[None] for volume in volumes.values())
-    return {name: _overlap(predicted == index, truth == index) for index, name in labels.items() if index != 0}
+    return volumes["prediction"], volumes["label"]
 
 
-def _overlap(predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """Dice and Jaccard of two masks ``(1, 1, *S)``."""
+def mask_overlap(predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """Dice and Jaccard of two masks ``(1, *S)``; NaN when both are empty, 0 when one is."""
+    predicted, truth = predicted[None], truth[None]
     if not (predicted.any() or truth.any()):
         return {"dice": float("nan"), "jaccard": float("nan")}
     return {

@@ -7,6 +7,7 @@ from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, 
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
+from spinefuse_ext.networks.each_sub_network import EachSubNetwork, each_sub_network
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
 from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
 from spinefuse_ext.networks.inference import window_inferer
@@ -26,6 +27,7 @@ __all__ = [
     "DenseRestormerBlock",
     "DetailEncoder",
     "DualSegNet",
+    "EachSubNetwork",
     "GuidedFilterFusion",
     "LaplacianPyramidFusion",
     "LiteTransformerBlock",
@@ -43,6 +45,7 @@ __all__ = [
     "U2FusionNet",
     "VNet",
     "WaveletFusion",
+    "each_sub_network",
     "guided_filter",
     "keep_freed_memory",
     "load_weights",

@@ -38,6 +38,10 @@ class DualSegNet(nn.Module):
             return torch.softmax(self.vnet(x), dim=1)
         return (torch.softmax(self.unet(x), dim=1) + torch.softmax(self.vnet(x), dim=1)) / 2
 
+    def each(self, x: torch.Tensor) -> torch.Tensor:
+        """Image ``(B, C, *S)`` -> probabilities ``(B, 2 K, *S)``: all K of the UNet's, then those of the VNet."""
+        return torch.cat((torch.softmax(self.unet(x), dim=1), torch.softmax(self.vnet(x), dim=1)), dim=1)
+
 
 class SingleSegNet(nn.Module):
     """One network behind ``DualSegNet``'s contract, for supervised controls and one-network methods.

@@ -5,7 +5,9 @@ from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
+from spinefuse_ext.transforms.save_trust import SaveTrustd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
+from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
 
 __all__ = [
     "ContributionMapd",
@@ -14,6 +16,8 @@ __all__ = [
     "RegisterPaird",
     "SaveFusedd",
     "SaveOverlayd",
+    "SaveTrustd",
+    "SplitSubNetworksd",
     "scaled_sizes",
     "slice_shape",
 ]

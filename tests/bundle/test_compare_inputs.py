@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -102,6 +103,10 @@ def test_structures_are_scored_over_the_whole_volume(
     assert ct.values["dice canal"] == pytest.approx(2 / 3)
     assert ct.values["jaccard canal"] == pytest.approx(1 / 2)
     assert ct.values["dice mean"] == pytest.approx(5 / 9)
+    assert (fused.values["hd95_mm mean"], fused.values["asd_mm disc"], fused.values["surface_dice canal"]) == (0, 0, 1)
+    diagonal = math.hypot(4 * 2, 32, 48)  # of the volume, in mm, for a structure that is missed
+    assert ct.values["hd95_mm disc"] == ct.values["asd_mm disc"] == pytest.approx(diagonal)
+    assert ct.values["hd95_mm canal"] == 8  # the disc, in its place, starts one period of 8 mm before the canal
     rows = list(csv.DictReader((out / "differences.csv").open(encoding="utf-8")))
     assert [row["fused less"] for row in rows] == ["ct"]
     assert float(rows[0]["canal mean"]) == pytest.approx(1 / 3)

@@ -20,7 +20,10 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("spine_fusion", "spine_semiseg")
 FULL = {"train.json", "inference.json", "metadata.json"}
 #: Ids that deltas add to what train.json defines.
-NEW_IDS = {"checkpoint", "sections", "vgg16_weights"}  # the last: a file that only U2Fusion's training can use
+NEW_IDS = {
+    *("checkpoint", "sections", "surface_tolerance_mm"),
+    "vgg16_weights",  # a file that only U2Fusion's training can use
+}
 #: Deltas that hold values only, no component.
 PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json", "all_labels.json"}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from spinefuse_ext.bundle.commands import segment
 from spinefuse_ext.labels import STRUCTURES
+from spinefuse_ext.metrics import segmentation_table
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +90,30 @@ def test_evaluation_gives_dice_and_jaccard_of_every_class_and_case(
     dice, jaccard = (np.array([row[1:-1] for row in tables[name][1:]], dtype=float) for name in _METRICS)
     assert dice[0].max() > 0.3  # the validation case looks as the labelled ones do
     np.testing.assert_allclose(jaccard, dice / (2 - dice), atol=1e-5)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8")))
+    assert {row["checkpoint"] for row in rows} == {"model.pt"}
+    found = {name: [row for row in rows if row["network"] == name] for name in ("mean", "unet", "vnet")}
+    assert sum(map(len, found.values())) == len(rows) == 3 * dice.size
+    np.testing.assert_allclose([float(row["dice"]) for row in found["mean"]], dice.ravel(), atol=1e-4)
+    assert [row["dice"] for row in found["unet"]] != [row["dice"] for row in found["vnet"]]
+    summary = list(csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8")))
+    assert {row["structure"] for row in summary} == {*STRUCTURES.values(), "mean"} - {"background"}
+
+
+def test_the_last_checkpoint_scores_as_what_inference_writes_of_each_network(
+    trained: Run, workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
+) -> None:
+    last = {"checkpoint": str(trained.folder / "models" / "model_final.pt"), "sections": ["test"], **CANVAS}
+    workflow("spine_semiseg", "train.json", "evaluate.json", output_dir=str(tmp_path / "eval"), **last).run()
+    rows = list(csv.DictReader((tmp_path / "eval" / "scores.csv").open(encoding="utf-8")))
+    assert {row["checkpoint"] for row in rows} == {"model_final.pt"}
+    infer = {"workflow_type": "inference", "output_dir": str(tmp_path / "out"), "save_subnetworks": True}
+    workflow("spine_semiseg", "inference.json", **infer, **last).run()
+    for network, name in (("mean", "prediction"), ("unet", "prediction_unet"), ("vnet", "prediction_vnet")):
+        files = tmp_path / "out" / "case_5" / f"{name}.nii.gz", cohort / "case_5" / "label.nii.gz"
+        for structure, scores in segmentation_table(*files).items():
+            (row,) = (row for row in rows if (row["network"], row["structure"]) == (network, structure))
+            assert {score: float(row[score]) for score in scores} == pytest.approx(scores, rel=1e-4, nan_ok=True)
 
 
 _METRICS = ("val_mean_dice", "val_mean_iou")
@@ -127,6 +154,62 @@ def test_label_volume_lies_on_the_grid_of_the_image_as_stored(
     assert {0} < found <= set(STRUCTURES)
 
 
+def test_all_that_is_written_lies_on_an_oblique_grid_as_stored(
+    trained: Run, workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
+) -> None:
+    source = volume(cohort / "case_5" / "fused.nii.gz")
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.1))
+    image = nib.Nifti1Image(np.asarray(source.dataobj), turn @ source.affine)
+    (tmp_path / "cases" / "p1").mkdir(parents=True)
+    nib.save(image, tmp_path / "cases" / "p1" / "fused.nii.gz")
+    made = workflow(
+        *("spine_semiseg", "inference.json"),
+        workflow_type="inference",
+        checkpoint=trained.checkpoint,
+        dataset_dir=str(tmp_path / "cases"),
+        output_dir=str(tmp_path / "out"),
+        save_subnetworks=True,
+        **{"dataset#data": [{"fused": str(tmp_path / "cases" / "p1" / "fused.nii.gz")}], **CANVAS},
+    )
+    made.run()
+    written = {path.name.split(".")[0]: path for path in (tmp_path / "out" / "p1").iterdir()}
+    assert set(written) == {"prediction", "prediction_unet", "prediction_vnet", "disagreement", "trust"}
+    trust = json.loads(written.pop("trust").read_text(encoding="utf-8"))
+    volumes = {name: volume(path) for name, path in written.items()}
+    for one in volumes.values():
+        assert (one.shape, one.get_data_dtype()) == (image.shape, np.uint8)
+        np.testing.assert_allclose(one.affine, image.affine, atol=1e-4)
+    labels = {name: np.asarray(one.dataobj) for name, one in volumes.items()}
+    differ = labels["prediction_unet"] != labels["prediction_vnet"]
+    np.testing.assert_array_equal(labels["disagreement"], differ)
+    assert differ.any()
+    assert np.isin(labels["prediction"][~differ], [*STRUCTURES]).all()
+    np.testing.assert_array_equal(labels["prediction"][~differ], labels["prediction_unet"][~differ])
+    agreement = segmentation_table(written["prediction_unet"], written["prediction_vnet"])
+    for structure, scores in trust["structures"].items():
+        assert scores["agreement"] == pytest.approx(agreement[structure]["dice"], abs=1e-6)
+
+
+def test_a_single_network_runs_with_the_same_config(
+    workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
+) -> None:
+    unet = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 4, "channels": [4, 8]}
+    single = {"_target_": "spinefuse_ext.networks.SingleSegNet", "network": {**unet, "strides": [2]}}
+    network = ConfigParser({"network": single}).get_parsed_content("network")
+    torch.save(network.state_dict(), tmp_path / "single.pt")
+    settings = {"network_def": single, "checkpoint": str(tmp_path / "single.pt"), "sections": ["test"], **CANVAS}
+    infer = {"workflow_type": "inference", "output_dir": str(tmp_path / "out")}
+    workflow("spine_semiseg", "inference.json", **infer, **settings).run()
+    written = {path.name for path in (tmp_path / "out" / "case_5").iterdir()}
+    assert written == {"prediction.nii.gz", "trust.json"}
+    trust = json.loads((tmp_path / "out" / "case_5" / "trust.json").read_text(encoding="utf-8"))
+    assert {scores["agreement"] for scores in trust["structures"].values()} == {None}
+    evaluate = {"output_dir": str(tmp_path / "eval"), "ckpt_dir": str(tmp_path)}
+    workflow("spine_semiseg", "train.json", "evaluate.json", **evaluate, **settings).run()
+    rows = list(csv.DictReader((tmp_path / "eval" / "scores.csv").open(encoding="utf-8")))
+    assert [row["network"] for row in rows] == ["single"] * 3
+
+
 @pytest.mark.parametrize("case", ["case_4", "case_5"])
 def test_labels_lie_where_the_truth_is(case: str, predicted: dict[str, Path], cohort: Path) -> None:
     """A volume that came back mirrored or with swapped axes would miss the off-centre ellipsoids."""
@@ -165,8 +248,7 @@ def test_segment_command_labels_one_image(
     monkeypatch.chdir(tmp_path)
     image = cohort / "case_5" / "fused.nii.gz"
     segment(str(image), "out", checkpoint=trained.checkpoint, device="cpu", **CANVAS)
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
-        "out/prediction.nii.gz"
-    ]
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {"out/prediction.nii.gz", "out/disagreement.nii.gz", "out/trust.json"}
     assert volume("out/prediction.nii.gz").shape == volume(image).shape
     assert "$ python -m monai.bundle run --config_file" in capfd.readouterr().out

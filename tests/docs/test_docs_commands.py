@@ -184,8 +184,9 @@ def test_the_config_page_lists_every_top_level_id_with_its_default(bundle: str) 
     section = page.split(f"## `{bundle}`")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE))
     configs = ROOT / "bundles" / bundle / "configs"
-    inference, train = (ConfigParser.load_config_file(configs / f"{name}.json") for name in ("inference", "train"))
-    ids = {**inference, **train}
+    files = [configs / f"{name}.json" for name in ("evaluate", "inference", "train")]
+    evaluate, inference, train = map(ConfigParser.load_config_file, files)
+    ids = {**{name: value for name, value in evaluate.items() if "#" not in name}, **inference, **train}
     assert set(rows) == {name for name in ids if not name.startswith("_")}
     for name, value in ids.items():
         if not isinstance(value, (dict, list)) or (isinstance(value, list) and name not in ("initialize", "run")):

@@ -1,0 +1,43 @@
+"""What each sub-network of a pair says, in the pass that would give their mean."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import nn
+
+from spinefuse_ext.networks.place import unwrap
+
+logger = logging.getLogger(__name__)
+
+
+class EachSubNetwork(nn.Module):
+    """Evaluation returns the probabilities of both sub-networks, ``(B, C, *S) -> (B, 2 K, *S)``, not one of the two.
+
+    One pass of an inferer then serves both predictions and their mean; ``spinefuse_ext.transforms.SplitSubNetworksd``
+    takes them apart. The weights are those of ``network``, which stays as it is; in training nothing changes.
+
+    Args:
+        network: a pair with ``each``, such as ``DualSegNet``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Image ``(B, C, *S)`` -> what ``network`` gives in training, probabilities ``(B, 2 K, *S)`` in evaluation."""
+        both: torch.Tensor = self.network(x) if self.training else self.network.each(x)  # type: ignore[operator]
+        return both
+
+
+def each_sub_network(network: nn.Module, enabled: bool = True) -> nn.Module:
+    """Return ``EachSubNetwork(network)`` for a pair; any other network, or one that is not ``enabled``, as it is."""
+    if not enabled:
+        return network
+    network = unwrap(network)
+    if not hasattr(network, "each"):
+        logger.info("One network: there is no disagreement, and trust is its own confidence.")
+        return network
+    return EachSubNetwork(network)
