@@ -7,7 +7,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import EventEnum
+from ignite.engine import EventEnum, Events
 from monai.data import MetaTensor
 from monai.engines import IterationEvents, SupervisedTrainer, Workflow
 from monai.utils import CommonKeys, look_up_option
@@ -21,6 +21,7 @@ _LABELLED, _UNLABELLED = "_labelled", "_unlabelled"  # ends of the names of what
 
 #: Entries that only the handlers and the loss of a step need: dropped before the output is split into cases.
 _STEP_ONLY = (
+    Keys.LABEL_ON_HOST,
     Keys.UNLABELLED_IMAGE,
     Keys.CLEAN_UNLABELLED,
     Keys.PSEUDO_LABEL,
@@ -85,9 +86,12 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         workflow["event_names"] = [SemiSupervisedEvents, *(workflow.get("event_names") or [])]
         super().__init__(**workflow)
         self.unlabelled_data_loader = unlabelled_data_loader
-        self.skipped = 0
+        self._skipped: torch.Tensor | int = 0
+        self.add_event_handler(Events.EPOCH_STARTED, SemiSupervisedTrainer._remember_skipped)
+        self.add_event_handler(Events.EPOCH_COMPLETED, SemiSupervisedTrainer._tell_skipped)
         self._stream: Iterator[Any] | None = None
         self._pending = 0  # micro-batches whose gradients wait for the optimiser
+        self._bad = torch.zeros(())  # 1 when the loss of one of them is not finite
 
     def run(self) -> None:  # type: ignore[override]
         """Train; called again it goes on from where it was, as with MONAI's trainers."""
@@ -101,6 +105,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         """One step; returns the output described at the class."""
         original = engine._labelled(batchdata)
         engine.state.output = {key: _plain(value) for key, value in original.items()}
+        engine.state.output[Keys.LABEL_ON_HOST] = engine._label_on_host
         engine._draw_unlabelled()
         engine.fire_event(SemiSupervisedEvents.BATCH_READY)
         images = engine._joined()
@@ -118,7 +123,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         engine._update(engine.state.output[CommonKeys.LOSS], closes)
         for key in [*_STEP_ONLY, *(key for key in engine.state.output if key.endswith((_LABELLED, _UNLABELLED)))]:
             engine.state.output.pop(key, None)
-        engine.state.output.update({**original, Keys.SKIPPED: engine.skipped})
+        engine.state.output.update({**original, Keys.SKIPPED: engine._skipped})
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
@@ -131,6 +136,8 @@ class SemiSupervisedTrainer(SupervisedTrainer):
                 f"Expected {Section.LABELLED} cases with a '{CommonKeys.LABEL}', got none for {case_names(batchdata)}. "
                 f"Add the label, or move the case to '{Section.UNLABELLED}'."
             )
+        given = batchdata[CommonKeys.LABEL] if isinstance(batchdata, Mapping) else batchdata[1]
+        self._label_on_host = _plain(given)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
 
     def _draw_unlabelled(self) -> None:
@@ -189,19 +196,51 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         return within % self.accumulation_steps == 0, closes
 
     def _update(self, loss: torch.Tensor, closes: bool) -> None:
-        """Backward, and a step when the group closes; a loss that is not finite on any rank is left out on all."""
+        """Backward, and a step when the group closes; a loss that is not finite on any rank is left out on all.
+
+        A fused optimiser is told on the device to leave the step out, so that the host need not wait for the loss: then
+        the whole group of ``accumulation_steps`` is left out. Another optimiser leaves out the one loss.
+        """
         assert self.scaler is not None
-        finite = idist.all_reduce(torch.isfinite(loss.detach()).float(), op="MIN")
-        if bool(finite):
+        finite: Any = idist.all_reduce(torch.isfinite(loss.detach()).float(), op="MIN")
+        self._skipped = self._skipped + (1 - finite).long()
+        on_device = not self.scaler.is_enabled() and all(group.get("fused") for group in self.optimizer.param_groups)
+        if on_device or bool(finite):
             self.scaler.scale(loss / self.accumulation_steps).backward()
+            self._bad = (1 - finite) if self._pending == 0 else torch.maximum(self._bad, 1 - finite)
             self._pending += 1
-        else:
-            self.skipped += 1
-            self.logger.warning(f"Iteration {self.state.iteration}: the loss is {loss.item()}, step skipped.")
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if closes and self._pending:
+            if on_device:
+                _fill_momentum(self.optimizer)
+                self.optimizer.found_inf = self._bad  # type: ignore[attr-defined]
             self.scaler.step(self.optimizer)
             self.scaler.update()
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were left out so far, as their loss was not finite."""
+        return int(self._skipped)
+
+    def _remember_skipped(self) -> None:
+        self._skipped_before = self._skipped
+
+    def _tell_skipped(self) -> None:
+        number = int(self._skipped - self._skipped_before)
+        if number:
+            self.logger.warning(
+                f"Epoch {self.state.epoch}: the loss was not finite in {number} of {self.state.epoch_length} steps, "
+                "which were skipped. Lower the learning rate, or check the intensities of the images."
+            )
+
+
+def _fill_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give ``SGD`` its momentum buffers: a fused first step that is left out would leave them undefined."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") and not group.get("dampening") else ():
+            state = optimizer.state[parameter]
+            if parameter.grad is not None and state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter.grad)
 
 
 def _plain(image: torch.Tensor) -> torch.Tensor:

@@ -104,7 +104,7 @@ class CompetitivePseudoLabelHandler:
         output = engine.state.output
         logits = output[Keys.LOGITS_UNLABELLED]
         if self.clean_view and Keys.CLEAN_UNLABELLED in output:
-            logits = engine.network(output[Keys.CLEAN_UNLABELLED])
+            logits = engine.network(output[Keys.CLEAN_UNLABELLED])  # type: ignore[attr-defined]
         best = logits.index_select(0, teacher.view(1))[0]
         output[Keys.PSEUDO_LABEL] = sharpen(best, self.temperature)
         if self.agreement:

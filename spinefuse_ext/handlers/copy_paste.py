@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from ignite.engine import Events
@@ -106,5 +107,6 @@ def _take(to: torch.Tensor, source: torch.Tensor, boxes: Sequence[tuple[slice, .
     result = to.clone()
     for index, box in enumerate(boxes):
         if box is not None:
-            result[(index, ..., *box)] = source[(index, ..., *box)]
+            place: Any = (index, ..., *box)
+            result[place] = source[place]
     return result

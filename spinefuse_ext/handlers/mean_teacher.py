@@ -125,7 +125,7 @@ def _threshold(progress: float, classes: int) -> float:
 
 
 def _mean_teacher(engine: Workflow) -> MeanTeacherNet:
-    network: Any = unwrap(engine.network)
+    network: Any = unwrap(engine.network)  # type: ignore[attr-defined]
     if not isinstance(network, MeanTeacherNet):
         raise ValueError(f"Expected a MeanTeacherNet for MeanTeacherHandler, got {type(network).__name__}.")
     return network

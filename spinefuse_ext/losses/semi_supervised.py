@@ -65,6 +65,7 @@ class SemiSupervisedLoss(_Loss):
             ValueError: when a label is neither a class of the network nor ``ignore_index``.
         """
         logits = input[Keys.LOGITS_LABELLED]
+        self._check_classes(input.get(Keys.LABEL_ON_HOST, input[CommonKeys.LABEL]), logits.shape[2])
         with torch.autocast(logits.device.type, enabled=False):
             terms = self._labelled_terms(at_least_float32(logits), input[CommonKeys.LABEL], input.get(Keys.LEARNS))
             terms[Keys.CONSISTENCY_LOSS], terms[Keys.CONSISTENCY_WEIGHT] = self._student_terms(input)
@@ -77,7 +78,7 @@ class SemiSupervisedLoss(_Loss):
         self, logits: torch.Tensor, label: torch.Tensor, learns: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
         """``logits`` ``(N, B, K, *S)``, ``label`` ``(B, 1, *S)`` -> supervised, rectification and disagreement."""
-        classes, known = self._truth(label, logits.shape[2])
+        classes, known = self._truth(label)
         target = one_hot(classes, num_classes=logits.shape[2]).to(logits.dtype)
         log_probabilities = torch.log_softmax(logits, dim=2)
         probabilities = log_probabilities.exp()
@@ -89,7 +90,7 @@ class SemiSupervisedLoss(_Loss):
         rectification = disagreement = logits.new_zeros(())
         if len(logits) == 2:
             differ = disagreement_mask(*probabilities) & known
-            rectification = sum(masked_half_brier(p, target, differ) for p in probabilities)
+            rectification = torch.stack([masked_half_brier(p, target, differ) for p in probabilities]).sum()
             disagreement = mean_over_ranks(differ.sum().to(logits.dtype), known.sum())
         return {
             Keys.SUPERVISED_LOSS: torch.stack(supervised).sum(),
@@ -97,16 +98,20 @@ class SemiSupervisedLoss(_Loss):
             Keys.DISAGREEMENT: disagreement,
         }
 
-    def _truth(self, label: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class numbers with the ignored ones set to 0, and where the truth is known (bool): both ``(B, 1, *S)``."""
-        known = torch.ones_like(label, dtype=torch.bool) if self.ignore_index is None else label != self.ignore_index
-        classes = torch.where(known, label, torch.zeros_like(label)).long()
+    def _check_classes(self, label: torch.Tensor, num_classes: int) -> None:
+        """Raise for a value that is no class; the trainer gives the label as it was before it went to the device."""
+        classes = label if self.ignore_index is None else label.masked_fill(label == self.ignore_index, 0)
         lowest, highest = (int(value) for value in classes.aminmax())
         if lowest < 0 or highest >= num_classes:
             raise ValueError(
                 f"Expected labels 0 to {num_classes - 1} for a network of {num_classes} classes, got {lowest} to "
                 f"{highest}. Remap the labels, set ignore_index or give the network more output channels."
             )
+
+    def _truth(self, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class numbers with the ignored ones set to 0, and where the truth is known (bool): both ``(B, 1, *S)``."""
+        known = torch.ones_like(label, dtype=torch.bool) if self.ignore_index is None else label != self.ignore_index
+        classes = torch.where(known, label, torch.zeros_like(label)).long()
         return classes, known
 
     def _supervised(

@@ -35,7 +35,7 @@ class MeanTeacherNet(nn.Module):
             return self.student(x)
         return self.teacher(x)
 
-    @torch.jit.ignore
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
     def teach(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> the teacher's logits ``(N, B, K, *S)``, in training mode and without gradient.
 
@@ -46,7 +46,7 @@ class MeanTeacherNet(nn.Module):
         logits: torch.Tensor = returned["logits"] if isinstance(returned, dict) else returned
         return logits
 
-    @torch.jit.ignore
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
     def follow(self, decay: float) -> None:
         """Move the teacher's parameters to ``decay * teacher + (1 - decay) * student``; running statistics stay."""
         with torch.no_grad():

@@ -220,27 +220,44 @@ def test_streams_of_two_sizes_are_refused() -> None:
         small_trainer(unlabelled_data_loader=DataLoader(Dataset(images), batch_size=1)).run()
 
 
-def test_loss_that_is_not_finite_skips_the_step(caplog: pytest.LogCaptureFixture) -> None:
-    class BadSecondStep(SemiSupervisedLoss):
+@pytest.mark.parametrize("bad", [1, 2])
+@pytest.mark.parametrize("fused", [False, True])
+def test_loss_that_is_not_finite_skips_the_step(fused: bool, bad: int, caplog: pytest.LogCaptureFixture) -> None:
+    class BadStep(SemiSupervisedLoss):
         calls = 0
 
         def forward(self, input: Any) -> dict[str, torch.Tensor]:
             terms = super().forward(input)
             self.calls += 1
-            return {**terms, "loss": terms["loss"] * float("nan")} if self.calls == 2 else terms
+            return {**terms, "loss": terms["loss"] * float("nan")} if self.calls == bad else terms
 
     network = small_pair()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1)
-    trainer = small_trainer(network, optimizer=optimizer, loss_function=BadSecondStep(), epoch_length=3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1, fused=fused)
+    trainer = small_trainer(network, optimizer=optimizer, loss_function=BadStep(), epoch_length=3)
     weights: list[torch.Tensor] = []
     for event in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED):
         trainer.add_event_handler(event, lambda _: weights.append(next(network.parameters()).detach().clone()))
     skipped = watch(trainer, Events.ITERATION_COMPLETED, lambda output: output[Keys.SKIPPED])
     trainer.run()
-    assert skipped == [0, 1, 1]
+    assert [int(number) for number in skipped] == [int(step >= bad) for step in (1, 2, 3)]
     moved = [not torch.equal(weights[2 * step], weights[2 * step + 1]) for step in range(3)]
-    assert moved == [True, False, True]
-    assert "Iteration 2: the loss is nan, step skipped" in caplog.text
+    assert moved == [bad != 1, bad != 2, True]
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+    assert trainer.skipped == 1
+    assert "Epoch 1: the loss was not finite in 1 of 3 steps" in caplog.text
+
+
+def test_a_fused_optimiser_takes_the_same_steps() -> None:
+    trained: list[Any] = []
+    for fused in (False, True):
+        network = DualSegNet(VNet(2, 1, 3, channels=(8, 16), dropout=0.0), VNet(2, 1, 3, channels=(8, 16), dropout=0.0))
+        network.load_state_dict(trained[0][0] if trained else network.state_dict())
+        start = {name: value.clone() for name, value in network.state_dict().items()}
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1, fused=fused)
+        small_trainer(network, optimizer=optimizer, max_epochs=2).run()
+        trained.append((start, network.state_dict()))
+    for name, value in trained[0][1].items():
+        torch.testing.assert_close(trained[1][1][name], value, msg=name, rtol=1e-4, atol=1e-5)
 
 
 def test_accumulated_steps_equal_one_large_batch() -> None:
