@@ -107,7 +107,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     torch.save(_batches(), folder / "batches.pt")
     processes = [subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(folder)]) for rank in range(2)]
     try:
-        assert [process.wait(timeout=240) for process in processes] == [0, 0]
+        assert [process.wait(timeout=600) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()  # a rank that waits for the other would wait for ever
