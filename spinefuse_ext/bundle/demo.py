@@ -35,8 +35,8 @@ SMALL_SEMISEG: dict[str, Any] = {
     "crops_per_case": 24,
     "val_interval": 2,
     "learning_rate": 0.05,
-    "network_def#vnet#channels": [8, 16, 32, 64, 128],
-    "network_def#vnet#dropout": 0.1,
+    "vnet_channels": [8, 16, 32, 64, 128],
+    "vnet_dropout": 0.1,
     "sw_batch_size": 32,
 }
 INFERENCE = ("canvas", "sw_batch_size", "network_def")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.assets
 BRAIN = {"slice_axis": 2, "canvas": [256, 256], "ct_window_hu": [0, 255], "sw_batch_size": 8}
 SMALL_FUSION = {"network_def#dim": 16, "network_def#num_blocks": [1, 1], "network_def#num_heads": 4}
 SPINE = {"image_keys": ["mr"], "spacing_mm": [-1, 1.2, 1.2], "canvas": [128, 160], "sw_batch_size": 16}
-SMALL_SEMISEG = {"network_def#vnet#channels": [8, 16, 32, 64, 128], "network_def#vnet#dropout": 0.1}
+SMALL_SEMISEG = {"vnet_channels": [8, 16, 32, 64, 128], "vnet_dropout": 0.1}
 
 
 def stacked(source: Path, out: Path, *options: str) -> None:
