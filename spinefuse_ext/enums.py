@@ -70,6 +70,8 @@ class SemiSegKeys(StrEnum):
     RECTIFICATION_LOSS = "rectification_loss"
     CONSISTENCY_LOSS = "consistency_loss"
     DISAGREEMENT = "disagreement"
+    PSEUDO_ENTROPY = "pseudo_entropy"
+    SWITCHED = "switched"
     SKIPPED = "skipped"
 
 

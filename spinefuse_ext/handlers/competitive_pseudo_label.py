@@ -23,8 +23,9 @@ class CompetitivePseudoLabelHandler:
     """Names this iteration's teacher by labelled Dice and writes its pseudo-label (MCF, Wang et al., CVPR 2023).
 
     At ``FORWARD_COMPLETED`` it reads ``logits_labelled`` ``(2, B, K, *S)``, ``label`` ``(B, 1, *S)`` and, if there,
-    ``logits_unlabelled`` ``(2, U, K, *S)``; it writes ``teacher`` (0 or 1), ``pseudo_label`` ``(U, K, *S)`` (the
-    teacher's sharpened prediction, no gradient) and ``student_weight`` ``(2,)``: the ramped weight for the student,
+    ``logits_unlabelled`` ``(2, U, K, *S)``; it writes ``teacher`` (0 or 1), ``switched`` (1 where that is not the one
+    of the step before), ``pseudo_label`` ``(U, K, *S)`` (the teacher's sharpened prediction, no gradient) and
+    ``student_weight`` ``(2,)``: the ramped weight for the student,
     0 for the teacher. Nothing is copied to the host.
 
     The score of a network is its Dice loss, averaged over the foreground classes that the truth holds; its sums run
@@ -93,6 +94,8 @@ class CompetitivePseudoLabelHandler:
         sums: Any = idist.all_reduce(self._dice_sums(logits, output[CommonKeys.LABEL]))
         self._update_sums(sums)
         teacher = self._name_teacher()
+        former = self._teacher.to(teacher.device)
+        output[Keys.SWITCHED] = ((former != teacher) & (former != _UNDECIDED)).long()
         self._teacher = output[Keys.TEACHER] = teacher
         progress = training_progress(engine)
         weight = gaussian_ramp(progress, self.ramp_fraction, self.max_weight, self.start_fraction)

@@ -11,15 +11,20 @@ from monai.utils import ImageMetaKey
 from spinefuse_ext.enums import CaseKeys
 
 
-def loss_terms() -> Callable[[Any], dict[str, float]]:
-    """Return a function that picks every scalar whose name ends with ``loss`` from a trainer's output."""
+def loss_terms(also: Sequence[str] = ()) -> Callable[[Any], dict[str, float]]:
+    """Return a function that picks every scalar whose name ends with ``loss`` from a trainer's output.
+
+    Args:
+        also: further scalars to pick where the output has them, for example ``disagreement``.
+    """
 
     def pick(output: Any) -> dict[str, float]:
         first = output[0] if isinstance(output, list) else output
         return {
             str(name): float(value)
             for name, value in first.items()
-            if str(name).endswith("loss") and (not isinstance(value, torch.Tensor) or value.numel() == 1)
+            if (str(name).endswith("loss") or name in also)
+            and (not isinstance(value, torch.Tensor) or value.numel() == 1)
         }
 
     return pick

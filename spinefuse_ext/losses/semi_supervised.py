@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ class SemiSupervisedLoss(_Loss):
       ``(U, 1, *S)`` or ``(N, U, 1, *S)``;
     - ``learns`` ``(N, B)``: what each labelled case counts for each network, 0 to 1;
     - ``terms``: further scalars by name, weighted already, which are added (see ``spinefuse_ext.handlers.add_term``).
+
+    Beside the terms it tells ``disagreement``, the part of the known labelled voxels that two networks name
+    differently, and ``pseudo_entropy``, how undecided the pseudo-label is, 0 to 1.
 
     Without a pseudo-label it is the supervised loss; with N = 1 there is no rectification. Everything is computed in
     float32, under autocast too. Dice is that of the foreground classes with squared denominators, summed over the whole
@@ -69,6 +73,8 @@ class SemiSupervisedLoss(_Loss):
         with torch.autocast(logits.device.type, enabled=False):
             terms = self._labelled_terms(at_least_float32(logits), input[CommonKeys.LABEL], input.get(Keys.LEARNS))
             terms[Keys.CONSISTENCY_LOSS], terms[Keys.CONSISTENCY_WEIGHT] = self._student_terms(input)
+            if Keys.PSEUDO_LABEL in input:
+                terms[Keys.PSEUDO_ENTROPY] = _entropy(input[Keys.PSEUDO_LABEL], class_axis=-logits.ndim + 2)
             total = terms[Keys.SUPERVISED_LOSS] + self.rectification_weight * terms[Keys.RECTIFICATION_LOSS]
             further = input.get(Keys.TERMS, {})
             terms[CommonKeys.LOSS] = sum(further.values(), total + terms[Keys.CONSISTENCY_LOSS])
@@ -134,6 +140,12 @@ class SemiSupervisedLoss(_Loss):
         weights = input[Keys.STUDENT_WEIGHT]
         per_network = [self.consistency(p, q, mask) for p, q, mask in zip(probabilities, targets, masks, strict=True)]
         return (weights * torch.stack(per_network)).sum(), weights.sum()
+
+
+def _entropy(probabilities: torch.Tensor, class_axis: int) -> torch.Tensor:
+    """Mean entropy of a pseudo-label as a part of the largest possible one, 0 (certain) to 1: a scalar."""
+    p = at_least_float32(probabilities)
+    return -torch.xlogy(p, p).sum(class_axis).mean() / math.log(p.shape[class_axis])
 
 
 def _per_case(share: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

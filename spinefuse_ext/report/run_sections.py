@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from spinefuse_ext.enums import SemiSegKeys
 from spinefuse_ext.report.curves import Curve, loss_curves, read_curves
 from spinefuse_ext.report.page import Fact, Picture, Section
 from spinefuse_ext.report.registration_section import registration_facts
@@ -11,6 +12,14 @@ from spinefuse_ext.report.run_folder import Case, RunFolder
 from spinefuse_ext.report.segmentation_section import Overlap, segmentation_facts
 from spinefuse_ext.report.tables import Table
 
+#: What a semi-supervised training tells of its pseudo-labels, by tag.
+_TEACHING: dict[str, str] = {
+    str(SemiSegKeys.TEACHER): "steps in which the second network taught",
+    str(SemiSegKeys.SWITCHED): "steps in which the teacher changed",
+    str(SemiSegKeys.DISAGREEMENT): "labelled voxels named differently",
+    str(SemiSegKeys.PSEUDO_ENTROPY): "entropy of the pseudo-label",
+    str(SemiSegKeys.CONSISTENCY_WEIGHT): "weight of the pseudo-label",
+}
 _TRAININGS = {"fusion": "Fusion network", "semiseg": "Segmentation networks"}
 
 
@@ -82,8 +91,15 @@ def duration(seconds: float) -> str:
 
 def _training_pictures(name: str, curves: Mapping[str, Curve]) -> list[Picture]:
     losses = {tag: points for tag, points in curves.items() if "loss" in tag.lower()}
-    metrics = {tag: points for tag, points in curves.items() if tag not in losses}
-    groups = (("losses", losses, "loss", "iteration"), ("metrics", metrics, "value", "epoch"))
+    teaching = {_TEACHING[name]: points for tag, points in curves.items() if (name := tag.split("/")[-1]) in _TEACHING}
+    metrics = {
+        tag: points for tag, points in curves.items() if tag not in losses and tag.split("/")[-1] not in _TEACHING
+    }
+    groups = (
+        ("losses", losses, "loss", "iteration"),
+        ("who taught whom", teaching, "0 to 1", "iteration"),
+        ("metrics", metrics, "value", "epoch"),
+    )
     return [
         Picture(
             loss_curves(shown, f"{name}: {kind}", value_name=value, step_name=step),

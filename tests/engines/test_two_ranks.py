@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler
 
 _RANK = """
-import os, sys, torch, torch.distributed as dist
+import os, runpy, sys, torch, torch.distributed as dist
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import IterationEvents
@@ -76,11 +77,16 @@ learnt = torch.cat([p.detach().flatten() for p in discriminator.parameters()])
 
 result = {"teachers": teachers, "start": start, "weights": weights, "skipped": trainer.skipped,
           "discriminators": (own, learnt)}
+result["shared"] = runpy.run_path(sys.argv[3])["train"](
+    slice(rank, None, 2), torch.nn.parallel.DistributedDataParallel
+)
 torch.save(result, f"{folder}/rank{rank}.pt")
 dist.barrier()  # none leaves while the other still needs it
 dist.destroy_process_group()
 os._exit(0)  # gloo's threads now and then abort an interpreter that is shutting down
 """
+
+_SHARED = Path(__file__).with_name("whole_batch.py")
 
 
 def _batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -105,7 +111,9 @@ def _alone(part: slice) -> list[int]:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
     torch.save(_batches(), folder / "batches.pt")
-    processes = [subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(folder)]) for rank in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _RANK, str(rank), str(folder), str(_SHARED)]) for rank in range(2)
+    ]
     try:
         assert [process.wait(timeout=600) for process in processes] == [0, 0]
     finally:
@@ -134,3 +142,12 @@ def test_ranks_start_from_one_discriminator_and_keep_it_equal(ranks: list[dict[s
     assert not torch.equal(first, second)
     assert torch.equal(learnt, learnt_too)
     assert 0 < (learnt - first).abs().max() < 0.01  # a few steps of 1e-4 from the first rank's
+
+
+def test_two_ranks_with_half_the_batch_each_take_the_steps_of_one_with_all_of_it(ranks: list[dict[str, Any]]) -> None:
+    alone = runpy.run_path(str(_SHARED))["train"](slice(None))
+    assert len(set(alone["teachers"])) == 2
+    for rank in ranks:
+        assert rank["shared"]["teachers"] == alone["teachers"]
+        assert rank["shared"]["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+        torch.testing.assert_close(rank["shared"]["weights"], alone["weights"], rtol=1e-3, atol=1e-5)

@@ -258,3 +258,12 @@ def test_nothing_is_taught_before_the_start() -> None:
     seen = _run(CompetitivePseudoLabelHandler(start_fraction=0.6, ramp_fraction=0.0), [step] * 4)
     assert [Keys.PSEUDO_LABEL in output for output in seen] == [False, False, True, True]
     assert [float(output[Keys.STUDENT_WEIGHT].sum()) for output in seen] == pytest.approx([0, 0, 0.1, 0.1])
+
+
+def test_a_change_of_the_teacher_is_told() -> None:
+    label = _label()
+    good, bad = _logits(label, 3, 3.0), _logits(label, 3, 3.0, wrong=0.6)
+    steps = [_step(*pair, label) for pair in ((good, bad), (good, bad), (bad, good), (bad, good), (good, bad))]
+    seen = _run(CompetitivePseudoLabelHandler(), steps)
+    assert [int(output[Keys.TEACHER]) for output in seen] == [0, 0, 1, 1, 0]
+    assert [int(output[Keys.SWITCHED]) for output in seen] == [0, 0, 1, 0, 1]

@@ -23,6 +23,12 @@ def test_every_scalar_loss_is_picked_and_nothing_else() -> None:
     assert loss_terms()([output, {"loss": 9.0}]) == expected  # a decollated batch repeats the scalars
 
 
+def test_further_scalars_are_picked_where_they_are() -> None:
+    output = {"loss": 1.0, "disagreement": torch.tensor(0.5), "teacher": torch.tensor(1), "pred": torch.zeros(2)}
+    expected = {"loss": 1.0, "disagreement": 0.5, "teacher": 1.0}
+    assert loss_terms(also=["disagreement", "teacher", "switched", "pred"])(output) == expected
+
+
 def test_loss_terms_read_the_output_of_an_engine() -> None:
     engine = Engine(lambda engine, batch: [{"loss": batch}])
     engine.run([torch.tensor(5.0)])

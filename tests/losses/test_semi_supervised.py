@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -192,3 +193,14 @@ def test_consistency_is_the_chosen_one() -> None:
     for kind in ("brier", "ce", "ce_dice"):
         loss = SemiSupervisedLoss(consistency=kind)(output)[Keys.CONSISTENCY_LOSS]
         torch.testing.assert_close(loss, 0.1 * ConsistencyLoss(kind)(probability, target))
+
+
+def test_entropy_of_the_pseudo_label_is_a_part_of_the_largest() -> None:
+    output = _output()
+    for pseudo, expected in (
+        (torch.full((3, 3, 6, 6), 1 / 3), 1.0),
+        (torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(3, 3, 6, 6), 0.0),
+        (torch.tensor([0.5, 0.5, 0.0]).view(1, 1, 3, 1, 1).expand(2, 3, 3, 6, 6), math.log(2) / math.log(3)),
+    ):
+        terms = SemiSupervisedLoss()({**output, Keys.PSEUDO_LABEL: pseudo})
+        assert terms[Keys.PSEUDO_ENTROPY].item() == pytest.approx(expected, abs=1e-6)
