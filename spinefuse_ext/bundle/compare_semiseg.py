@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai.utils import CommonKeys
+
 from spinefuse_ext.bundle.compare_segmentation import SegmentationComparison
 from spinefuse_ext.bundle.comparison import Needs
 from spinefuse_ext.bundle.method_record import MethodRecord
@@ -152,7 +154,7 @@ def _steps(logs: Path) -> str:
 
     if not logs.is_dir():
         return DASH
-    losses = [points for tag, points in read_curves(logs).items() if "train_loss" in tag and points]
+    losses = [points for tag, points in read_curves(logs).items() if points and tag.endswith(CommonKeys.LOSS)]
     return str(max(points[-1][0] for points in losses)) if losses else DASH
 
 

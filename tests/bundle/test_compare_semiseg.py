@@ -54,9 +54,9 @@ def _options(command: list[str]) -> dict[str, str]:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """Every bundle run that is started; a faked method finds all but the canal, with the best checkpoint nothing.
+    """Every bundle run that is started; the best checkpoint of a faked method finds nothing, the last all but canal.
 
-    ``supervised_unet`` finds the canal too, from its second seed on also with the last checkpoint.
+    A supervised one finds the canal too, with every seed but 0.
     """
     runs: list[dict[str, str]] = []
 
@@ -68,9 +68,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
                 label = nib.Nifti1Image.from_filename(Path(run["dataset_dir"]) / case / "label.nii.gz")
                 found = np.asarray(label.dataobj).copy()
                 last = run["checkpoint"].endswith("model_final.pt")
-                keeps_canal = "SingleSegNet" in run.get("network_def", "") and run["seed"] != "0"
-                found[(found == 3) if last and not keeps_canal else (found == 3) & (not last)] = 0
-                found[found > 0] *= int(last)
+                with_canal = "supervised" in run["config_file"] and run["seed"] != "0"
+                found[(found == 3) & (not with_canal)] = 0
+                found *= int(last)
                 out = Path(run["output_dir"]) / case
                 out.mkdir(parents=True)
                 nib.save(nib.Nifti1Image(found, label.affine), out / "prediction.nii.gz")
