@@ -22,6 +22,8 @@ _SWAP_PART, _SWAP_MM = 0.5, 2.0
 #: A left-out point must be this many times further off than the points of that fit, and by this much.
 _CLICK_TIMES, _CLICK_MM = 4.0, 5.0
 _FEWEST_LEFT = 5
+#: The same for a point whose vertebra keeps fewer than three others: its neighbours say where it lies, and spines bend.
+_BENT_MM, _FEWEST_OF_VERTEBRA = 10.0, 3
 
 
 class Suspect(NamedTuple):
@@ -63,7 +65,8 @@ def find_suspects(
     if model is not Model.PER_VERTEBRA:
         misplaced = _misplaced(names, pair, estimator(Model.RIGID, *pair), Model.RIGID)
     if bones is not None and (misplaced or model is Model.PER_VERTEBRA):
-        misplaced = _misplaced(names, pair, estimator(Model.PER_VERTEBRA, *pair, bones), Model.PER_VERTEBRA)
+        estimate = estimator(Model.PER_VERTEBRA, *pair, bones)
+        misplaced = _misplaced(names, pair, estimate, Model.PER_VERTEBRA, bones.owner)
     taken = {name for suspect in swapped for name in suspect.names}
     return (*swapped, *(suspect for suspect in misplaced if not taken & set(suspect.names)))
 
@@ -103,9 +106,13 @@ def _rigid_rms(fixed: Points, moving: Points) -> float:
 
 
 def _misplaced(
-    names: Sequence[str], pair: tuple[Points, Points], estimate: Estimator, model: Model
+    names: Sequence[str],
+    pair: tuple[Points, Points],
+    estimate: Estimator,
+    model: Model,
+    owner: NDArray[np.int64] | None = None,
 ) -> tuple[Suspect, ...]:
-    """Take away the point that stands out most, and look again, while at least 5 remain."""
+    """Take away the point that stands out most, and look again, while at least 5 remain; ``owner`` is its vertebra."""
     fixed, moving = pair
     rows = np.arange(len(names))
     found: list[Suspect] = []
@@ -117,7 +124,9 @@ def _misplaced(
                 continue
             errors = np.linalg.norm(estimate(others)(fixed[rows]) - moving[rows], axis=1)
             own, rest = float(errors[rows == row][0]), float(np.sqrt((errors[rows != row] ** 2).mean()))
-            if own > max(_CLICK_MM, _CLICK_TIMES * rest) and (best is None or own / max(rest, 1e-9) > best[0]):
+            told = owner is None or (owner[others] == owner[row]).sum() >= _FEWEST_OF_VERTEBRA
+            stands_out = own > max(_CLICK_MM if told else _BENT_MM, _CLICK_TIMES * rest)
+            if stands_out and (best is None or own / max(rest, 1e-9) > best[0]):
                 best = (own / max(rest, 1e-9), int(row), Suspect("misplaced", (names[int(row)],), own, rest))
         if best is None:
             break

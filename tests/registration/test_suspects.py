@@ -21,6 +21,12 @@ def changed(points: Landmarks, change: np.ndarray) -> Landmarks:
     return Landmarks(points.names, points.points_mm + change)
 
 
+@pytest.mark.parametrize(("seed", "each"), [(5, None), (21, None), (21, 3)])
+def test_the_only_points_of_an_end_vertebra_are_not_doubted_for_its_bend(seed: int, each: int | None) -> None:
+    case = make_phantom(seed, size_mm=(112.0,) * 3, spacing_mm=8.0, landmarks_per_vertebra=each)
+    assert fit_landmarks(case.ct_landmarks, case.mr_landmarks, "rigid").suspects == ()
+
+
 @models
 def test_a_swapped_pair_is_named_and_nothing_else(model: Model) -> None:
     for seed in SEEDS:
