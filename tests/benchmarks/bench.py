@@ -71,12 +71,8 @@ def fusion_training_step(checkpointing: bool = False) -> Step:
 
 def segmentation_training_step() -> Step:
     from monai.losses import DiceCELoss
-    from monai.networks.nets import UNet
 
-    from spinefuse_ext.networks import DualSegNet, VNet
-
-    widths = (16, 32, 64, 128, 256)
-    network = DualSegNet(UNet(2, 1, 4, widths, (2, 2, 2, 2), num_res_units=2), VNet(2, 1, 4))
+    network = _pair(2)
     optimizer = torch.optim.SGD(network.parameters(), 0.01, 0.9)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     image, label = torch.rand(4, 1, 128, 160), torch.randint(0, 4, (4, 1, 128, 160))
@@ -87,6 +83,60 @@ def segmentation_training_step() -> Step:
         optimizer.step()
 
     return step
+
+
+def semi_supervised_step_3d() -> Step:
+    """A step of the competing pair in 3-D on 2 labelled and 2 unlabelled patches, as the trainer takes it."""
+    from spinefuse_ext.engines import SemiSupervisedTrainer
+    from spinefuse_ext.handlers import CompetitivePseudoLabelHandler
+    from spinefuse_ext.losses import SemiSupervisedLoss
+    from spinefuse_ext.networks import place
+
+    size = (64, 64, 48)
+    network = place(_pair(3), "cpu", channels_last=True)
+    labelled = {"image": torch.rand(2, 1, *size), "label": torch.randint(0, 4, (2, 1, *size))}
+    trainer = SemiSupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=[labelled],
+        unlabelled_data_loader=[{"image": torch.rand(2, 1, *size)}],
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=1e-4, fused=True),
+        loss_function=SemiSupervisedLoss(),
+        train_handlers=[CompetitivePseudoLabelHandler()],
+        decollate=False,
+        amp=True,
+    )
+
+    def step() -> None:
+        trainer.run()
+        trainer.state.max_epochs += 1
+
+    return step
+
+
+def segment_volume() -> Step:
+    """A sliding window over a volume of the size of the smallest left atrium scan of Xiong et al., both networks."""
+    from spinefuse_ext.networks import place, window_inferer
+
+    network = place(_pair(3), "cpu", channels_last=True).eval()
+    inferer = window_inferer(3, (112, 112, 80), 0, amp=True, overlap=0.5, mode="gaussian")
+    volume = torch.rand(1, 1, 148, 141, 88)
+
+    def step() -> None:
+        with torch.inference_mode():
+            inferer(volume, network)
+
+    return step
+
+
+def _pair(dims: int) -> nn.Module:
+    from monai.networks.nets import UNet
+
+    from spinefuse_ext.networks import DualSegNet, VNet
+
+    unet = UNet(dims, 1, 4, (16, 32, 64, 128, 256), (2, 2, 2, 2), num_res_units=2)
+    return DualSegNet(unet, VNet(dims, 1, 4))
 
 
 def score_fidelity() -> Step:
@@ -131,6 +181,8 @@ ROWS: dict[str, Row] = {
     "fusion training step, batch 2 of 128 x 128, stage 2": Row(fusion_training_step, 3, 3.5),
     "fusion training step, checkpointing": Row(partial(fusion_training_step, True), 3, None, 1.5),
     "segmentation training step, 4 images of 128 x 160": Row(segmentation_training_step, 5),
+    "semi-supervised step, 2 + 2 patches of 64 x 64 x 48, bfloat16": Row(semi_supervised_step_3d, 4, 2.8),
+    "segment 148 x 141 x 88, windows of 112 x 112 x 80, bfloat16": Row(segment_volume, 1, 3.3),
     "VIF of one 512 x 512 pair": Row(score_fidelity, 5, 0.2),
     "MI of one 512 x 512 pair of 8 bit": Row(score_information, 50, 0.005),
 }
