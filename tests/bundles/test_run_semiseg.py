@@ -66,8 +66,8 @@ def test_training_learns_from_the_labels_and_uses_the_unlabelled_cases(trained: 
     assert all(np.isfinite(values).all() for values in steps.values())
     assert steps["supervised_loss"][-8:].mean() < 0.7 * steps["supervised_loss"][:8].mean()
     assert (steps["consistency_loss"] > 0).any()
-    assert steps["consistency_weight"][-1] == pytest.approx(0.1, rel=0.01)  # the ramp has ended at its maximum
-    assert steps["consistency_weight"][0] < 0.01
+    assert steps["consistency_weight"][-1] == pytest.approx(1.0, rel=0.01)  # the ramp has ended at its maximum
+    assert steps["consistency_weight"][0] < 0.1
     assert {path.name for path in (trained.folder / "models").iterdir()} == {"model.pt", "model_final.pt"}
     assert {path.parent.name for path in trained.folder.rglob("events.out*")} == {"train", "validate"}
 
