@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from monai.utils import CommonKeys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _PICTURED_CASES = 6
 _BEST = "best"
+_DICE = "val_mean_dice"  # the key metric of the validation, as TensorBoard has it
 #: Settings that an equal protocol is made of; those that a config lacks are left out.
 _PROTOCOL = (
     *("image_keys", "labels", "spatial_dims", "canvas", "slice_axis", "spacing_mm", "crops_per_case", "batch_size"),
@@ -69,7 +71,7 @@ class SemiSegComparison(SegmentationComparison):
         last, first = self._scores(), self._first_plans()
         protocol = protocol_tables(*self._protocol(first))
         pictures = list(self._pictures(first, last))
-        runs = MethodRuns(last, self._scores(_BEST), protocol, pictures, self.missing)
+        runs = MethodRuns(last, self._scores(_BEST), protocol, pictures, self._curves(), self.missing)
         seconds = {plan.title: record.steps_s for plan, record in zip(self.plans, records, strict=True)}
         commands = [command for record in records for command in record.commands.values()]
         making = Making(seconds, settings, commands)
@@ -96,6 +98,17 @@ class SemiSegComparison(SegmentationComparison):
             found = read_scores(self.out / plan.folder / part / "scores.csv")
             scores.setdefault(plan.name, {})[plan.seed or 0] = found
         return scores
+
+    def _curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Validation Dice of each method, mean over its seeds, by epoch."""
+        from spinefuse_ext.report.curves import read_curves
+
+        values: dict[str, dict[int, list[float]]] = {}
+        for plan in self.plans:
+            logs = self.out / plan.folder / "eval"
+            for epoch, dice in read_curves(logs).get(_DICE, []) if logs.is_dir() else []:
+                values.setdefault(plan.name, {}).setdefault(epoch, []).append(dice)
+        return {name: [(epoch, fmean(dice)) for epoch, dice in sorted(at.items())] for name, at in values.items()}
 
     def _training(self, plan: MethodPlan) -> dict[str, Any]:
         return merged(self.bundle, plan.training_files, plan.training)

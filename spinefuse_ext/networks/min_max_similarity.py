@@ -58,6 +58,7 @@ class MinMaxSimilarityNet(nn.Module):
     ) -> None:
         super().__init__()
         self.pair = DualSegNet(unet, vnet, output)
+        self.output = self.pair.output
         self.projectors = nn.ModuleList(_feature_head(spatial_dims, num_classes, _PROJECTOR) for _ in range(2))
         self.classifiers = nn.ModuleList(_feature_head(spatial_dims, num_classes, _CLASSIFIER) for _ in range(2))
         self.projectors.requires_grad_(train_heads)
@@ -73,3 +74,7 @@ class MinMaxSimilarityNet(nn.Module):
             "projection": torch.stack((self.projectors[0](logits[0]), self.projectors[1](logits[1]))),
             "classification": torch.stack((self.classifiers[0](logits[0]), self.classifiers[1](logits[1]))),
         }
+
+    def each(self, x: torch.Tensor) -> torch.Tensor:
+        """Image ``(B, C, *S)`` -> probabilities ``(B, 2 K, *S)`` of both sub-networks, as :meth:`DualSegNet.each`."""
+        return self.pair.each(x)

@@ -20,6 +20,8 @@ Curve = Sequence[tuple[int, float]]
 
 #: Curves with more points than this are drawn faint, with their running mean over a fortieth of the points on top.
 _SMOOTHED_FROM = 80
+#: Of the first round through the colours, the second, and so on.
+_LINE_STYLES = ("-", "--", ":")
 #: Values that span more than this factor are drawn on a logarithmic axis.
 _LOG_FROM = 30.0
 
@@ -71,11 +73,14 @@ def loss_curves(
         steps, values = np.asarray(points, dtype=float).reshape(-1, 2).T
         values = np.where(np.isfinite(values), values, np.nan)
         colour = CURVE_COLOURS[number % len(CURVE_COLOURS)]
+        style = _LINE_STYLES[number // len(CURVE_COLOURS) % len(_LINE_STYLES)]
         long = len(steps) > _SMOOTHED_FROM
         marker = "o" if len(steps) <= 20 else ""
-        ax.plot(steps, values, color=colour, alpha=0.25 if long else 1, lw=1 if long else 1.8, marker=marker, ms=4)
+        ax.plot(
+            steps, values, color=colour, alpha=0.25 if long else 1, ls=style, lw=1 if long else 1.8, marker=marker, ms=4
+        )
         shown = _running_mean(values, max(3, len(values) // 40)) if long else values
-        ax.plot(steps, shown, color=colour, linewidth=1.8, label=name)
+        ax.plot(steps, shown, color=colour, linestyle=style, linewidth=1.8, label=name)
     if _wants_log([value for points in curves.values() for _, value in points]):
         ax.set_yscale("log")
     ax.set_title(title, loc="left", color=INK, fontsize=13)

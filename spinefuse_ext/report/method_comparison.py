@@ -9,6 +9,7 @@ from pathlib import Path
 
 from spinefuse_ext.report.boxes import box_plot
 from spinefuse_ext.report.comparison_parts import PAGE, TABLE, Making, footer, making_section, save_tables
+from spinefuse_ext.report.curves import Curve, loss_curves
 from spinefuse_ext.report.method_tables import (
     DICE,
     best_checkpoint_table,
@@ -53,12 +54,14 @@ class MethodRuns:
     """What the runs of a comparison left: scores of the last and the best checkpoint, protocol, pictures.
 
     ``protocol`` are the tables that say what was equal and what differed; ``missing`` names the runs not yet done.
+    ``curves`` are the validation Dice of each method over its training.
     """
 
     last: SeedScores
     best: SeedScores
     protocol: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
     missing: Sequence[str] = field(default_factory=list)
 
 
@@ -85,6 +88,7 @@ def write_method_comparison(out: Path, runs: MethodRuns, making: Making, roles: 
         _test_section(runs.last, tables[f"tests_{DICE}"]),
         _gap_section(runs.last, tables["gap"], roles),
         _box_section(runs.last, names),
+        _curve_section(runs.curves),
         _picture_section(runs.pictures),
         Section(
             heading="Other measures and the best checkpoint",
@@ -193,6 +197,19 @@ def _box_section(scores: SeedScores, names: Sequence[str]) -> Section:
         caption = f"{title}, mean over structures and seeds: every dot is a case, {measure(name).better}er is better."
         figures.append(Picture(box_plot(values, title), caption, f"Box plot of {title} by method"))
     return Section(heading="Box plots", figures=figures)
+
+
+def _curve_section(curves: Mapping[str, Curve]) -> Section:
+    """How each method learnt, its supervised controls among them."""
+    heading = "While they learnt"
+    if not any(curves.values()):
+        return Section(heading=heading)
+    figure = loss_curves(curves, "Validation", value_name="mean Dice", step_name="epoch")
+    caption = (
+        "Dice of the validation cases, mean over structures, cases and seeds, at each validation. A method that "
+        "falls while its supervised control rises is learning from wrong pseudo-labels."
+    )
+    return Section(heading=heading, figures=[Picture(figure, caption, "Validation Dice of each method over training")])
 
 
 def _picture_section(pictures: Sequence[Picture]) -> Section:

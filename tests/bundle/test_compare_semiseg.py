@@ -266,6 +266,7 @@ def test_two_methods_and_all_labels_are_trained_with_two_seeds_and_compared(
     assert scores["supervised_unet", 0, ""] != scores[ALL_LABELS, 0, ""]
     assert scores["ours", 0, ""] == scores["ours", 0, "best"]  # of one epoch the last is the best
     page = (out / "comparison.html").read_text(encoding="utf-8")
+    assert "Validation Dice of each method over training" in page
     assert page.count('<img src="data:image/png') >= 4  # a picture a case, a box plot a measure
     assert re.search(r"optimiser steps</th>\s*<td>1</td>", page)  # 2 crops in one batch, read from the log, all alike
     assert len(_rows(out / "all_scores.csv")) == 6 * 2 * len(scores["ours", 0, ""][0].values)

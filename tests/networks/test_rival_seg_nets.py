@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.networks.nets import UNet
 
-from spinefuse_ext.networks import MinMaxSimilarityNet, ShapeDiscriminator, ShapeSegNet, VNet
+from spinefuse_ext.networks import MinMaxSimilarityNet, ShapeDiscriminator, ShapeSegNet, VNet, each_sub_network
 
 
 def _shape_net(dims: int = 2, classes: int = 3) -> ShapeSegNet:
@@ -96,3 +96,12 @@ def test_default_discriminator_is_the_published_size() -> None:
     count = sum(weight.numel() for weight in ShapeDiscriminator(3, 1, 1).parameters())
     convolutions = [(1, 64), (1, 64), (64, 128), (128, 256), (256, 512)]
     assert count == sum((narrow * 64 + 1) * wide for narrow, wide in convolutions) + 2 * 513
+
+
+def test_both_networks_of_the_similarity_pair_can_be_scored() -> None:
+    network = MinMaxSimilarityNet(VNet(2, 1, 3, channels=(4, 8)), VNet(2, 1, 3, channels=(4, 8)), 3).eval()
+    image = torch.rand(1, 1, 8, 8)
+    both = each_sub_network(network).eval()(image)
+    assert both.shape == (1, 6, 8, 8)
+    torch.testing.assert_close((both[:, :3] + both[:, 3:]) / 2, network(image))
+    assert network.output == "mean"

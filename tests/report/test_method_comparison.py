@@ -66,6 +66,14 @@ def test_the_page_says_what_was_found_and_leaves_every_table(tmp_path: Path) -> 
     assert text.index("Warnings") < text.index("Paired tests")
 
 
+def test_learning_curves_of_all_methods_are_drawn(tmp_path: Path) -> None:
+    scores = scored({"ours": 0.7, "rival": 0.5})
+    html = page_of(tmp_path, scores, curves={"ours": [(1, 0.3), (2, 0.7)], "rival": [(1, 0.4), (2, 0.5)]})
+    assert "While they learnt" in text_of(html)
+    assert 'alt="Validation Dice of each method over training"' in html
+    assert "While they learnt" not in text_of(page_of(tmp_path, scores, curves={}))
+
+
 @pytest.mark.parametrize(
     ("cases", "told", "untold"),
     [
