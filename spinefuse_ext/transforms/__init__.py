@@ -1,5 +1,6 @@
 """Transforms that MONAI lacks."""
 
+from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
@@ -12,6 +13,7 @@ from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
 __all__ = [
     "ContributionMapd",
     "FeatureMapsd",
+    "IgnoreVoxelsd",
     "ReadVolumed",
     "RegisterPaird",
     "SaveFusedd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,65 @@ def test_a_rival_trains_is_scored_and_labels(
     workflow(BUNDLE, "inference.json", f"{method}.json", workflow_type="inference", **labels).run()
     (path,) = (tmp_path / "labels").rglob("prediction.nii.gz")
     assert set(np.unique(np.asarray(nib.Nifti1Image.from_filename(path).dataobj))) <= {0, *STRUCTURES}
+
+
+OTHERS = {
+    **dict.fromkeys(("mcf", "ua_mt", "mean_teacher", "cps", "bcp"), ("supervised_loss", "consistency_loss")),
+    **dict.fromkeys(("supervised_unet", "supervised_vnet"), ("supervised_loss",)),
+}
+WIDTHS = {"unet_channels": NARROW, "vnet_channels": NARROW}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", OTHERS)
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_every_other_method_trains_by_its_file_and_labels_with_it(
+    method: str, spatial_dims: int, workflow: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    canvas = CANVAS if spatial_dims == 2 else {"canvas": [16, 32, 32], "sw_batch_size": 1}
+    shape = {**canvas, **WIDTHS, "spatial_dims": spatial_dims}
+    made = workflow(
+        BUNDLE, "train.json", f"{method}.json", **places, **shape, epochs=2, crops_per_case=2, val_interval=2
+    )
+    trainer = made.parser.get_parsed_content("train#trainer")
+    steps: list[dict[str, float]] = []
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def note(engine: Any) -> None:
+        steps.append({name: float(engine.state.output[0][name]) for name in OTHERS[method]})
+
+    made.run()
+    made.finalize()
+    assert len(steps) == 4  # a supervised control takes as many
+    assert all(np.isfinite(value) for step in steps for value in step.values())
+    assert all(value > 0 for value in steps[-1].values())
+    labels = {"checkpoint": str(tmp_path / "models" / "model.pt"), "output_dir": str(tmp_path / "labels"), **shape}
+    workflow(BUNDLE, "inference.json", f"{method}.json", workflow_type="inference", **labels).run()
+    (path,) = (tmp_path / "labels").rglob("prediction.nii.gz")
+    assert set(np.unique(np.asarray(nib.Nifti1Image.from_filename(path).dataobj))) <= {0, *STRUCTURES}
+
+
+@pytest.mark.slow
+def test_cases_that_are_labelled_in_part_train_and_are_scored(
+    cohort: Path, workflow: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    cases = tmp_path / "cases"
+    shutil.copytree(cohort, cases)
+    for name in ("case_0", "case_4"):  # one to learn from, one to validate with
+        path = cases / name / "label.nii.gz"
+        image = nib.Nifti1Image.from_filename(path)
+        voxels = np.asarray(image.dataobj).copy()
+        voxels[:, :32] = 255
+        nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "dataset_dir": str(cases)}
+    settings: dict[str, Any] = {**CANVAS, **WIDTHS, "epochs": 1, "crops_per_case": 2, "val_interval": 1}
+    made = workflow(BUNDLE, "train.json", **places, **settings, ignore_index=255)
+    made.run()
+    made.finalize()
+    evaluated = {**places, **CANVAS, **WIDTHS, "ignore_index": 255, "output_dir": str(tmp_path / "scores")}
+    workflow(BUNDLE, "train.json", "evaluate.json", **evaluated).run()
+    assert (tmp_path / "scores" / "scores.csv").is_file()
+    with pytest.raises(RuntimeError) as refused:
+        workflow(BUNDLE, "train.json", **places, **settings).run()
+    assert "got 0 to 255. Remap the labels, set ignore_index" in str(refused.value.__cause__)
