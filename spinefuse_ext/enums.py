@@ -53,7 +53,6 @@ class FusionKeys(StrEnum):
 class SemiSegKeys(StrEnum):
     """Entries of the semi-supervised trainer's output beside MONAI's ``CommonKeys``."""
 
-    LABEL_ON_HOST = "label_on_host"
     LOGITS = "logits"
     LOGITS_LABELLED = "logits_labelled"
     LOGITS_UNLABELLED = "logits_unlabelled"

@@ -87,3 +87,16 @@ def check_exists(path: str | Path, what: str) -> Path:
             f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path."
         )
     return path
+
+
+def check_classes(
+    label: torch.Tensor, num_classes: int, ignore_index: int | None = None, where: str = "the batch"
+) -> None:
+    """Raise ``UnknownLabelError`` when a label, any shape, holds what is neither a class nor ``ignore_index``."""
+    classes = label if ignore_index is None else label.masked_fill(label == ignore_index, 0)
+    lowest, highest = (int(value) for value in classes.aminmax())
+    if lowest < 0 or highest >= num_classes:
+        raise UnknownLabelError(
+            f"Expected labels 0 to {num_classes - 1} for a network of {num_classes} classes, got {lowest} to "
+            f"{highest} in {where}. Remap the labels, set ignore_index or give the network more output channels."
+        )

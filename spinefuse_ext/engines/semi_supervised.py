@@ -15,13 +15,12 @@ from monai.utils import CommonKeys, look_up_option
 from spinefuse_ext.engines.streams import case_names, check_finite, check_no_label, endless, loader_length
 from spinefuse_ext.enums import EpochBy, Section
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.validation import DatalistError
+from spinefuse_ext.validation import DatalistError, check_classes
 
 _LABELLED, _UNLABELLED = "_labelled", "_unlabelled"  # ends of the names of what the network returned
 
 #: Entries that only the handlers and the loss of a step need: dropped before the output is split into cases.
 _STEP_ONLY = (
-    Keys.LABEL_ON_HOST,
     Keys.UNLABELLED_IMAGE,
     Keys.CLEAN_UNLABELLED,
     Keys.PSEUDO_LABEL,
@@ -64,6 +63,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
             device's own type, bfloat16 on a CPU; losses are computed in float32.
 
     Raises:
+        UnknownLabelError: while running, when a label is neither a class nor the ``ignore_index`` of the loss.
         DatalistError: while running, when an unlabelled item carries a label, a labelled one none, or the unlabelled
             stream is empty.
         ImageReadError: while running, when an image holds NaN or infinity.
@@ -105,7 +105,6 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         """One step; returns the output described at the class."""
         original = engine._labelled(batchdata)
         engine.state.output = {key: _plain(value) for key, value in original.items()}
-        engine.state.output[Keys.LABEL_ON_HOST] = engine._label_on_host
         engine._draw_unlabelled()
         engine.fire_event(SemiSupervisedEvents.BATCH_READY)
         images = engine._joined()
@@ -116,6 +115,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
             engine._pending = 0
         with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
             engine._store(engine.inferer(images, engine.network), images.ndim)
+            engine._check_label()
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             engine._predict()
             engine.state.output.update(engine.loss_function(engine.state.output))
@@ -182,6 +182,12 @@ class SemiSupervisedTrainer(SupervisedTrainer):
             output[f"{name}{_LABELLED}"] = stacked[:, :labelled]
             if Keys.UNLABELLED_IMAGE in output:
                 output[f"{name}{_UNLABELLED}"] = stacked[:, labelled:]
+
+    def _check_label(self) -> None:
+        """Refuse values that are no class of the network, before a handler stumbles over them."""
+        classes = self.state.output[Keys.LOGITS_LABELLED].shape[2]
+        ignored = getattr(self.loss_function, "ignore_index", None)
+        check_classes(self._label_on_host, classes, ignored, case_names(self.state.batch))
 
     def _predict(self) -> None:
         """Mean probability of the labelled half over the networks, without gradient."""

@@ -16,6 +16,7 @@ from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32, masked_half_brier
 from spinefuse_ext.losses.global_sums import foreground_dice_loss, mean_over_ranks
 from spinefuse_ext.losses.rectification import disagreement_mask
+from spinefuse_ext.validation import check_classes
 
 
 class SemiSupervisedLoss(_Loss):
@@ -66,10 +67,12 @@ class SemiSupervisedLoss(_Loss):
         """The trainer's output -> the terms and their sum ``loss``, scalars.
 
         Raises:
-            ValueError: when a label is neither a class of the network nor ``ignore_index``.
+            UnknownLabelError: when a label on the CPU is neither a class of the network nor ``ignore_index``; the
+                trainer looks at labels before they leave it.
         """
         logits = input[Keys.LOGITS_LABELLED]
-        self._check_classes(input.get(Keys.LABEL_ON_HOST, input[CommonKeys.LABEL]), logits.shape[2])
+        if input[CommonKeys.LABEL].device.type == "cpu":  # elsewhere it would wait for the device
+            check_classes(input[CommonKeys.LABEL], logits.shape[2], self.ignore_index)
         with torch.autocast(logits.device.type, enabled=False):
             terms = self._labelled_terms(at_least_float32(logits), input[CommonKeys.LABEL], input.get(Keys.LEARNS))
             terms[Keys.CONSISTENCY_LOSS], terms[Keys.CONSISTENCY_WEIGHT] = self._student_terms(input)
@@ -103,16 +106,6 @@ class SemiSupervisedLoss(_Loss):
             Keys.RECTIFICATION_LOSS: rectification,
             Keys.DISAGREEMENT: disagreement,
         }
-
-    def _check_classes(self, label: torch.Tensor, num_classes: int) -> None:
-        """Raise for a value that is no class; the trainer gives the label as it was before it went to the device."""
-        classes = label if self.ignore_index is None else label.masked_fill(label == self.ignore_index, 0)
-        lowest, highest = (int(value) for value in classes.aminmax())
-        if lowest < 0 or highest >= num_classes:
-            raise ValueError(
-                f"Expected labels 0 to {num_classes - 1} for a network of {num_classes} classes, got {lowest} to "
-                f"{highest}. Remap the labels, set ignore_index or give the network more output channels."
-            )
 
     def _truth(self, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Class numbers with the ignored ones set to 0, and where the truth is known (bool): both ``(B, 1, *S)``."""
