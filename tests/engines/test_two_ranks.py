@@ -23,6 +23,7 @@ from monai.engines import IterationEvents
 from monai.networks.nets import UNet
 from spinefuse_ext.engines import SemiSupervisedTrainer
 from spinefuse_ext.enums import SemiSegKeys as Keys
+from spinefuse_ext.handlers import CopyPasteHandler, StrongViewHandler
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, ShapeAdversaryHandler, SignedDistanceHandler
 from spinefuse_ext.losses import SemiSupervisedLoss
 from spinefuse_ext.networks import DualSegNet, ShapeDiscriminator, ShapeSegNet, VNet
@@ -59,7 +60,10 @@ trainer = SemiSupervisedTrainer(
     device="cpu", max_epochs=1, network=network, optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
     train_data_loader=DataLoader(Dataset(labelled), batch_size=2),
     unlabelled_data_loader=DataLoader(Dataset(unlabelled), batch_size=2),
-    loss_function=BadOnOneRank(), train_handlers=[CompetitivePseudoLabelHandler()], decollate=False,
+    loss_function=BadOnOneRank(), decollate=False, train_handlers=[
+        StrongViewHandler(lambda image: 1.1 * image), CopyPasteHandler(seed=rank),
+        CompetitivePseudoLabelHandler(clean_view=True, ramp_fraction=0.0),
+    ],
 )
 trainer.run()
 weights = torch.cat([p.detach().flatten() for p in pair.parameters()])
