@@ -9,7 +9,8 @@ import torch
 from monai.data import DataLoader, Dataset
 from monai.networks.nets import UNet
 
-from spinefuse_ext.engines import SemiSupervisedTrainer
+from spinefuse_ext.engines import SemiSupervisedEvents, SemiSupervisedTrainer
+from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler
 from spinefuse_ext.losses import SemiSupervisedLoss
 from spinefuse_ext.networks import DualSegNet, VNet
@@ -59,3 +60,15 @@ def watch(trainer: SemiSupervisedTrainer, event: Any, look: Callable[[dict[str, 
     seen: list[Any] = []
     trainer.add_event_handler(event, lambda engine: seen.append(look(engine.state.output)))
     return seen
+
+
+class BlankView:
+    """A handler that blanks the unlabelled images and keeps the clean ones."""
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(SemiSupervisedEvents.BATCH_READY, self)
+
+    def __call__(self, engine: Any) -> None:
+        output = engine.state.output
+        output[Keys.CLEAN_UNLABELLED] = output[Keys.UNLABELLED_IMAGE]
+        output[Keys.UNLABELLED_IMAGE] = torch.zeros_like(output[Keys.UNLABELLED_IMAGE])

@@ -8,12 +8,12 @@ import torch
 from monai.engines import IterationEvents
 from torch import nn
 
-from spinefuse_ext.engines import SemiSupervisedEvents, SemiSupervisedTrainer
+from spinefuse_ext.engines import SemiSupervisedTrainer
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers import MeanTeacherHandler
 from spinefuse_ext.losses import SemiSupervisedLoss
 from spinefuse_ext.networks import MeanTeacherNet, SingleSegNet
-from tests.semi_supervised import small_loader, small_trainer, watch
+from tests.semi_supervised import BlankView, small_loader, small_trainer, watch
 
 FORWARD, DONE = IterationEvents.FORWARD_COMPLETED, IterationEvents.MODEL_COMPLETED
 
@@ -116,19 +116,10 @@ def test_confidence_and_temperature() -> None:
 def test_the_teacher_sees_the_clean_images() -> None:
     network = _network()
 
-    class Spoil:
-        def attach(self, engine: Any) -> None:
-            engine.add_event_handler(SemiSupervisedEvents.BATCH_READY, self)
-
-        def __call__(self, engine: Any) -> None:
-            output = engine.state.output
-            output[Keys.CLEAN_UNLABELLED] = output[Keys.UNLABELLED_IMAGE]
-            output[Keys.UNLABELLED_IMAGE] = torch.zeros_like(output[Keys.UNLABELLED_IMAGE])
-
     trainer = small_trainer(
         network,
         optimizer=torch.optim.SGD(network.student.parameters(), 0.1),
-        train_handlers=[Spoil(), MeanTeacherHandler(noise_std=0.0, ramp_fraction=0.0)],
+        train_handlers=[BlankView(), MeanTeacherHandler(noise_std=0.0, ramp_fraction=0.0)],
     )
     seen = watch(trainer, FORWARD, dict)
     trainer.run()
