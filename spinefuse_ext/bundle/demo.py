@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spinefuse_ext.bundle.commands import find_bundle, run_bundle
+from spinefuse_ext.bundle.methods import merged
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ConfigError
 
@@ -39,7 +40,6 @@ SMALL_SEMISEG: dict[str, Any] = {
     "vnet_dropout": 0.1,
     "sw_batch_size": 32,
 }
-INFERENCE = ("canvas", "sw_batch_size", "network_def")
 DONE = "commands.txt"
 
 
@@ -77,7 +77,7 @@ def demo(
     with run.step("Train the fusion network"):
         epochs = {"epochs": fusion_epochs, "stage1_epochs": max(1, fusion_epochs // 3)}
         run.bundle("fusion", ["train.json"], "fusion", {**SMALL_FUSION, **epochs, "seed": seed})
-    fusion = _for_inference(SMALL_FUSION)
+    fusion = inference_settings("fusion", SMALL_FUSION)
     with run.step("Fuse every pair"):
         weights = str(run.folder / "fusion" / "models" / "model.pt")
         settings = {**fusion, "checkpoint": weights, "output_dir": str(run.cases)}
@@ -87,7 +87,7 @@ def demo(
         run.datalist(seed)
     with run.step("Train the segmentation on 2 labelled cases and the unlabelled ones"):
         run.bundle("semiseg", ["train.json"], "semiseg", {**SMALL_SEMISEG, "epochs": semiseg_epochs, "seed": seed})
-    small = _for_inference(SMALL_SEMISEG)
+    small = inference_settings("semiseg", SMALL_SEMISEG)
     with run.step("Score the segmentation and label the held-out case"):
         run.bundle("semiseg", ["train.json", "evaluate.json"], "semiseg", {**small, "sections": ["validation", "test"]})
         weights = str(run.folder / "semiseg" / "models" / "model.pt")
@@ -96,8 +96,10 @@ def demo(
     run.finish()
 
 
-def _for_inference(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name.partition("#")[0] in INFERENCE}
+def inference_settings(task: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a training that inference knows too: sizes of the networks and of what they see."""
+    known = merged(find_bundle(task), ("inference.json",))
+    return {name: value for name, value in settings.items() if name.partition("#")[0] in known}
 
 
 class _Run:
