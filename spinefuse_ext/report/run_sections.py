@@ -91,10 +91,9 @@ def duration(seconds: float) -> str:
 
 def _training_pictures(name: str, curves: Mapping[str, Curve]) -> list[Picture]:
     losses = {tag: points for tag, points in curves.items() if "loss" in tag.lower()}
-    teaching = {_TEACHING[name]: points for tag, points in curves.items() if (name := tag.split("/")[-1]) in _TEACHING}
-    metrics = {
-        tag: points for tag, points in curves.items() if tag not in losses and tag.split("/")[-1] not in _TEACHING
-    }
+    taught = {tag: _TEACHING.get(tag.split("/")[-1]) for tag in curves}
+    teaching = {told: curves[tag] for tag, told in taught.items() if told}
+    metrics = {tag: points for tag, points in curves.items() if tag not in losses and not taught[tag]}
     groups = (
         ("losses", losses, "loss", "iteration"),
         ("who taught whom", teaching, "0 to 1", "iteration"),

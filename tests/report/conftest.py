@@ -101,7 +101,7 @@ def _whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_case(folder / "cases" / "spine_01", rng, click_mm=0.3)
     _write_case(folder / "cases" / "spine_02", rng, click_mm=1.0)
     _write_logs(folder / "fusion" / "logs", {"reconstruction_loss": 120, "decomposition_loss": 120})
-    _write_logs(folder / "semiseg" / "logs", {"train_loss": 60, "val_mean_dice": 6})
+    _write_logs(folder / "semiseg" / "logs", {"train_loss": 60, "teacher": 60, "disagreement": 60, "val_mean_dice": 6})
     files = [f"/data/{name}/fused.nii.gz" for name in ("spine_01", "spine_02")]
     _save_metrics(folder / "fusion" / "eval", files, {"entropy": torch.tensor([[6.1], [6.3]])})
     _save_metrics(folder / "semiseg" / "eval", files, {"val_mean_dice": torch.tensor([[0.91, 0.82], [0.88, 0.79]])})

@@ -36,7 +36,8 @@ def test_whole_run_is_shown(run_folder: Path) -> None:
     html, text = page.read_text(encoding="utf-8"), _text(page)
     assert page == run_folder / "report.html"
     assert re.findall(r"<h2>(.*?)</h2>", html) == HEADINGS
-    assert _pictures(page) == 9  # 2 registrations, 2 fusions, 1 + 2 curves, 2 segmentations
+    assert _pictures(page) == 10  # 2 registrations, 2 fusions, 1 + 3 curves, 2 segmentations
+    assert "Segmentation networks, who taught whom. Last values: steps in which the second network taught" in text
     worst = Case(run_folder / "cases" / "spine_02").fit()
     assert worst is not None
     row = f"spine_02 rigid 4 {worst.fre_rms_mm:.2f} {worst.tre_mean_mm:.2f} {worst.tre_largest_mm:.2f} {worst.worst}"
