@@ -22,8 +22,9 @@ class CopyPasteHandler(Randomizable):
     At ``BATCH_READY`` each labelled image and its unlabelled partner exchange a random box; the clean unlabelled images
     stay in the output as ``clean_unlabelled``. At ``FORWARD_COMPLETED`` the logits exchange the same box, so that
     ``logits_labelled`` and ``logits_unlabelled`` belong to the original images again, voxel by voxel, though each was
-    predicted among what surrounds it in the mixture. Every loss, competition and pseudo-label then works as without
-    mixing. Put this handler before those that read logits.
+    predicted among what surrounds it in the mixture, and the images are those from before. Every loss, competition and
+    pseudo-label then works as without mixing. Maps of another size than the image, such as projections on a coarser
+    grid, stay those of the mixture. Put this handler before those that read logits.
 
     In the first ``warmup_fraction`` of the training labelled images exchange boxes with each other (BCP's
     pre-training). Where one half is larger, the rest of it stays unmixed.
@@ -51,6 +52,7 @@ class CopyPasteHandler(Randomizable):
         self.warmup_fraction = warmup_fraction
         self.set_random_state(get_seed() if seed is None else seed)
         self._boxes: list[tuple[slice, ...] | None] = []
+        self._unmixed: dict[str, torch.Tensor] = {}
         self._among_labelled = False
 
     def attach(self, engine: Workflow) -> None:
@@ -60,7 +62,7 @@ class CopyPasteHandler(Randomizable):
 
     def forget(self, engine: Workflow) -> None:
         """No box waits to be swapped back when a run starts."""
-        self._boxes = []
+        self._boxes, self._unmixed = [], {}
 
     def mix(self, engine: Workflow) -> None:
         """Exchange boxes between the images; nothing is changed in place."""
@@ -72,6 +74,7 @@ class CopyPasteHandler(Randomizable):
         self._among_labelled = extra is None or training_progress(engine) < self.warmup_fraction
         partner = image if self._among_labelled or extra is None else extra
         size = image.shape[2:]
+        self._unmixed = {key: output[key] for key in (CommonKeys.IMAGE, Keys.UNLABELLED_IMAGE) if key in output}
         if partner is image:
             self._boxes = [self._box(size)] * len(image)  # one box, or it could not be given back
             output[CommonKeys.IMAGE] = _take(image, image.roll(1, 0), self._boxes)
@@ -83,7 +86,11 @@ class CopyPasteHandler(Randomizable):
     def __call__(self, engine: Workflow) -> None:
         """Exchange the same boxes between the logits ``(N, B, K, *S)`` and ``(N, U, K, *S)``."""
         output = engine.state.output
-        for name in [name for name in output if name.endswith("_labelled") and name != Keys.CLEAN_UNLABELLED]:
+        size = output[CommonKeys.IMAGE].shape[2:]
+        output.update(self._unmixed)
+        for name in [name for name in output if name.endswith("_labelled")]:
+            if output[name].shape[3:] != size:
+                continue
             other = f"{name.removesuffix('_labelled')}_unlabelled"
             mixed = output[name].transpose(0, 1)
             if self._among_labelled:

@@ -19,6 +19,7 @@ from spinefuse_ext.enums import SemiSegKeys, ShapeKeys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.losses import signed_distance
+from spinefuse_ext.losses.global_sums import mean_over_ranks
 
 
 class SignedDistanceHandler:
@@ -46,7 +47,8 @@ class SignedDistanceHandler:
         if self.ignore_index is not None:
             known &= label != self.ignore_index
         error = (distance.float() - target).square() * known
-        add_term(engine, ShapeKeys.DISTANCE_LOSS, error.sum() / (len(distance) * known.sum()).clamp(min=1), self.weight)
+        mean = mean_over_ranks(error.sum(), len(distance) * known.sum())
+        add_term(engine, ShapeKeys.DISTANCE_LOSS, mean, self.weight)
 
 
 class ShapeAdversaryHandler:

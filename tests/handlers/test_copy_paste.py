@@ -32,8 +32,11 @@ def _step(handler: CopyPasteHandler, labelled: int, unlabelled: int, size: tuple
         for name in ("logits", "distance"):
             output[f"{name}_labelled"] = output["image"][None].repeat(2, *[1] * output["image"].ndim)
             output[f"{name}_unlabelled"] = output[Keys.UNLABELLED_IMAGE][None].repeat(2, *[1] * output["image"].ndim)
+        output["coarse_labelled"] = seen["coarse"] = torch.rand(2, labelled, 3, *(1,) * len(size))
+        output["coarse_unlabelled"] = torch.rand(2, unlabelled, 3, *(1,) * len(size))
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        seen.update(output, image=image, extra=extra)
+        seen.update(output, unmixed=output["image"], unmixed_extra=output[Keys.UNLABELLED_IMAGE])
+        seen.update(image=image, extra=extra)
         engine.terminate()
 
     engine: Any = Engine(step)
@@ -60,6 +63,10 @@ def test_predictions_return_to_the_image_they_belong_to(
         torch.testing.assert_close(seen[f"{name}_labelled"], seen["image"][None].expand(2, *seen["image"].shape))
         torch.testing.assert_close(seen[f"{name}_unlabelled"], seen["extra"][None].expand(2, *seen["extra"].shape))
     assert torch.equal(seen["clean"], seen["extra"])
+    assert torch.equal(seen["unmixed"], seen["image"])
+    assert torch.equal(seen["unmixed_extra"], seen["extra"])
+    if max(size) > 1:
+        assert torch.equal(seen["coarse_labelled"], seen["coarse"])
 
 
 def test_a_box_of_the_asked_size_is_exchanged() -> None:
@@ -104,11 +111,13 @@ def test_supervised_training_mixes_labelled_images() -> None:
     trainer = small_trainer(
         unlabelled_data_loader=None, train_data_loader=small_loader(4), train_handlers=[CopyPasteHandler(seed=0)]
     )
-    seen = watch(trainer, IterationEvents.FORWARD_COMPLETED, dict)
+    seen = watch(trainer, SemiSupervisedEvents.BATCH_READY, dict)
+    done = watch(trainer, IterationEvents.FORWARD_COMPLETED, dict)
     trainer.run()
     clean = next(iter(small_loader(4)))["image"]
     assert not torch.equal(seen[0]["image"], clean)
-    assert Keys.LOGITS_UNLABELLED not in seen[0]
+    assert torch.equal(done[0]["image"], clean)
+    assert Keys.LOGITS_UNLABELLED not in done[0]
 
 
 @pytest.mark.parametrize("options", [{"share": 0.0}, {"probability": 1.5}, {"warmup_fraction": -0.1}])
