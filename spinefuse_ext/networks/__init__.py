@@ -7,16 +7,16 @@ from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, 
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
-from spinefuse_ext.networks.each_sub_network import EachSubNetwork, each_sub_network
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
 from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
 from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
-from spinefuse_ext.networks.place import place, unwrap
+from spinefuse_ext.networks.placement import place, unwrap
 from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
+from spinefuse_ext.networks.sub_networks import EachSubNetwork, each_sub_network
 from spinefuse_ext.networks.u2fusion import U2FusionNet
 from spinefuse_ext.networks.vnet import VNet
 from spinefuse_ext.networks.wavelet import WaveletFusion

@@ -224,7 +224,7 @@ def measure_throughput(device: str, **options: int) -> None:
     from naive_cddfuse import NaiveCDDFuse
 
     from spinefuse_ext.networks import SpineFusionNet
-    from spinefuse_ext.networks.place import place
+    from spinefuse_ext.networks.placement import place
 
     networks: dict[str, Callable[[], nn.Module]] = {
         "CDDFuse composition, naive": lambda: NaiveCDDFuse(SpineFusionNet(**CDDFUSE)),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,13 @@ def test_every_component_can_be_found(path: Path) -> None:
     for entry in targets:
         bare = {"_target_": entry["_target_"], "_mode_": "callable"}
         assert callable(ConfigComponent(bare, locator=locator).instantiate()), entry["_target_"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=relative)
+def test_no_component_is_named_like_a_module(path: Path) -> None:
+    """Python 3.12 and newer would take the module instead of what the package calls by its name."""
+    targets = {str(entry.get("_target_")) for entry in entries(ConfigParser.load_config_file(path))}
+    assert not [name for name in targets if name.startswith("spinefuse_ext.") and find_spec(name)]
 
 
 def test_a_component_that_does_not_exist_is_not_found() -> None:

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import nn
 
-from spinefuse_ext.networks.place import unwrap
+from spinefuse_ext.networks.placement import unwrap
 
 logger = logging.getLogger(__name__)
 
