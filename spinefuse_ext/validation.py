@@ -51,6 +51,10 @@ class ConfigError(SpinefuseError):
     """A bundle was started with a setting that no config defines, or with one that cannot be used."""
 
 
+class ResumeError(SpinefuseError):
+    """A training cannot go on from the state that was named, or would overwrite one that was cut off."""
+
+
 class WeightsError(SpinefuseError):
     """A checkpoint does not fit the network that should load it."""
 

@@ -12,6 +12,8 @@ from torch.utils.data import Sampler
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.validation import DatalistError
 
+_PASSES = 10_000  # that an epoch may hold
+
 
 class HalvesSampler(Sampler[int]):
     """Indices in random order, of half 0 and half 1 in turn, so that an even batch holds as many of each.
@@ -37,6 +39,10 @@ class HalvesSampler(Sampler[int]):
             )
         self.seed = seed
         self.passes = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the orders of the passes of an epoch follow from its number."""
+        self.passes = epoch * _PASSES
 
     def __len__(self) -> int:
         return 2 * -(-max(map(len, self.indices)) // idist.get_world_size())

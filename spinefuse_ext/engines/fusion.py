@@ -76,6 +76,7 @@ class FusionTrainer(SupervisedTrainer):
         **supervised: Any,
     ) -> None:
         compiled, compile_kwargs = supervised.pop("compile", False), supervised.pop("compile_kwargs", None)
+        supervised.setdefault("optim_set_to_none", True)  # or momentum would move what a stage leaves unused
         super().__init__(loss_function=fusion_loss, **supervised)
         _check_network(self.network)
         self.reconstruction_loss, self.decomposition_loss = reconstruction_loss, decomposition_loss

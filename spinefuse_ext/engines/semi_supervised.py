@@ -83,6 +83,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
                 raise ValueError(
                     "Expected an unlabelled_data_loader with a length, got one without. Give epoch_length."
                 )
+        workflow.setdefault("optim_set_to_none", True)
         workflow["event_names"] = [SemiSupervisedEvents, *(workflow.get("event_names") or [])]
         super().__init__(**workflow)
         self.unlabelled_data_loader = unlabelled_data_loader
@@ -145,7 +146,9 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         if self.unlabelled_data_loader is None:
             return
         if self._stream is None:
-            self._stream = endless(self.unlabelled_data_loader, first_pass=self.state.epoch)
+            length, passed = self.state.epoch_length, loader_length(self.unlabelled_data_loader)
+            passes = 1 + (length or 1) // passed if passed else 1  # of an epoch, at most: none comes in two epochs
+            self._stream = endless(self.unlabelled_data_loader, first_pass=self.state.epoch * passes)
         batchdata = next(self._stream)
         check_no_label(batchdata)
         check_finite(batchdata)
@@ -227,6 +230,10 @@ class SemiSupervisedTrainer(SupervisedTrainer):
     def skipped(self) -> int:
         """How many steps were left out so far, as their loss was not finite."""
         return int(self._skipped)
+
+    def restart_unlabelled(self) -> None:
+        """Begin a new pass over the unlabelled images with the next step."""
+        self._stream = None
 
     def _remember_skipped(self) -> None:
         self._skipped_before = self._skipped

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from spinefuse_ext.handlers.checkpoints import WholeCheckpointSaver
 from spinefuse_ext.handlers.competitive_pseudo_label import CompetitivePseudoLabelHandler
 from spinefuse_ext.handlers.copy_paste import CopyPasteHandler
 from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
+from spinefuse_ext.handlers.epoch_seed import EpochSeedHandler
 from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.min_max_similarity import MinMaxSimilarityHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
@@ -13,6 +15,7 @@ from spinefuse_ext.handlers.segmentation_scores import SegmentationScoresHandler
 from spinefuse_ext.handlers.shape_aware import ShapeAdversaryHandler, SignedDistanceHandler
 from spinefuse_ext.handlers.strong_view import StrongViewHandler
 from spinefuse_ext.handlers.terms import add_term
+from spinefuse_ext.handlers.training_state import TrainingStateHandler
 from spinefuse_ext.handlers.validation import StageValidationHandler
 from spinefuse_ext.handlers.weights import StrictCheckpointLoader
 
@@ -20,6 +23,7 @@ __all__ = [
     "CompetitivePseudoLabelHandler",
     "CopyPasteHandler",
     "CrossPseudoLabelHandler",
+    "EpochSeedHandler",
     "MeanTeacherHandler",
     "MinMaxSimilarityHandler",
     "SegmentationScoresHandler",
@@ -28,6 +32,8 @@ __all__ = [
     "StageValidationHandler",
     "StrictCheckpointLoader",
     "StrongViewHandler",
+    "TrainingStateHandler",
+    "WholeCheckpointSaver",
     "add_term",
     "case_meta",
     "gaussian_ramp",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, set_rnd
 from monai.engines import Workflow
 
 from spinefuse_ext.engines import SemiSupervisedEvents
@@ -28,6 +28,10 @@ class StrongViewHandler:
 
     def __init__(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.transform = transform
+
+    def set_random_state(self, seed: int) -> None:
+        """Seed the transform."""
+        set_rnd(self.transform, seed)
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(SemiSupervisedEvents.BATCH_READY, self)

@@ -1,0 +1,63 @@
+"""MONAI's checkpoint saver, which leaves no torn file behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine
+from ignite.handlers.checkpoint import BaseSaveHandler
+from monai.handlers import CheckpointSaver
+
+from spinefuse_ext.files import whole_file
+
+
+def save_whole(state: Any, path: str | Path) -> None:
+    """``torch.save`` that leaves the whole file or none: temporary name, flushed to the disk, renamed."""
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class WholeCheckpointSaver(CheckpointSaver):
+    """``monai.handlers.CheckpointSaver`` that writes to a temporary name and renames, whatever ends the process.
+
+    The best model is the one of the epoch that MONAI's evaluator notes as its best, also when the training was resumed
+    in between. Arguments as there.
+    """
+
+    def __init__(self, save_dir: str, *args: Any, **options: Any) -> None:
+        super().__init__(save_dir, *args, **options)
+        named = {
+            "_final_checkpoint": self._final_filename,
+            "_key_metric_checkpoint": options.get("key_metric_filename"),
+        }
+        for kind in ("_final_checkpoint", "_key_metric_checkpoint", "_interval_checkpoint"):
+            checkpoint = getattr(self, kind)
+            if checkpoint is not None:
+                checkpoint.save_handler = _WholeFiles(Path(save_dir), named.get(kind))
+
+    def metrics_completed(self, engine: Engine) -> None:
+        """Save when this epoch is the best one so far."""
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            super().metrics_completed(engine)
+
+
+class _WholeFiles(BaseSaveHandler):
+    """Where ignite's ``Checkpoint`` puts its files: a folder, under their own names or a fixed one."""
+
+    def __init__(self, folder: Path, filename: str | None) -> None:
+        self.folder, self.filename = folder, filename
+
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+        if idist.get_rank() == 0:
+            save_whole(checkpoint, self.folder / (self.filename or filename))
+
+    def remove(self, filename: str) -> None:
+        if idist.get_rank() == 0:
+            (self.folder / (self.filename or filename)).unlink(missing_ok=True)

@@ -1,0 +1,203 @@
+"""The whole state of a training in a file after each epoch, and going on from it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator, Trainer
+
+from spinefuse_ext.handlers.checkpoints import save_whole
+from spinefuse_ext.networks import unwrap
+from spinefuse_ext.validation import ResumeError
+
+logger = logging.getLogger(__name__)
+
+LATEST = "latest"
+_NAME = "training_epoch_{:04d}.pt"
+_BEST = ("best_metric", "best_metric_epoch")
+
+
+class TrainingStateHandler:
+    """Writes ``training_epoch_NNNN.pt`` when an epoch is over, and lets a training go on from such a file.
+
+    The file holds epoch and iteration, weights, optimiser, schedule, the loss scaler of float16, the best validation
+    so far, and the state of those method ``handlers`` that have one (former teacher, running scores, discriminator).
+    Random states need no place in it, for ``EpochSeedHandler`` draws them from the number of the epoch. So a training
+    that was killed and resumed ends with the weights of one that was not.
+
+    Attach it last, so that schedule and validation of an epoch are done before it is noted.
+
+    Args:
+        save_dir: folder of the files; rank 0 writes, every rank reads.
+        objects: what has ``state_dict`` and ``load_state_dict``, by name: network, optimiser, schedule.
+        handlers: of the method.
+        validator: evaluator whose best metric decides which weights are the best.
+        resume: ``"latest"`` goes on from the newest whole file of ``save_dir``, or begins when there is none; a path
+            goes on from that file; ``None`` begins.
+        interval: epochs between two files; the last epoch is always written.
+        keep: how many files stay.
+
+    Raises:
+        ResumeError: when the engine starts: ``resume`` is None and ``save_dir`` holds the state of a training that was
+            cut off; no file can be read; or the file belongs to another network or method.
+    """
+
+    def __init__(
+        self,
+        *,
+        save_dir: str | Path,
+        objects: Mapping[str, Any],
+        handlers: Sequence[Any] = (),
+        validator: Evaluator | None = None,
+        resume: str | Path | None = None,
+        interval: int = 1,
+        keep: int = 2,
+    ) -> None:
+        self.save_dir = Path(save_dir)
+        self.objects = dict(objects)
+        for place, handler in enumerate(handlers):
+            if hasattr(handler, "state_dict"):
+                self.objects[f"{place} {type(handler).__name__}"] = handler
+        self.validator, self.resume, self.interval, self.keep = validator, resume, interval, keep
+
+    def attach(self, engine: Trainer) -> None:
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def start(self, engine: Trainer) -> None:
+        """Go on from a file, or make sure that nothing is lost by a beginning."""
+        if self.resume is None:
+            self._refuse_to_overwrite()
+            return
+        found = self._read()
+        epochs = idist.all_gather(0 if found is None else found[1]["epoch"])
+        if isinstance(epochs, list) and len(set(epochs)) > 1:
+            raise ResumeError(
+                f"The processes found different states in {self.save_dir} (after epochs {epochs}). All nodes must "
+                "see the same folder: put ckpt_dir on a shared disk."
+            )
+        if found is None:
+            logger.info(f"Nothing to go on from in {self.save_dir}: the training begins.")
+            return
+        path, state = found
+        self._restore(engine, path, state)
+        logger.info(f"Going on from {path}: {engine.state.epoch} of {engine.state.max_epochs} epochs are done.")
+
+    def save(self, engine: Trainer) -> None:
+        """Note the end of an epoch."""
+        epoch, last = engine.state.epoch, engine.state.max_epochs
+        if idist.get_rank() or (epoch % self.interval and epoch != last):
+            return
+        state: dict[str, Any] = {
+            "epoch": epoch,
+            "iteration": engine.state.iteration,
+            "max_epochs": last,
+            "trainer": _best(engine),
+            "validator": _best(self.validator),
+            "objects": {name: _state(part) for name, part in self.objects.items()},
+        }
+        scaler = _scaler(engine)
+        if scaler is not None:
+            state["scaler"] = scaler.state_dict()
+        save_whole(state, self.save_dir / _NAME.format(epoch))
+        for path in self._files()[self.keep :]:
+            path.unlink(missing_ok=True)
+        if epoch == last:
+            for path in self._files()[1:]:
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        """State files, of the latest epoch first."""
+        found = [path for path in self.save_dir.glob("training_epoch_*.pt") if re.search(r"_\d+$", path.stem)]
+        return sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]), reverse=True)
+
+    def _refuse_to_overwrite(self) -> None:
+        found = self._files()
+        if found and not idist.get_rank():
+            state = _load(found[0])
+            if state is not None and state["epoch"] < state["max_epochs"]:
+                raise ResumeError(
+                    f"{found[0]} is the state of a training that was cut off after epoch {state['epoch']} of "
+                    f"{state['max_epochs']}. Give --resume latest to go on from it, another --ckpt_dir, or delete it."
+                )
+            for path in found:
+                path.unlink(missing_ok=True)
+
+    def _read(self) -> tuple[Path, dict[str, Any]] | None:
+        """The file to go on from and its content; None when there is no file."""
+        paths = self._files() if self.resume == LATEST else [Path(str(self.resume))]
+        for rest in self.save_dir.glob(".training_epoch_*") if not idist.get_rank() else ():
+            shutil.rmtree(rest, ignore_errors=True)  # what a killed process was writing
+        for path in paths:
+            state = _load(path)
+            if state is not None:
+                return path, state
+            if self.resume == LATEST:
+                logger.warning(f"{path} cannot be read: it is damaged, or no training state. Trying the one before.")
+        if not paths:
+            return None
+        names = ", ".join(str(path) for path in paths)
+        raise ResumeError(f"No training state can be read from {names}. Give another file, or begin without --resume.")
+
+    def _restore(self, engine: Trainer, path: Path, state: dict[str, Any]) -> None:
+        missing = [name for name in self.objects if name not in state["objects"]]
+        if missing:
+            raise ResumeError(
+                f"{path} holds no state of {', '.join(missing)}; it has {', '.join(state['objects'])}. "
+                "Resume with the method that was trained, or begin without --resume."
+            )
+        if state["max_epochs"] != engine.state.max_epochs:
+            logger.warning(
+                f"{path} is of a training of {state['max_epochs']} epochs, which is to last {engine.state.max_epochs} "
+                "now; its schedule of the learning rate goes on as it was."
+            )
+        try:
+            for name, part in self.objects.items():
+                unwrapped = unwrap(part) if isinstance(part, torch.nn.Module) else part
+                unwrapped.load_state_dict(state["objects"][name])
+            scaler = _scaler(engine)
+            if scaler is not None and "scaler" in state:
+                scaler.load_state_dict(state["scaler"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise ResumeError(
+                f"{path} does not fit this training: {reason} Resume with the settings it had, or begin without "
+                "--resume."
+            ) from error
+        engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
+        for target, values in ((engine, state["trainer"]), (self.validator, state["validator"])):
+            for name, value in values.items() if target is not None else ():
+                setattr(target.state, name, value)
+
+
+def _best(engine: Engine | None) -> dict[str, Any]:
+    values = {name: getattr(engine.state, name, None) for name in _BEST} if engine is not None else {}
+    return {name: value.item() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
+
+
+def _state(part: Any) -> Any:
+    return unwrap(part).state_dict() if isinstance(part, torch.nn.Module) else part.state_dict()
+
+
+def _scaler(engine: Any) -> torch.amp.GradScaler | None:
+    """The loss scaler of a trainer when it scales, which it does for float16."""
+    found = [getattr(engine, name, None) for name in ("scaler", "grad_scaler")]
+    return next((scaler for scaler in found if scaler is not None and scaler.is_enabled()), None)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """The content of a state file, on the CPU; None when it is no whole state file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        return None
+    keys = {"epoch", "iteration", "max_epochs", "trainer", "validator", "objects"}
+    return state if isinstance(state, dict) and keys <= state.keys() else None
