@@ -39,7 +39,8 @@ def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackT
     if message is None or os.environ.get("SPINEFUSE_DEBUG"):
         sys.__excepthook__(kind, error, traceback)
     if message is not None:
-        sys.stderr.write(f"spinefuse: {message}\n")
         sys.stdout.flush()
-        sys.stderr.flush()
+        stderr = sys.__stderr__ or sys.stderr  # torch.distributed replaces sys.stderr while a hook runs
+        stderr.write(f"spinefuse: {message}\n")
+        stderr.flush()
         os._exit(2)  # an exception hook has no other way to choose the status

@@ -44,7 +44,7 @@ class WholeCheckpointSaver(CheckpointSaver):
 
     def metrics_completed(self, engine: Engine) -> None:
         """Save when this epoch is the best one so far."""
-        if engine.state.best_metric_epoch == engine.state.epoch:
+        if getattr(engine.state, "best_metric_epoch", None) == engine.state.epoch:
             super().metrics_completed(engine)
 
 

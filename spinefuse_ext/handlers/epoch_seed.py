@@ -46,7 +46,7 @@ class EpochSeedHandler:
         drawn = set_rnd(engine.prepare_batch, seed=drawn + 1)
         for loader in (engine.data_loader, getattr(engine, "unlabelled_data_loader", None)):
             drawn = set_rnd(getattr(loader, "dataset", None), seed=drawn + 1)
-            sampler = getattr(loader, "sampler", None)
+            sampler: Any = getattr(loader, "sampler", None)
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(engine.state.epoch)
         engine.set_data(engine.data_loader)

@@ -6,10 +6,14 @@ import csv
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
+import ignite.distributed as idist
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
@@ -23,6 +27,7 @@ from spinefuse_ext.metrics.segmentation import SEGMENTATION_SCORES, segmentation
 _MEAN = "mean"  # of the structures of a case
 _SINGLE = "single"
 Table = dict[str, dict[str, float]]
+CaseTable = tuple[str, str, Table]  # network, case, scores by structure
 Row = dict[str, Any]
 
 
@@ -61,7 +66,7 @@ class SegmentationScoresHandler:
         others = [str(name) for name in SubNetwork if name not in (SubNetwork.MEAN, pred)]
         self.keys = {pred: str(CaseKeys.PRED)} | {name: f"{CaseKeys.PRED}_{name}" for name in others}
         self.checkpoint = Path(checkpoint).name
-        self.tables: list[tuple[str, str, Table]] = []  # network, case, scores by structure
+        self.tables: list[CaseTable] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -85,9 +90,12 @@ class SegmentationScoresHandler:
                 self.tables.append((network, case, table))
 
     def _write(self, engine: Engine) -> None:
-        rows = [self._row(network, case, table, name) for network, case, table in self.tables for name in table]
+        tables = _of_all_ranks(self.tables)
+        if idist.get_rank():
+            return
+        rows = [self._row(network, case, table, name) for network, case, table in tables for name in table]
         _write_csv(self.save_dir / "scores.csv", rows)
-        rows += [self._row(network, case, _with_mean(table), _MEAN) for network, case, table in self.tables]
+        rows += [self._row(network, case, _with_mean(table), _MEAN) for network, case, table in tables]
         groups: dict[tuple[str, str], list[Row]] = {(row["network"], row["structure"]): [] for row in rows}
         for row in rows:
             groups[row["network"], row["structure"]].append(row)
@@ -96,6 +104,21 @@ class SegmentationScoresHandler:
     def _row(self, network: str, case: str, table: Table, structure: str) -> Row:
         place = {"checkpoint": self.checkpoint, "network": network, "case": case, "structure": structure}
         return {**place, **table[structure]}
+
+
+def _of_all_ranks(tables: list[CaseTable]) -> list[CaseTable]:
+    """Tables of every process in the order of the cases, which were dealt out one by one; each case once."""
+    world = idist.get_world_size()
+    if world == 1:
+        return tables
+    gathered: list[Any] = [None] * world
+    dist.all_gather_object(gathered, tables)
+    dealt: dict[str, list[tuple[int, list[CaseTable]]]] = {}
+    for rank, found in enumerate(gathered):
+        for place, (case, group) in enumerate(groupby(found, key=itemgetter(1))):
+            dealt.setdefault(case, []).append((place * world + rank, list(group)))
+    first = sorted((min(groups, key=itemgetter(0)) for groups in dealt.values()), key=itemgetter(0))
+    return [table for _, group in first for table in group]
 
 
 def _volume(labels: torch.Tensor) -> MetaTensor:

@@ -173,9 +173,12 @@ class TrainingStateHandler:
                 "--resume."
             ) from error
         engine.state.epoch, engine.state.iteration = state["epoch"], state["iteration"]
-        for target, values in ((engine, state["trainer"]), (self.validator, state["validator"])):
-            for name, value in values.items() if target is not None else ():
-                setattr(target.state, name, value)
+        targets = [(engine.state, state["trainer"])]
+        if self.validator is not None:
+            targets.append((self.validator.state, state["validator"]))
+        for target, values in targets:
+            for name, value in values.items():
+                setattr(target, name, value)
 
 
 def _best(engine: Engine | None) -> dict[str, Any]:
