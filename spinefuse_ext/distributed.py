@@ -108,8 +108,8 @@ def check_enough(data: Sequence[Any], section: str) -> None:
     """
     if len(data) < idist.get_world_size():
         raise DatalistError(
-            f"The section {section} has {len(data)} cases for {idist.get_world_size()} processes; each needs one. Start "
-            f"{len(data) or 1} processes, or add cases."
+            f"The section {section} has {len(data)} cases for {idist.get_world_size()} processes; each needs one. "
+            f"Start {len(data) or 1} processes, or add cases."
         )
 
 

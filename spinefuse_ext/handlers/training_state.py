@@ -160,12 +160,7 @@ class TrainingStateHandler:
                 "now; its schedule of the learning rate goes on as it was."
             )
         try:
-            for name, part in self.objects.items():
-                unwrapped = unwrap(part) if isinstance(part, torch.nn.Module) else part
-                unwrapped.load_state_dict(state["objects"][name])
-            scaler = _scaler(engine)
-            if scaler is not None and "scaler" in state:
-                scaler.load_state_dict(state["scaler"])
+            self._load_objects(engine, state)
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise ResumeError(
@@ -179,6 +174,14 @@ class TrainingStateHandler:
         for target, values in targets:
             for name, value in values.items():
                 setattr(target, name, value)
+
+    def _load_objects(self, engine: Trainer, state: dict[str, Any]) -> None:
+        for name, part in self.objects.items():
+            inner = unwrap(part) if isinstance(part, torch.nn.Module) else part
+            inner.load_state_dict(state["objects"][name])
+        scaler = _scaler(engine)
+        if scaler is not None and "scaler" in state:
+            scaler.load_state_dict(state["scaler"])
 
 
 def _best(engine: Engine | None) -> dict[str, Any]:

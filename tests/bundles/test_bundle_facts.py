@@ -25,6 +25,13 @@ NEW_IDS = {
     *("checkpoint", "sections", "surface_tolerance_mm"),
     "vgg16_weights",  # a file that only U2Fusion's training can use
 }
+#: Ids that the deltas for many processes add.
+RANK_IDS = {
+    *("sync_batch_norm", "finalize", "validate#share_buffers"),
+    *(f"{part}#rank_handlers" for part in ("train", "validate")),
+    *(f"{part}sampler" for part in ("train#", "train#rank_", "train#halves_", "train#unlabelled_", "validate#")),
+    *(f"{loader}#sampler" for loader in ("train#dataloader", "train#unlabelled_dataloader", "validate#dataloader")),
+}
 #: Deltas that hold values only, no component.
 PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json", "all_labels.json"}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
@@ -127,7 +134,7 @@ def test_every_tool_finds_its_ids(name: str) -> None:
 def test_delta_overrides_only_what_train_defines(path: Path) -> None:
     base = ConfigParser(ConfigParser.load_config_file(path.parent / "train.json"))
     unknown = {key for key in ConfigParser.load_config_file(path) if key.lstrip("+") not in base}
-    assert unknown <= NEW_IDS
+    assert unknown <= (RANK_IDS if path.name.startswith("multi_gpu") else NEW_IDS)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -155,7 +162,14 @@ def test_every_component_can_be_found(path: Path) -> None:
 def test_no_component_is_named_like_a_module(path: Path) -> None:
     """Python 3.12 and newer would take the module instead of what the package calls by its name."""
     targets = {str(entry.get("_target_")) for entry in entries(ConfigParser.load_config_file(path))}
-    assert not [name for name in targets if name.startswith("spinefuse_ext.") and find_spec(name)]
+    assert not [name for name in targets if name.startswith("spinefuse_ext.") and _is_module(name)]
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # what stands before the last dot is a module, no package
+        return False
 
 
 def test_a_component_that_does_not_exist_is_not_found() -> None:
