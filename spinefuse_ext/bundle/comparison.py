@@ -94,9 +94,10 @@ class Comparison(ABC):
         record.step("score", f"{title}: score", lambda: self.score(plan, folder))
 
     def _train(self, plan: MethodPlan, folder: Path) -> str:
-        for part in ("models", "eval"):  # of a training that was cut off
-            shutil.rmtree(folder / part, ignore_errors=True)
-        paths = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
+        if not any((folder / "models").glob("training_epoch_*")):  # cut off before its first epoch was over
+            for part in ("models", "eval"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+        paths = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": "latest"}
         return run_bundle(self.bundle, plan.training_files, {**(plan.training or {}), **paths})
 
     def _settings(self, plan: MethodPlan) -> dict[str, Any]:

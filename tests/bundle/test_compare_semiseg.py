@@ -118,6 +118,25 @@ def test_every_method_runs_with_every_seed_and_both_checkpoints_are_scored(
     assert "CompetitivePseudoLabelHandler" in page
 
 
+def test_a_training_that_was_cut_off_goes_on_from_its_state(
+    cases: Path, started: list[dict[str, str]], tmp_path: Path
+) -> None:
+    options = {"methods": "ours", "seeds": 0, **SMALL}
+    compare("semiseg", str(cases), str(tmp_path), **options)
+    record = tmp_path / "ours" / "seed_0" / "record.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({**content, "steps_s": {}}))
+    state, stale = (tmp_path / "ours" / "seed_0" / "models" / name for name in ("training_epoch_0001.pt", "stale.pt"))
+    stale.touch()
+    compare("semiseg", str(cases), str(tmp_path), **options)
+    assert not stale.exists()  # nothing to go on from: begun anew
+    record.write_text(json.dumps({**content, "steps_s": {}}))
+    state.touch()
+    compare("semiseg", str(cases), str(tmp_path), **options)
+    assert state.exists()
+    assert {run["resume"] for run in started if "ckpt_dir" in run} == {"latest"}
+
+
 def test_finished_runs_are_not_repeated_and_what_is_done_can_be_collected(
     cases: Path, started: list[dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
