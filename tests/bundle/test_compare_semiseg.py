@@ -127,10 +127,12 @@ def test_a_training_that_was_cut_off_goes_on_from_its_state(
     content = json.loads(record.read_text())
     record.write_text(json.dumps({**content, "steps_s": {}}))
     state, stale = (tmp_path / "ours" / "seed_0" / "models" / name for name in ("training_epoch_0001.pt", "stale.pt"))
+    stale.parent.mkdir()
     stale.touch()
     compare("semiseg", str(cases), str(tmp_path), **options)
     assert not stale.exists()  # nothing to go on from: begun anew
     record.write_text(json.dumps({**content, "steps_s": {}}))
+    state.parent.mkdir()
     state.touch()
     compare("semiseg", str(cases), str(tmp_path), **options)
     assert state.exists()
