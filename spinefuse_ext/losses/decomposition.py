@@ -9,11 +9,14 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
+from spinefuse_ext.losses.global_sums import mean_over_ranks
 from spinefuse_ext.validation import check_same_shape
 
 
 def correlation(first: torch.Tensor, second: torch.Tensor, min_std: float = 1e-4) -> torch.Tensor:
     """Pearson correlation over voxels, mean of all channels and samples: two ``(B, C, *S)`` to a scalar in [-1, 1].
+
+    In a distributed training it is the mean over the samples of all processes, each of which must call it.
 
     Channels that are constant in either input (standard deviation below ``min_std``) have no correlation and are left
     out of the mean; when all are, the result is 0 with zero gradient.
@@ -24,7 +27,7 @@ def correlation(first: torch.Tensor, second: torch.Tensor, min_std: float = 1e-4
     varies = torch.minimum(first_energy, second_energy) > min_std**2
     scale = torch.where(varies, first_energy, 1).rsqrt() * torch.where(varies, second_energy, 1).rsqrt()
     per_channel = torch.where(varies, product * scale, 0).clamp(-1, 1)
-    return per_channel.sum() / varies.sum().clamp(min=1)
+    return mean_over_ranks(per_channel.sum(), varies.sum())
 
 
 class _Moments(torch.autograd.Function):
