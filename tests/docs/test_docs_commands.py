@@ -141,7 +141,8 @@ def test_bundle_commands_name_configs_and_ids_that_exist(page: Path) -> None:
     for line in _shell_lines(page.read_text(encoding="utf-8")):
         if "monai.bundle run" not in line:
             continue
-        options = _split(_words(line)[4:])[1]
+        words = _words(line)
+        options = _split(words[words.index("monai.bundle") + 2 :])[1]  # those before are torchrun's
         listed = options.pop("config_file")
         names = json.loads(listed.replace("'", '"')) if listed.startswith("[") else [listed]
         files = [ROOT / name for name in names if name.startswith("bundles/")]  # others stand for the reader's own
