@@ -85,4 +85,6 @@ class _OwnMemory(Transform):
     """Give a crop memory of its own, so that what follows may write into it and the volume it came from can go."""
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
-        return {key: value.clone() if isinstance(value, torch.Tensor) else deepcopy(value) for key, value in data.items()}
+        return {
+            key: value.clone() if isinstance(value, torch.Tensor) else deepcopy(value) for key, value in data.items()
+        }
