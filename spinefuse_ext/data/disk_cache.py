@@ -19,13 +19,14 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform
 
 import spinefuse_ext
+from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ConfigError
 
 #: Headers whose numbers lie in another file of the same stem.
 _DETACHED = {".hdr", ".img", ".mhd", ".nhdr"}
-#: What torch.load raises for a file that is not whole, or holds what is refused.
-_TORN = (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError, ValueError)
+#: What torch.load raises for a file that is missing, not whole, or holds what is refused.
+_NOT_WHOLE = (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
 #: What tensors, MONAI's metadata and the arrays in them are built with.
 _BUILDERS = {
     *("_codecs.encode", "collections.OrderedDict", "monai.data.meta_tensor.MetaTensor"),
@@ -63,11 +64,12 @@ class DiskCacheDataset(PersistentDataset):
         self.data = data
 
     def _cachecheck(self, item_transformed: dict[str, Any]) -> dict[str, Any]:
-        key = pickle_hashing([item_transformed, sorted(_stamps(item_transformed)), self.transform_hash]).decode()
+        named = [value for name, value in item_transformed.items() if name != CaseKeys.PATIENT]
+        key = pickle_hashing([item_transformed, sorted(_stamps(named)), self.transform_hash]).decode()
         path = self._folder / f"{key}.pt"
         entry = _read(path)
         if entry is None:
-            entry = self._pre_transform(deepcopy(item_transformed))
+            entry = super()._pre_transform(deepcopy(item_transformed))
             _write({name: _compact(value) for name, value in entry.items()}, path)
             entry = _read(path)
         if entry is None:
@@ -141,11 +143,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         reader = SimpleNamespace(Unpickler=_Unpickler, __name__="pickle")
         entry: dict[str, Any] = torch.load(path, mmap=True, weights_only=False, pickle_module=reader)
         return entry
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ConfigError(f"The cached case {path} cannot be read ({error}); give another cache_dir.") from error
-    except _TORN:
+    except _NOT_WHOLE:
         return None
 
 

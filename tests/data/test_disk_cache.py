@@ -81,7 +81,7 @@ def test_a_setting_that_changed_is_computed_anew(tmp_path: Path) -> None:
     assert [first_value(item, tmp_path / "cache", top) for top in (1.0, 2.0, 1.0)] == pytest.approx([0.1, 0.2, 0.1])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.999), garbage=st.binary(max_size=8))
 def test_a_torn_file_is_made_anew(share: float, garbage: bytes, tmp_path: Path) -> None:
     item = write_image(tmp_path / "a.nii", 1)
@@ -150,5 +150,5 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
     made = DiskCacheDataset([{"image": "a"}], Compose([Read()]), tmp_path / "cache")
     (tmp_path / "cache").rmdir()
     (tmp_path / "cache").write_text("")
-    with pytest.raises(ConfigError, match=r"\.pt cannot be (read|written)"):
+    with pytest.raises(ConfigError, match=r"\.pt cannot be written.*free space"):
         made[0]
