@@ -69,7 +69,7 @@ class DiskCacheDataset(PersistentDataset):
         path = self._folder / f"{key}.pt"
         entry = _read(path)
         if entry is None:
-            entry = super()._pre_transform(deepcopy(item_transformed))
+            entry = super()._pre_transform(deepcopy(item_transformed))  # type: ignore[no-untyped-call]
             _write({name: _compact(value) for name, value in entry.items()}, path)
             entry = _read(path)
         if entry is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import resource
 import tempfile
@@ -100,6 +101,7 @@ def train(folder: Path, cache: str) -> list[float]:
 
 
 def _measure(job: Callable[..., list[float]], folder: Path, cache: str, threads: int, queue: Any) -> None:
+    logging.disable()
     torch.set_num_threads(threads)
     set_determinism(0)
     queue.put(job(folder, cache))
