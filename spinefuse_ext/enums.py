@@ -39,6 +39,14 @@ class Section(StrEnum):
     TEST = "test"
 
 
+class Cache(StrEnum):
+    """Where a dataset keeps what its transforms give before the first random one: nowhere, in memory, or in files."""
+
+    NONE = "none"
+    MEMORY = "memory"
+    DISK = "disk"
+
+
 class FusionKeys(StrEnum):
     """Entries of the fusion trainer's output beside MONAI's ``CommonKeys``."""
 

@@ -3,6 +3,7 @@
 from spinefuse_ext.data.cohort import make_datalist
 from spinefuse_ext.data.datalist import check_patients_apart, load_datalist
 from spinefuse_ext.data.dataset import make_dataset
+from spinefuse_ext.data.disk_cache import DiskCacheDataset
 from spinefuse_ext.data.halves import HalvesSampler
 from spinefuse_ext.data.phantom import Phantom, make_phantom, write_phantom, write_phantoms
 from spinefuse_ext.data.scaled_writer import ScaledNibabelWriter
@@ -11,6 +12,7 @@ from spinefuse_ext.data.writer import CaseLayout, WholeNibabelWriter
 
 __all__ = [
     "CaseLayout",
+    "DiskCacheDataset",
     "HalvesSampler",
     "Phantom",
     "ScaledNibabelWriter",
