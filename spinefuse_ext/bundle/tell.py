@@ -11,7 +11,12 @@ logger = logging.getLogger(__name__)
 
 
 def tell_run(
-    device: torch.device | str, *, amp: bool = False, compile: bool = False, channels_last: bool = False
+    device: torch.device | str,
+    *,
+    amp: bool = False,
+    compile: bool = False,
+    channels_last: bool = False,
+    cache: str | None = None,
 ) -> str:
     """Log, on rank 0, the device, the number of processes, and what is switched on; return the line.
 
@@ -20,6 +25,7 @@ def tell_run(
         amp: mixed precision, in the type that PyTorch's autocast takes on that device.
         compile: ``torch.compile``.
         channels_last: kernels with the channels innermost.
+        cache: where preprocessed cases are kept; not told when omitted.
     """
     device = torch.device(device)
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
@@ -32,6 +38,7 @@ def tell_run(
             f"mixed precision {half if amp else 'off'}",
             f"torch.compile {'on' if compile else 'off'}",
             f"channels last {'on' if channels_last else 'off'}",
+            *([f"cache {cache}"] if cache else []),
         ]
     )
     if os.environ.get("RANK", "0") == "0":
