@@ -47,6 +47,15 @@ class Cache(StrEnum):
     DISK = "disk"
 
 
+class PhantomStyle(StrEnum):
+    """How the scanners of a phantom's hospital picture it: as usual, with much noise, or with another MR contrast."""
+
+    STANDARD = "standard"
+    NOISY = "noisy"
+    DARK = "dark"
+    BRIGHT = "bright"
+
+
 class FusionKeys(StrEnum):
     """Entries of the fusion trainer's output beside MONAI's ``CommonKeys``."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from monai.bundle import ConfigParser
@@ -37,6 +38,8 @@ def check_run(
     if plain_errors.runs_as_bundle_command():
         plain_errors.install()
     configs_dir = Path(bundle_root) / "configs"
+    if not configs_dir.is_dir() and _federated_client_calls():
+        return  # it runs `initialize` once before it says where the bundle is, and once more after that
     if not configs_dir.is_dir():
         raise ConfigError(
             f"bundle_root {bundle_root} has no folder configs; run from the bundle's folder or give --bundle_root PATH."
@@ -63,10 +66,18 @@ def _check_size(name: str, size: Sequence[int], spatial_dims: int | None, multip
 
 def _calling_parser() -> ConfigParser | None:
     """The parser whose ``initialize`` entry is being evaluated; MONAI hands expressions no reference to it."""
+    return next((owner for owner in _callers() if isinstance(owner, ConfigParser)), None)
+
+
+def _federated_client_calls() -> bool:
+    """Whether MONAI's federated client is among the callers."""
+    client = getattr(sys.modules.get("monai.fl.client"), "BaseClient", None)  # not imported: nobody else could call
+    return client is not None and any(isinstance(owner, client) for owner in _callers())
+
+
+def _callers() -> Iterator[object]:
+    """The objects whose methods are being run, innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, ConfigParser):
-            return owner
+        yield frame.f_locals.get("self")
         frame = frame.f_back
-    return None

@@ -40,11 +40,9 @@ def find_bundle(task: str, bundle: str | Path | None = None) -> Path:
 
 def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> list[str]:
     """Return the ``python -m monai.bundle run`` command for configs of ``bundle`` with overrides by config id."""
-    files = [str(path if Path(path).is_file() else bundle / "configs" / path) for path in configs]
-    for path in files:
-        check_exists(path, "The config file")
+    files = config_files(bundle, configs)
     values = {"bundle_root": str(bundle), **overrides}
-    _check_places(files, values)
+    check_places(files, values)
     command = [
         sys.executable,
         "-m",
@@ -56,6 +54,18 @@ def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str,
     for name, value in values.items():
         command += [f"--{name}", value if isinstance(value, str) else _spelled(value)]
     return command
+
+
+def config_files(bundle: Path, configs: Sequence[str]) -> list[str]:
+    """Return the paths of configs of ``bundle``, or of files of one's own.
+
+    Raises:
+        MissingPathError: one that is neither.
+    """
+    files = [str(path if Path(path).is_file() else bundle / "configs" / path) for path in configs]
+    for path in files:
+        check_exists(path, "The config file")
+    return files
 
 
 def _spelled(value: Any) -> str:
@@ -80,7 +90,7 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     return line
 
 
-def _check_places(files: Sequence[str], values: Mapping[str, Any]) -> None:
+def check_places(files: Sequence[str], values: Mapping[str, Any]) -> None:
     """Raise ``ConfigError`` for an override below an entry that no file has; MONAI would fail with a bare KeyError."""
     parser = ConfigParser()
     parser.read_config(list(files))

@@ -59,6 +59,8 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         unlabelled_data_loader: batches with an image and no label, repeated without end; None trains supervised.
         epoch_by: one epoch is one pass over the ``unlabelled`` or the ``labelled`` stream; ``epoch_length`` among
             ``workflow`` overrules it.
+        planned_epochs: epochs of the whole training, by which the ramps of the handlers go, when ``run`` is called for
+            a part of it at a time, as a federation does; without it ``max_epochs`` is the whole.
         workflow: arguments of ``monai.engines.SupervisedTrainer``, all by name. Mixed precision (``amp``) uses the
             device's own type, bfloat16 on a CPU; losses are computed in float32.
 
@@ -74,6 +76,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         *,
         unlabelled_data_loader: Iterable[Any] | None = None,
         epoch_by: str = EpochBy.UNLABELLED,
+        planned_epochs: int | None = None,
         **workflow: Any,
     ) -> None:
         by_unlabelled = look_up_option(epoch_by, EpochBy) == EpochBy.UNLABELLED
@@ -87,6 +90,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         workflow["event_names"] = [SemiSupervisedEvents, *(workflow.get("event_names") or [])]
         super().__init__(**workflow)
         self.unlabelled_data_loader = unlabelled_data_loader
+        self.planned_epochs = planned_epochs
         self._skipped: torch.Tensor | int = 0
         self.add_event_handler(Events.EPOCH_STARTED, SemiSupervisedTrainer._remember_skipped)
         self.add_event_handler(Events.EPOCH_COMPLETED, SemiSupervisedTrainer._tell_skipped)

@@ -25,11 +25,14 @@ def gaussian_ramp(progress: float, fraction: float, maximum: float, start: float
 
 
 def training_progress(engine: Workflow) -> float:
-    """Part of the run that is over at the current iteration, 0 to 1; 1 once past the planned end.
+    """Part of the training that is over at the current iteration, 0 to 1; 1 once past the planned end.
+
+    The end is ``engine.planned_epochs`` when the engine has such a number, else ``max_epochs`` of its state.
 
     Raises:
         ValueError: when the engine does not know how long an epoch is.
     """
     if engine.state.epoch_length is None:
         raise ValueError("Expected an engine with a known epoch_length, got None. Give the trainer an epoch_length.")
-    return min(float(engine.state.iteration) / (engine.state.max_epochs * engine.state.epoch_length), 1.0)
+    epochs = getattr(engine, "planned_epochs", None) or engine.state.max_epochs
+    return min(float(engine.state.iteration) / (epochs * engine.state.epoch_length), 1.0)

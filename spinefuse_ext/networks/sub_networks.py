@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ class EachSubNetwork(nn.Module):
     """Evaluation returns the probabilities of both sub-networks, ``(B, C, *S) -> (B, 2 K, *S)``, not one of the two.
 
     One pass of an inferer then serves both predictions and their mean; ``spinefuse_ext.transforms.SplitSubNetworksd``
-    takes them apart. The weights are those of ``network``, which stays as it is; in training nothing changes.
+    takes them apart. The weights are those of ``network``, under its names; in training nothing changes.
 
     Args:
         network: a pair with ``each``, such as ``DualSegNet``.
@@ -30,6 +31,14 @@ class EachSubNetwork(nn.Module):
         """Image ``(B, C, *S)`` -> what ``network`` gives in training, probabilities ``(B, 2 K, *S)`` in evaluation."""
         both: torch.Tensor = self.network(x) if self.training else self.network.each(x)  # type: ignore[operator]
         return both
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The weights under the names that ``network`` gives them, so that those of a training can be put in here."""
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights of ``network``."""
+        return self.network.load_state_dict(*args, **kwargs)
 
 
 def each_sub_network(network: nn.Module, enabled: bool = True) -> nn.Module:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from spinefuse_ext.data.phantom.anatomy import draw_anatomy, paint
 from spinefuse_ext.data.phantom.points import MOST_PER_VERTEBRA, PointPair, click, landmark_points, target_points
 from spinefuse_ext.data.phantom.posture import Motion, move, stand
-from spinefuse_ext.data.phantom.scanner import acquire_ct, acquire_mr, as_image, clean_mr, ct_grid, mr_grid
+from spinefuse_ext.data.phantom.scanner import SCANNERS, acquire_ct, acquire_mr, as_image, clean_mr, ct_grid, mr_grid
 from spinefuse_ext.data.phantom.spine import Spine, draw_spine
+from spinefuse_ext.enums import PhantomStyle
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.validation import ConfigError
 
@@ -76,6 +77,7 @@ def make_phantom(  # noqa: PLR0913 (the choices of a case, all keyword-only but 
     degeneration: float | None = None,
     motion: float = 1.0,
     landmarks_per_vertebra: int | None = None,
+    style: str = PhantomStyle.STANDARD,
 ) -> Phantom:
     """Make the synthetic patient of a seed; the same arguments give the same case, bit for bit.
 
@@ -88,10 +90,12 @@ def make_phantom(  # noqa: PLR0913 (the choices of a case, all keyword-only but 
         degeneration: mean wear of the discs, 0 (bright, tall) to 1 (dark, flat); None draws an age.
         motion: scale of the change of posture; 0 leaves CT and MR in one posture and one place.
         landmarks_per_vertebra: 1 to 7 landmarks on every vertebra in the field instead of 8 in all.
+        style: whose scanners picture it, ``standard``, ``noisy``, ``dark`` or ``bright``; the anatomy stays the same.
 
     Raises:
-        ConfigError: for a size, spacing, level count or degree outside these ranges.
+        ConfigError: for a size, spacing, level count or degree outside these ranges, or an unknown style.
     """
+    scanners = SCANNERS[check_style(style)]
     check_request(size_mm, spacing_mm if slice_mm is None else min(spacing_mm, slice_mm), levels, degeneration)
     check_landmarks(landmarks_per_vertebra)
     traits, detail, posing, ct_noise, mr_noise, hand = np.random.default_rng(seed).spawn(6)
@@ -105,9 +109,9 @@ def make_phantom(  # noqa: PLR0913 (the choices of a case, all keyword-only but 
     return Phantom(
         seed=seed,
         spine=spine,
-        ct=acquire_ct(painted, ct_noise),
-        mr=acquire_mr(anatomy, way.moved, grid, mr_noise),
-        mr_aligned=clean_mr(painted),
+        ct=acquire_ct(painted, ct_noise, scanners),
+        mr=acquire_mr(anatomy, way.moved, grid, mr_noise, scanners),
+        mr_aligned=clean_mr(painted, scanners),
         label=as_image(painted.label, painted.grid),
         vertebrae=as_image(painted.number, painted.grid),
         clicked=click(meant, hand),
@@ -136,3 +140,10 @@ def check_landmarks(per_vertebra: int | None) -> None:
     """Raise ``ConfigError`` for a number of landmarks that a vertebra does not have."""
     if per_vertebra is not None and not 1 <= per_vertebra <= MOST_PER_VERTEBRA:
         raise ConfigError(f"Expected 1 to {MOST_PER_VERTEBRA} landmarks per vertebra, got {per_vertebra}.")
+
+
+def check_style(style: str) -> PhantomStyle:
+    """Return the style of that name; raise ``ConfigError`` with the names there are."""
+    if style not in list(PhantomStyle):
+        raise ConfigError(f"Unknown phantom style {style}; choose one of {', '.join(PhantomStyle)}.")
+    return PhantomStyle(style)

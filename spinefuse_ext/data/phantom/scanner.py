@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,12 +15,43 @@ from spinefuse_ext.data.phantom.anatomy import Anatomy, paint
 from spinefuse_ext.data.phantom.canvas import Canvas, Grid
 from spinefuse_ext.data.phantom.posture import Posture, rigid
 from spinefuse_ext.data.phantom.shapes import Array
+from spinefuse_ext.enums import PhantomStyle
 
-_NOISE_HU = 16.0
-_NOISE_T2 = 16.0
 _SUBSLICES = 3
 #: Columns run towards posterior, rows towards the feet, slices from left to right, as sagittal MR is stored.
 _SAGITTAL = np.asarray([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Scanners:
+    """What distinguishes the CT and the MR scanner of one hospital from those of another.
+
+    Args:
+        noise_hu: standard deviation of the CT noise in HU.
+        noise_t2: of the MR noise, in units of a signal from 0 to 1000.
+        contrast: exponent of the MR signal as a part of 1000; above 1 all but the brightest tissue gets darker.
+        shading: strength of the coil shading, 1 as usual.
+    """
+
+    noise_hu: float = 16.0
+    noise_t2: float = 16.0
+    contrast: float = 1.0
+    shading: float = 1.0
+
+    def tone(self, signal: Array) -> Array:
+        """MR signal 0 to 1000 -> the same range with this contrast."""
+        if self.contrast == 1:
+            return signal
+        toned: Array = 1000 * np.clip(signal / 1000, 0, 1) ** np.float32(self.contrast)
+        return toned
+
+
+SCANNERS: Mapping[PhantomStyle, Scanners] = {
+    PhantomStyle.STANDARD: Scanners(),
+    PhantomStyle.NOISY: Scanners(noise_hu=48.0, noise_t2=64.0, shading=2.0),
+    PhantomStyle.DARK: Scanners(contrast=2.2),
+    PhantomStyle.BRIGHT: Scanners(noise_hu=24.0, contrast=0.4, shading=3.0),
+}
 
 
 def ct_grid(size_mm: Sequence[float], spacing_mm: float, slice_mm: float) -> Grid:
@@ -43,24 +75,26 @@ def _centred(axes: Array, size_mm: Array, spacing_mm: Array, centre_mm: Array) -
     return Grid(affine, (int(count[0]), int(count[1]), int(count[2])))
 
 
-def acquire_ct(canvas: Canvas, rng: np.random.Generator) -> MetaTensor:
+def acquire_ct(canvas: Canvas, rng: np.random.Generator, scanners: Scanners) -> MetaTensor:
     """CT of a painted grid: ``(1, X, Y, Z)`` int16 HU with the blur and the correlated noise of a reconstruction."""
     sharp = gaussian_filter(canvas.hu, 0.5)
     noise = gaussian_filter(rng.normal(size=sharp.shape).astype(np.float32), (0.7, 0.7, 0.4))
-    noisy = sharp + noise * (_NOISE_HU / noise.std())
+    noisy = sharp + noise * (scanners.noise_hu / noise.std())
     return as_image(np.clip(np.rint(noisy), -1024, 3071).astype(np.int16), canvas.grid)
 
 
-def clean_mr(canvas: Canvas) -> MetaTensor:
+def clean_mr(canvas: Canvas, scanners: Scanners) -> MetaTensor:
     """T2-weighted signal of a painted grid, ``(1, X, Y, Z)`` int16 0 to 1000, without noise or shading."""
-    return as_image(np.rint(gaussian_filter(canvas.t2, 0.5)).astype(np.int16), canvas.grid)
+    return as_image(np.rint(gaussian_filter(scanners.tone(canvas.t2), 0.5)).astype(np.int16), canvas.grid)
 
 
-def acquire_mr(anatomy: Anatomy, posture: Posture, grid: Grid, rng: np.random.Generator) -> MetaTensor:
+def acquire_mr(
+    anatomy: Anatomy, posture: Posture, grid: Grid, rng: np.random.Generator, scanners: Scanners
+) -> MetaTensor:
     """MR of a posture: ``(1, X, Y, Z)`` int16, thick slices, surface-coil shading and Rician noise."""
-    signal = _thick_slices(anatomy, posture, grid)
-    signal = gaussian_filter(signal, (0.5, 0.5, 0)) * _coil(grid, rng)
-    real, imaginary = rng.normal(0, _NOISE_T2, (2, *grid.shape)).astype(np.float32)
+    signal = scanners.tone(_thick_slices(anatomy, posture, grid))
+    signal = gaussian_filter(signal, (0.5, 0.5, 0)) * _coil(grid, rng, scanners.shading)
+    real, imaginary = rng.normal(0, scanners.noise_t2, (2, *grid.shape)).astype(np.float32)
     return as_image(np.rint(np.hypot(signal + real, imaginary)).astype(np.int16), grid)
 
 
@@ -74,12 +108,12 @@ def _thick_slices(anatomy: Anatomy, posture: Posture, grid: Grid) -> Array:
     return signal
 
 
-def _coil(grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
+def _coil(grid: Grid, rng: np.random.Generator, strength: float) -> NDArray[np.float32]:
     """Sensitivity of a spine coil over the grid, 1 on average: brighter behind, and uneven from head to feet."""
     along = [np.linspace(-1, 1, count, dtype=np.float32) for count in grid.shape]
     posterior, inferior, lateral = np.meshgrid(*along, indexing="ij", sparse=True)
     near, slope, bow, side = rng.uniform([0.15, -0.1, -0.3, -0.1], [0.3, 0.1, -0.1, 0.1])
-    field = np.exp(near * posterior + slope * inferior + bow * inferior**2 + side * lateral)
+    field = np.exp(np.float32(strength) * (near * posterior + slope * inferior + bow * inferior**2 + side * lateral))
     shading: NDArray[np.float32] = (field / field.mean()).astype(np.float32)
     return shading
 

@@ -12,10 +12,11 @@ import numpy as np
 from monai.data import MetaTensor
 from tqdm import tqdm
 
-from spinefuse_ext.data.phantom.case import Phantom, check_landmarks, check_request, make_phantom
+from spinefuse_ext.data.phantom.case import Phantom, check_landmarks, check_request, check_style, make_phantom
 from spinefuse_ext.data.phantom.points import PointPair
 from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
+from spinefuse_ext.enums import PhantomStyle
 from spinefuse_ext.files import whole_folder
 from spinefuse_ext.registration.landmark_files import write_landmarks
 from spinefuse_ext.validation import ConfigError
@@ -23,7 +24,7 @@ from spinefuse_ext.validation import ConfigError
 _TRUTH_SPACING_MM = 4.0
 
 
-def write_phantoms(
+def write_phantoms(  # noqa: PLR0913 (the options of the verb, all keyword-only but one)
     out: str | Path,
     *,
     cases: int = 3,
@@ -32,6 +33,8 @@ def write_phantoms(
     spacing_mm: float = 1.0,
     dicom: bool = True,
     landmarks_per_vertebra: int | None = None,
+    motion: float = 1.0,
+    style: str = PhantomStyle.STANDARD,
 ) -> Path:
     """Write the synthetic patients ``seed`` to ``seed + cases - 1`` as ``out/case_SSS``; returns ``out``.
 
@@ -39,7 +42,8 @@ def write_phantoms(
     ``dicom`` adds the folders ``ct_dicom`` and ``mr_dicom``.
 
     Raises:
-        ConfigError: for a number of cases below 1, a negative seed, an unusable size, or ``out`` being a file.
+        ConfigError: for a number of cases below 1, a negative seed, an unusable size, an unknown style, or ``out``
+            being a file.
     """
     out = Path(out)
     if cases < 1 or seed < 0:
@@ -48,10 +52,10 @@ def write_phantoms(
         raise ConfigError(f"Expected a folder to write phantoms into, but {out} is a file; name another folder.")
     check_request(size_mm, spacing_mm)
     check_landmarks(landmarks_per_vertebra)
+    check_style(style)
+    choices: dict[str, Any] = {"landmarks_per_vertebra": landmarks_per_vertebra, "motion": motion, "style": style}
     for number in tqdm(range(seed, seed + cases), desc="phantom cases", unit="case"):
-        phantom = make_phantom(
-            number, size_mm=size_mm, spacing_mm=spacing_mm, landmarks_per_vertebra=landmarks_per_vertebra
-        )
+        phantom = make_phantom(number, size_mm=size_mm, spacing_mm=spacing_mm, **choices)
         write_phantom(phantom, out / f"case_{number:03d}", dicom=dicom)
     return out
 
