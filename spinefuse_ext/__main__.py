@@ -27,6 +27,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "spinefuse_ext.bundle.compare:compare",
         "make one table of fusion methods, of inputs of the segmentation, or of ways to learn it",
     ),
+    "federate": (
+        "spinefuse_ext.federated:federate",
+        "train one network across hospitals, simulated on folders of cases",
+    ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
     "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),

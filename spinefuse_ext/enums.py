@@ -148,3 +148,11 @@ class SimilarityKeys(StrEnum):
     SIMILARITY_LOSS = "similarity_loss"
     CONTRAST_LOSS = "contrast_loss"
     SEPARATION_LOSS = "separation_loss"
+
+
+class FederatedModel(StrEnum):
+    """Whose weights a row of a federation's scores tells of: the average, a site's of that round, a site's alone."""
+
+    GLOBAL = "global"
+    LOCAL = "local"
+    ALONE = "alone"
