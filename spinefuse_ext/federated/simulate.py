@@ -146,7 +146,7 @@ def _empty(folder: Path) -> Path:
 
 def _save(weights: Weights, path: Path) -> None:
     with whole_file(path) as temporary:
-        torch.save({"model": weights}, temporary)
+        torch.save(weights, temporary)
 
 
 def _tell(sentence: str) -> None:

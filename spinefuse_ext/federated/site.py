@@ -17,9 +17,10 @@ from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from spinefuse_ext.bundle.commands import check_places, config_files
+from spinefuse_ext.bundle.overrides import check_overrides
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.federated.averaging import Weights
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_exists
 
 #: Settings that a federation gives each site itself.
 OWN_SETTINGS = ("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "checkpoint", "epochs", "validate#handlers")
@@ -62,13 +63,14 @@ def plan_federation(
     parser = ConfigParser()
     parser.read_config(training)
     parser.update(deepcopy(given))
+    check_overrides(parser.get(), bundle / "configs")
     first_stage = parser.get("stage1_epochs", 0)
     if isinstance(first_stage, int) and first_stage >= epochs:
         raise ConfigError(
             f"stage1_epochs is {first_stage}, so {epochs} epochs in all rounds together leave none to learn fusion; "
             "lower --stage1_epochs, or give more rounds."
         )
-    settings = {"bundle_root": str(bundle), "epochs": epochs, **given}
+    settings = {"bundle_root": str(bundle), "datalist": parser["datalist"], "epochs": epochs, **given}
     if str(parser["train#trainer#_target_"]).endswith("SemiSupervisedTrainer"):
         settings["train#trainer#planned_epochs"] = epochs  # the client sets max_epochs to those of a round
     return FederatedPlan(bundle, tuple(training), tuple(evaluation), settings, epochs)
@@ -90,6 +92,7 @@ class FederatedSite:
 
     Raises:
         ConfigError: a setting that no config defines.
+        MissingPathError: the folder has no datalist.
         DatalistError: a datalist that cannot be used, or a section without a case.
     """
 
@@ -97,6 +100,7 @@ class FederatedSite:
         self, name: str, dataset_dir: Path, out: Path, plan: FederatedPlan, epochs: int, *, evaluates: bool = True
     ) -> None:
         self.name = name
+        check_exists(dataset_dir / plan.settings["datalist"], f"The datalist of site {name}")
         places = {"dataset_dir": str(dataset_dir), "ckpt_dir": str(out / "models"), "output_dir": str(out / "eval")}
         settings = {**plan.settings, **places}
         self._client = MonaiAlgo(
@@ -108,8 +112,9 @@ class FederatedSite:
             config_evaluate_filename=list(plan.evaluation_files) if evaluates else None,
             eval_kwargs={**deepcopy(settings), "validate#handlers": []},  # scores go to the table of the federation
         )
-        with _quiet():
+        with _quiet(logging.WARNING):  # the workflows warn that they leave logging alone, which is what is wanted
             self._client.initialize(extra={ExtraItems.CLIENT_NAME: name, ExtraItems.APP_ROOT: ""})
+        with _quiet():
             self.cases = len(set(self._training_cases()))
             self.validation_cases = len(self._evaluation("validate#dataset#data")) if evaluates else 0
 
@@ -120,7 +125,8 @@ class FederatedSite:
 
     def weights(self) -> Weights:
         """A copy of the site's present weights and buffers, on the CPU, under the names of the plain network."""
-        state: Mapping[str, Any] = self._client.get_weights(extra={}).weights
+        with _quiet():
+            state: Mapping[str, Any] = self._client.get_weights(extra={}).weights
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def train(self, weights: Weights) -> Weights:
@@ -159,17 +165,16 @@ def _copied(weights: Weights) -> Weights:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the client says of every call; warnings of the engines are still shown.
+def _quiet(level: int = logging.INFO) -> Iterator[None]:
+    """Silence what the client logs up to a level, of every call and step, and its Python warnings.
 
-    Its warning that a bundle runs code is for bundles that a server sends; here it is the user's own.
+    The client's warning that a bundle runs code is for bundles that a server sends; here it is the user's own.
     """
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.WARNING)
+    before = logging.root.manager.disable
+    logging.disable(level)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        root.setLevel(level)
+        logging.disable(before)
