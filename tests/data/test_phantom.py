@@ -163,6 +163,20 @@ def test_no_motion_leaves_mr_and_ct_in_one_place() -> None:
     np.testing.assert_allclose(still.ct_to_mr(points), points, atol=1e-6)
 
 
+def test_a_style_changes_the_pictures_and_not_the_patient(small: Phantom) -> None:
+    styled = {style: make_phantom(3, **SMALL, style=style) for style in ("standard", "noisy", "dark", "bright")}
+    mr, noise = ({} for _ in range(2))
+    for style, phantom in styled.items():
+        np.testing.assert_array_equal(phantom.label, small.label)
+        np.testing.assert_array_equal(phantom.mr_landmarks.points_mm, small.mr_landmarks.points_mm)
+        mr[style] = float(phantom.mr_aligned.float().mean())
+        noise[style] = float((phantom.ct.float() - small.ct.float()).std())
+    assert noise["standard"] == 0  # the usual case is that of no style
+    assert noise["noisy"] > noise["bright"] > noise["dark"] == 0
+    assert mr["dark"] < 0.8 * mr["standard"] == 0.8 * mr["noisy"]
+    assert mr["bright"] > 1.2 * mr["standard"]
+
+
 def test_mr_is_the_aligned_mr_moved_by_the_truth(wide: Phantom) -> None:
     centres = _voxel_centres(wide.ct)[::5]
     clean = wide.mr_aligned.numpy().reshape(-1)[::5].astype(float)
@@ -223,6 +237,7 @@ def test_motion_matrices_are_rigid(small: Phantom) -> None:
         ({"degeneration": 1.5}, "from 0 to 1, got 1.5"),
         ({"size_mm": (48, 48)}, "three numbers above 0 mm"),
         ({"spacing_mm": 0.0}, "a spacing that fits"),
+        ({"style": "sharp"}, "Unknown phantom style sharp; choose one of standard, noisy, dark, bright"),
     ],
 )
 def test_impossible_requests_are_refused(options: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -92,11 +93,22 @@ def test_a_case_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["case_001"]  # no temporary folder is left
 
 
+def test_style_and_motion_reach_the_files(tmp_path: Path) -> None:
+    size: dict[str, Any] = {"size_mm": (32, 32, 32), "spacing_mm": 4.0}
+    write_phantoms(tmp_path, cases=1, dicom=False, style="dark", motion=0.0, **size)
+    expected = make_phantom(0, style="dark", motion=0.0, **size)
+    for name in ("ct", "mr"):
+        stored = np.asarray(nib.load(tmp_path / "case_000" / f"{name}.nii.gz").dataobj)
+        np.testing.assert_array_equal(stored, getattr(expected, name)[0].numpy())
+
+
 def test_impossible_requests_leave_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1 case and a seed of 0 or more, got 0 cases"):
         write_phantoms(tmp_path / "out", cases=0)
     with pytest.raises(ConfigError, match="a spacing that fits"):
         write_phantoms(tmp_path / "out", spacing_mm=-1.0)
+    with pytest.raises(ConfigError, match="Unknown phantom style sharp"):
+        write_phantoms(tmp_path / "out", style="sharp")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):

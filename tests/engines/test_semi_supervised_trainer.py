@@ -302,6 +302,22 @@ def test_second_run_goes_on_from_the_first() -> None:
     assert trainer.state.iteration == 6
 
 
+@pytest.mark.parametrize(("planned", "same"), [(2, True), (None, False)])
+def test_a_training_in_parts_has_the_ramp_of_the_whole(planned: int | None, same: bool) -> None:
+    def weights(parts: tuple[int, ...], planned_epochs: int | None) -> list[float]:
+        ramp = CompetitivePseudoLabelHandler(ramp_fraction=1.0)
+        trainer = small_trainer(train_handlers=[ramp], planned_epochs=planned_epochs)
+        seen = watch(trainer, Events.ITERATION_COMPLETED, lambda output: float(output[Keys.CONSISTENCY_WEIGHT]))
+        for epochs in parts:
+            trainer.state.max_epochs = epochs  # as MONAI's federated client does
+            trainer.run()
+        return seen
+
+    whole = weights((2,), None)
+    assert len(whole) == 4
+    assert (weights((1, 2), planned) == pytest.approx(whole)) == same
+
+
 def test_checkpoint_of_monai_carries_the_competition_over(tmp_path: Path) -> None:
     def objects() -> dict[str, Any]:
         network = small_pair()

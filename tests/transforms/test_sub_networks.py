@@ -109,3 +109,11 @@ def test_trust_is_written_beside_the_prediction_and_low_trust_is_told(
 def test_a_threshold_outside_of_trust_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Trust lies in \[0, 1\], so its threshold cannot be 70"):
         saved(tmp_path, 0.9, threshold=70)
+
+
+def test_weights_go_in_and_out_under_the_names_of_the_pair() -> None:
+    first, second = (DualSegNet(nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)) for _ in range(2))
+    both = each_sub_network(first)
+    assert both.state_dict().keys() == first.state_dict().keys()
+    both.load_state_dict(second.state_dict())
+    torch.testing.assert_close(first.state_dict(), second.state_dict())
