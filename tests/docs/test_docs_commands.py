@@ -31,7 +31,10 @@ INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]+))?\)")
 SHELL = {"bash", "sh", "shell", "console"}
 #: Configs that a verb combines, by its task; ``fuse`` and ``segment`` have a fixed task.
-CONFIGS = {"train": ["train.json"], "evaluate": ["train.json", "evaluate.json"], "compare": ["train.json"]}
+CONFIGS = {
+    **{verb: ["train.json"] for verb in ("train", "compare", "federate")},
+    "evaluate": ["train.json", "evaluate.json"],
+}
 INFERENCE = {"fuse": "fusion", "segment": "semiseg"}
 PLACEHOLDERS = {"VERB", "verb", "..."}
 
