@@ -23,7 +23,10 @@ from spinefuse_ext.federated.averaging import Weights
 from spinefuse_ext.validation import ConfigError, check_exists
 
 #: Settings that a federation gives each site itself.
-OWN_SETTINGS = ("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "checkpoint", "epochs", "validate#handlers")
+OWN_SETTINGS = (
+    *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "checkpoint", "epochs", "validate#handlers"),
+    "resume",  # it would put a site's old weights in the place of those it was sent
+)
 
 
 @dataclass(frozen=True)

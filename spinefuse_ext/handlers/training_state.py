@@ -73,7 +73,12 @@ class TrainingStateHandler:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Trainer) -> None:
-        """Go on from a file, or make sure that nothing is lost by a beginning."""
+        """Go on from a file, or make sure that nothing is lost by a beginning.
+
+        An engine that is run once more, as in each round of a federation, goes on with what it holds.
+        """
+        if engine.state.epoch > 0:
+            return
         if self.resume is None:
             self._refuse_to_overwrite()
             return

@@ -32,7 +32,7 @@ class EachSubNetwork(nn.Module):
         both: torch.Tensor = self.network(x) if self.training else self.network.each(x)  # type: ignore[operator]
         return both
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The weights under the names that ``network`` gives them, so that those of a training can be put in here."""
         return self.network.state_dict(*args, **kwargs)
 

@@ -133,6 +133,7 @@ def test_one_command_trains_across_hospitals(
         ({"out": "used"}, "used is in use; name a new folder with --out"),
         ({"task": "segment"}, "Unknown task segment; choose one of fusion, semiseg"),
         ({"epochs": 5}, "A federation sets epochs itself; leave --epochs out"),
+        ({"resume": "latest"}, "A federation sets resume itself"),
         ({"netwrok_def#dim": 8}, "No config defines netwrok_def, so"),
         ({"epoch": 5}, "No config defines the setting epoch, .* Did you mean epochs"),
         ({"delta": "gone.json"}, "The config file .*gone.json does not exist"),
