@@ -17,6 +17,8 @@ from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.validation import DatalistError
 
 if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
     from spinefuse_ext.report.page import Picture
 
 _PICTURED_CASES = 4
@@ -32,6 +34,17 @@ class LabelledCase:
     @property
     def name(self) -> str:
         return self.prediction.parent.as_posix()
+
+    def truth(self, image: MetaTensor) -> MetaTensor:
+        """The label ``(1, X, Y, Z)`` on the grid of ``image``, by its affine and the nearest voxel, as training has it.
+
+        Raises:
+            GridMismatchError: the label does not lie on the image.
+        """
+        from spinefuse_ext.dicom.label_grid import label_on_grid
+        from spinefuse_ext.dicom.volume import read_volume
+
+        return label_on_grid(read_volume(self.files[CaseKeys.LABEL]), image, bone=False)[0]
 
 
 class SegmentationComparison(Comparison):
@@ -57,6 +70,7 @@ class SegmentationComparison(Comparison):
         return {**{str(section): keys for section, keys in trained.items()}, **scored}
 
     def score(self, plan: MethodPlan, folder: Path) -> None:
+        from spinefuse_ext.dicom.volume import read_volume
         from spinefuse_ext.metrics import segmentation_table
         from spinefuse_ext.report.comparison import write_scores
         from spinefuse_ext.report.segmentation_comparison import overlap_scores
@@ -64,8 +78,9 @@ class SegmentationComparison(Comparison):
         names = dict(enumerate(self.config["labels"]))
         scores = []
         for case in tqdm(self.cases(plan), desc=f"Scoring {plan.name}", unit="case"):
-            prediction = folder / self.folder / case.prediction
-            scores.append(overlap_scores(case.name, segmentation_table(prediction, case.files[CaseKeys.LABEL], names)))
+            prediction = read_volume(folder / self.folder / case.prediction)
+            truth = case.truth(prediction)
+            scores.append(overlap_scores(case.name, segmentation_table(prediction, truth, names)))
         write_scores(folder / "scores.csv", scores)
 
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
@@ -114,7 +129,7 @@ class SegmentationComparison(Comparison):
             results[plan.name] = read_volume(case.files[key]), read_volume(prediction)
             if key == CaseKeys.CT:
                 limits[plan.name] = CT_WINDOW_HU
-        label = read_volume(case.files[CaseKeys.LABEL])
+        label = case.truth(next(iter(results.values()))[1])
         return segmentation_picture(case.name, results, label, int(self.config["slice_axis"]), limits)
 
 

@@ -149,7 +149,7 @@ class SemiSegComparison(SegmentationComparison):
                 )
                 for plan in plans
             }
-            image, label = read_volume(case.files[key]), read_volume(case.files[CaseKeys.LABEL])
+            image, label = read_volume(case.files[key]), case.truth(next(iter(found.values())))
             figure = methods_panel(image, label, found, axis=axis, limits=limits, names=structures)
             told = f"{case.name}: image, truth, {', '.join(plan.name for plan in plans)}; one slice through the middle."
             yield Picture(figure, told, f"Case {case.name} as each method labels it")

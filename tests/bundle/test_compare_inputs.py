@@ -172,7 +172,7 @@ def test_without_test_cases_the_validation_is_scored(
     assert started[1]["sections"] == '["validation"]'
 
 
-def test_a_label_on_another_grid_than_the_input_is_refused(
+def test_a_label_that_does_not_lie_on_the_prediction_is_refused(
     cases: Path, started: list[dict[str, str]], tmp_path: Path
 ) -> None:
     compare("inputs", str(cases), str(tmp_path / "out"), methods=["mr"], **SMALL)
@@ -181,8 +181,10 @@ def test_a_label_on_another_grid_than_the_input_is_refused(
     del noted["steps_s"]["score"]
     record.write_text(json.dumps(noted), encoding="utf-8")
     prediction = tmp_path / "out" / "mr" / "segmented" / "case_3" / "prediction.nii.gz"
-    nib.save(nib.Nifti1Image(np.zeros((4, 32, 40), dtype=np.uint8), np.eye(4)), prediction)
-    with pytest.raises(GridMismatchError, match=r"Expected one grid, got shape \(1, 4, 32, 40\) in prediction"):
+    elsewhere = np.eye(4)
+    elsewhere[:3, 3] = 1000
+    nib.save(nib.Nifti1Image(np.zeros((4, 32, 40), dtype=np.uint8), elsewhere), prediction)
+    with pytest.raises(GridMismatchError, match=r"case_3/label.nii.gz .*image"):
         compare("inputs", str(cases), str(tmp_path / "out"), methods=["mr"], **SMALL)
 
 

@@ -118,6 +118,27 @@ def test_every_method_runs_with_every_seed_and_both_checkpoints_are_scored(
     assert "CompetitivePseudoLabelHandler" in page
 
 
+def test_a_label_with_other_axes_is_scored_on_the_grid_of_the_prediction(
+    cases: Path, started: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = nib.orientations.axcodes2ornt(("L", "P", "S"))
+    faked = subprocess.run
+
+    def turn(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        done = faked(command, check=check)
+        for path in Path(_options(command)["output_dir"]).rglob("prediction.nii.gz"):
+            image = nib.Nifti1Image.from_filename(path)
+            nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine).as_reoriented(turned), path)
+        return done
+
+    compare("semiseg", str(cases), str(tmp_path / "as_is"), methods=PAIR, seeds=0, **SMALL)
+    monkeypatch.setattr(subprocess, "run", turn)
+    compare("semiseg", str(cases), str(tmp_path / "turned"), methods=PAIR, seeds=0, **SMALL)
+    as_is, other = (_rows(tmp_path / name / "all_scores.csv") for name in ("as_is", "turned"))
+    assert as_is == other
+    assert any(float(row["value"]) == 1 for row in as_is if row["score"] == "dice disc")
+
+
 def test_a_training_that_was_cut_off_goes_on_from_its_state(
     cases: Path, started: list[dict[str, str]], tmp_path: Path
 ) -> None:
