@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench docs
@@ -23,7 +24,7 @@ demo: $(VENV)/installed  ## make phantom patients, register, fuse, segment, and 
 	$(BIN)/spinefuse demo --out $(OUT)
 
 test: lint  ## check the style and run all tests (those on real images need SPINEFUSE_ASSETS)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV)/installed  ## check style and types
 	$(BIN)/ruff check .
