@@ -52,6 +52,7 @@ def leave_processes() -> None:
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+        idist.sync()  # ignite would go on asking the group that is no more
 
 
 def local_device() -> torch.device:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import pytest
 import torch
 from ignite.engine import Events
@@ -254,6 +255,7 @@ def test_trains_through_distributed_data_parallel(tmp_path: Path) -> None:
         assert network(torch.rand(1, 2, 8, 8)).shape == (1, 1, 8, 8)  # the network's own forward is back
     finally:
         torch.distributed.destroy_process_group()
+        idist.sync()
 
 
 def test_compile_compiles_the_children_in_place() -> None:
