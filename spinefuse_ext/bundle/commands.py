@@ -174,18 +174,23 @@ def segment(
     out: str,
     *,
     checkpoint: str,
+    dicom: str | None = None,
     delta: str | Sequence[str] = (),
     bundle: str | None = None,
     **overrides: Any,
 ) -> None:
     """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
+    ``--dicom`` names the DICOM series on whose grid the image lies (for a fused volume that of the CT); then
+    ``OUT/prediction.dcm`` is a DICOM SEG of it. An image that is a DICOM folder itself needs no such option.
     ``--delta`` names the config files that the checkpoint was trained with on top of ``train.json``.
     """
     keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
     if len(keys) != 1:
         raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
     item = {str(keys[0]): _existing(image, "The image")}
+    if dicom is not None:
+        item[str(CaseKeys.DICOM)] = _existing(dicom, "The DICOM series")
     given = {**_single_case(item, out, checkpoint), **overrides}
     run_bundle(find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)], given)
 
