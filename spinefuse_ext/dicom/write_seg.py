@@ -213,7 +213,7 @@ def _build(frames: NDArray[Any], names: Sequence[str], source: _Source) -> pydic
 
 def _headers(source: _Source) -> list[pydicom.Dataset]:
     """Read the headers of the images, one for each file, without pixels, and check what a SEG must refer to."""
-    headers = []
+    headers: list[pydicom.Dataset] = []
     for path in dict.fromkeys(each.path for each in source.slices):
         header = pydicom.dcmread(path, stop_before_pixels=True)
         missing = [name for name in _NEEDED if not header.get(name)]
@@ -237,7 +237,7 @@ def _in_order_of_file(frames: NDArray[np.uint8], header: pydicom.Dataset, source
     if source.slices[0].frame is None:
         return frames
     ordered = np.zeros((int(header.NumberOfFrames), *frames.shape[1:]), np.uint8)
-    ordered[[each.frame for each in source.slices]] = frames
+    ordered[[each.frame or 0 for each in source.slices]] = frames
     return ordered
 
 

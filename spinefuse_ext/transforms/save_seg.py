@@ -7,13 +7,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydicom.misc
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom import write_seg
+from spinefuse_ext.dicom import is_dicom, write_seg
 from spinefuse_ext.enums import CaseKeys
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class SaveSegd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             image = str(d[key].meta.get(ImageMetaKey.FILENAME_OR_OBJ, "case"))
-            source = d.get(self.source_key) or (image if _is_dicom(Path(image)) else None)
+            source = d.get(self.source_key) or (image if is_dicom(image) else None)
             path = Path(self.folder_layout.filename(image))
             if source is None:
                 continue
@@ -62,8 +61,3 @@ class SaveSegd(MapTransform):
                 continue
             write_seg(d[key], source, path, structures=self.structures)
         return d
-
-
-def _is_dicom(path: Path) -> bool:
-    """Say whether an image was read from DICOM: only that comes as a folder, or as a file that says so."""
-    return path.is_dir() or (path.is_file() and pydicom.misc.is_dicom(path))
