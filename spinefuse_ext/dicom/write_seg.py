@@ -154,7 +154,7 @@ def _numbered(labels: MetaTensor, structures: Mapping[int, str], what: str) -> t
     strange = [value for value in np.unique(voxels).tolist() if value and value not in wanted]
     if strange:
         listed, meant = ", ".join(f"{value:g}" for value in strange[:5]), ", ".join(map(str, wanted))
-        raise UnknownLabelError(f"{what} holds the label {listed}, but only {meant} are named; say what it means.")
+        raise UnknownLabelError(f"{what} holds the label {listed}, but structures names only {meant}; add what it means.")
     numbers = np.zeros(voxels.shape, np.uint8)
     for label, name in wanted.items():
         numbers[voxels == label] = names.index(name) + 1

@@ -222,7 +222,7 @@ def _unknown_structure(folder: Path) -> Any:
         (
             lambda folder: write_seg(_labels() * 2, _series(folder / "s"), folder / "seg.dcm"),
             UnknownLabelError,
-            "holds the label 4, 6, but only 1, 2, 3 are named",
+            "holds the label 4, 6, but structures names only 1, 2, 3; add what it means",
         ),
         (_unknown_structure, UnknownLabelError, "No code is known for rib; name structures of vertebra, disc, canal"),
         (
