@@ -151,10 +151,12 @@ def _numbered(labels: MetaTensor, structures: Mapping[int, str], what: str) -> t
     if labels.ndim != 4 or labels.shape[0] != 1:
         raise ValueError(f"Expected a label volume (1, X, Y, Z), got {tuple(labels.shape)}.")
     voxels = labels.as_tensor().cpu().numpy()
-    strange = [value for value in np.unique(voxels).tolist() if value and value not in wanted]
+    strange = [value for value in np.unique(voxels[voxels != 0]).tolist() if value not in wanted]
     if strange:
         listed, meant = ", ".join(f"{value:g}" for value in strange[:5]), ", ".join(map(str, wanted))
-        raise UnknownLabelError(f"{what} holds the label {listed}, but structures names only {meant}; add what it means.")
+        raise UnknownLabelError(
+            f"{what} holds the label {listed}, but structures names only {meant}; add what it means."
+        )
     numbers = np.zeros(voxels.shape, np.uint8)
     for label, name in wanted.items():
         numbers[voxels == label] = names.index(name) + 1

@@ -106,7 +106,7 @@ def test_the_file_is_coded_and_refers_to_its_series(tmp_path: Path) -> None:
     assert seg.NumberOfFrames == 2 + 3 + 2  # slices in which each structure lies; empty frames are left out
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     order=st.sampled_from(list(permutations(range(3)))),
     flips=st.tuples(*[st.booleans()] * 3),
@@ -200,6 +200,15 @@ def test_labels_may_be_numbered_otherwise_and_several_may_be_one_structure(tmp_p
     vertebra, disc = read_seg(out)
     assert (vertebra.label, vertebra.voxels) == ("vertebra", int((labels == 2).sum()))
     assert (disc.label, disc.voxels) == ("disc", int((labels == 1).sum() + (labels == 3).sum()))
+
+
+def test_a_seg_may_lie_in_the_folder_of_its_series_and_be_written_again(tmp_path: Path) -> None:
+    series = _series(tmp_path / "series")
+    first = pydicom.dcmread(write_seg(_labels(), series, series / "seg.dcm")).SOPInstanceUID
+    second = pydicom.dcmread(write_seg(_labels(), series, series / "seg.dcm"))
+    assert second.SOPInstanceUID != first
+    assert second.ReferencedSeriesSequence[0].SeriesInstanceUID != second.SeriesInstanceUID
+    assert len(second.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == SHAPE[2]
 
 
 def test_names_of_any_alphabet_are_kept(tmp_path: Path) -> None:
