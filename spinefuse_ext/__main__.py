@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
     "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
     "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, discs and canal of a fused volume"),
+    "dicom-seg": ("spinefuse_ext.dicom:write_seg", "write a label volume as DICOM SEG of the series it belongs to"),
     "compare": (
         "spinefuse_ext.bundle.compare:compare",
         "make one table of fusion methods, of inputs of the segmentation, or of ways to learn it",

@@ -6,7 +6,7 @@ from monai.utils import StrEnum
 
 
 class CaseKeys(StrEnum):
-    """What a case may hold: one patient's images on the CT grid, and their label."""
+    """What a case may hold: one patient's images on the CT grid, their label, and the DICOM series of that grid."""
 
     PATIENT = "patient"
     CT = "ct"
@@ -16,6 +16,7 @@ class CaseKeys(StrEnum):
     IMAGE = "image"
     PRED = "pred"
     HALF = "half"
+    DICOM = "dicom"
 
 
 class RegistrationKeys(StrEnum):

@@ -5,6 +5,13 @@ from __future__ import annotations
 #: Classes of the segmentation network, in channel order.
 STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal"}
 
+#: What the structures are called in SNOMED CT: code value and meaning, for DICOM and other exports.
+SNOMED_CT: dict[str, tuple[str, str]] = {
+    "vertebra": ("51282000", "Vertebra"),
+    "disc": ("360499006", "Intervertebral disc"),
+    "canal": ("61853006", "Vertebral canal"),
+}
+
 #: Vertebra numbers of the VerSe challenge (Sekuboyina et al., Medical Image Analysis 2021): 1-7 cervical,
 #: 8-19 thoracic, 20-25 lumbar, 26 sacrum, 28 a thirteenth thoracic vertebra.
 VERTEBRAE: dict[int, str] = {

@@ -19,6 +19,10 @@ class ImageReadError(SpinefuseError):
     """A file or folder holds no image that can be read, or several where one is needed."""
 
 
+class SegError(SpinefuseError):
+    """Labels cannot become a DICOM SEG of the series that was named, or the file does not hold what they say."""
+
+
 class PatientMismatchError(SpinefuseError):
     """Two images that should show one patient carry different PatientIDs."""
 

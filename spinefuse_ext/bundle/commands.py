@@ -14,6 +14,7 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
+from spinefuse_ext.dicom import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -169,25 +170,58 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     run_bundle(find_bundle("fusion", bundle), ["inference.json"], given)
 
 
-def segment(
-    image: str,
-    out: str,
+def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
+    image: str | None = None,
+    out: str | None = None,
     *,
     checkpoint: str,
+    dicom: str | None = None,
+    ct: str | None = None,
+    mr: str | None = None,
+    fusion_checkpoint: str | None = None,
+    ct_landmarks: str | None = None,
+    mr_landmarks: str | None = None,
+    transform: str | None = None,
     delta: str | Sequence[str] = (),
     bundle: str | None = None,
     **overrides: Any,
 ) -> None:
     """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
+    ``--ct C --mr M --fusion_checkpoint W`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does.
+    ``--dicom`` names the DICOM series on whose grid the image lies, for a fused volume that of the CT; then
+    ``OUT/prediction.dcm`` is a DICOM SEG of it. An image or a CT that is a DICOM folder itself needs no such option.
     ``--delta`` names the config files that the checkpoint was trained with on top of ``train.json``.
     """
+    if out is None:
+        raise ConfigError("`spinefuse segment` needs --out, the folder to write to.")
     keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
     if len(keys) != 1:
         raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
-    item = {str(keys[0]): _existing(image, "The image")}
-    given = {**_single_case(item, out, checkpoint), **overrides}
-    run_bundle(find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)], given)
+    pair = {"ct": ct, "mr": mr, "fusion_checkpoint": fusion_checkpoint}
+    files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
+    series = None if dicom is None else _existing(dicom, "The DICOM series")
+    folder, weights = find_bundle("semiseg", bundle), _existing(checkpoint, "The checkpoint")
+    if image is None:
+        _check_pair(pair)
+        fuse(str(ct), str(mr), out, checkpoint=str(fusion_checkpoint), **files)
+        image = _absolute(out, "fused.nii.gz")
+        series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
+    elif given := [name for name, value in {**pair, **files}.items() if value is not None]:
+        raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
+    else:
+        image = _existing(image, "The image")
+    item = {str(keys[0]): image} | ({} if series is None else {str(CaseKeys.DICOM): series})
+    run_bundle(folder, ["inference.json", *_listed(delta)], {**_single_case(item, out, weights), **overrides})
+
+
+def _check_pair(pair: Mapping[str, str | None]) -> None:
+    """Raise ConfigError unless all that fusing on the way needs is given."""
+    missing = [f"--{name}" for name, value in pair.items() if value is None]
+    if len(missing) == len(pair):
+        raise ConfigError("`spinefuse segment` needs --image, or a pair by --ct, --mr and --fusion_checkpoint.")
+    if missing:
+        raise ConfigError(f"`spinefuse segment` of a pair needs {' and '.join(missing)} too.")
 
 
 def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ PACKAGES = (
     "nibabel",
     "itk",
     "pydicom",
+    "highdicom",
     "scipy",
     "scikit-image",
 )

@@ -2,20 +2,26 @@
 
 from spinefuse_ext.dicom.ct_values import check_hounsfield
 from spinefuse_ext.dicom.label_grid import label_findings, label_on_grid
+from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.read_series import read_series
-from spinefuse_ext.dicom.series import Series, find_series
+from spinefuse_ext.dicom.series import Series, find_series, is_dicom
 from spinefuse_ext.dicom.volume import read_volume, write_volume
+from spinefuse_ext.dicom.write_seg import write_seg
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 
 __all__ = [
+    "Segment",
     "Series",
     "StudyHeader",
     "check_hounsfield",
     "find_series",
+    "is_dicom",
     "label_findings",
     "label_on_grid",
+    "read_seg",
     "read_series",
     "read_volume",
+    "write_seg",
     "write_series",
     "write_volume",
 ]

@@ -6,6 +6,7 @@ from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
+from spinefuse_ext.transforms.save_seg import SaveSegd
 from spinefuse_ext.transforms.save_trust import SaveTrustd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
 from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
@@ -18,6 +19,7 @@ __all__ = [
     "RegisterPaird",
     "SaveFusedd",
     "SaveOverlayd",
+    "SaveSegd",
     "SaveTrustd",
     "SplitSubNetworksd",
     "scaled_sizes",

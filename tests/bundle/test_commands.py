@@ -87,6 +87,38 @@ def test_fuse_and_segment_name_the_images_they_were_given(files: Path, started: 
         assert (run["dataset_dir"], run["output_dir"]) == (str(files), str(files / "out"))
 
 
+def test_segment_names_the_series_to_which_a_dicom_seg_shall_refer(files: Path, started: list[dict[str, str]]) -> None:
+    (files / "ct").mkdir()
+    segment("fused.nii.gz", "out", checkpoint="model.pt", dicom="ct")
+    assert json.loads(started[0]["dataset#data"]) == [
+        {"fused": str(files / "fused.nii.gz"), "dicom": str(files / "ct")}
+    ]
+
+
+def test_segment_fuses_a_pair_first_and_refers_to_a_ct_that_is_dicom(
+    files: Path, started: list[dict[str, str]]
+) -> None:
+    (files / "scan").mkdir()
+    (files / "fusion.pt").touch()
+    (files / "a.fcsv").touch()
+    pair = {"ct": "scan", "mr": "mr.nii.gz", "fusion_checkpoint": "fusion.pt"}
+    segment(out="out", checkpoint="model.pt", ct_landmarks="a.fcsv", mr_landmarks="a.fcsv", **pair)
+    segment(out="out", checkpoint="model.pt", **{**pair, "ct": "ct.nii.gz"})
+    fusion, segmentation, _, without = started
+    assert json.loads(fusion["dataset#data"]) == [
+        {
+            "ct": str(files / "scan"),
+            "mr": str(files / "mr.nii.gz"),
+            **{f"landmarks_{name}": str(files / "a.fcsv") for name in ("ct", "mr")},
+        }
+    ]
+    assert fusion["checkpoint"] == str(files / "fusion.pt")
+    fused = {"fused": str(files / "out" / "fused.nii.gz")}
+    assert json.loads(segmentation["dataset#data"]) == [{**fused, "dicom": str(files / "scan")}]
+    assert segmentation["checkpoint"] == str(files / "model.pt")
+    assert json.loads(without["dataset#data"]) == [fused]
+
+
 def test_a_method_is_scored_and_segments_with_the_delta_it_was_trained_with(
     files: Path, started: list[dict[str, str]]
 ) -> None:
@@ -131,6 +163,19 @@ def test_the_status_of_the_command_is_passed_on(monkeypatch: pytest.MonkeyPatch)
         (lambda: fuse("ct.nii.gz", "gone.nii", "out", checkpoint="model.pt"), MissingPathError, "The MR gone.nii does"),
         (lambda: segment("gone.nii", "out", checkpoint="model.pt"), MissingPathError, "The image gone.nii does not"),
         (lambda: segment("fused.nii.gz", "out", checkpoint="gone.pt"), MissingPathError, "The checkpoint gone.pt does"),
+        (
+            lambda: segment("fused.nii.gz", "out", checkpoint="model.pt", dicom="gone"),
+            MissingPathError,
+            "The DICOM series gone does not",
+        ),
+        (lambda: segment("fused.nii.gz", checkpoint="model.pt"), ConfigError, "needs --out"),
+        (lambda: segment(out="out", checkpoint="model.pt"), ConfigError, "needs --image, or a pair"),
+        (lambda: segment(out="out", checkpoint="model.pt", ct="ct.nii.gz"), ConfigError, "needs --mr and --fusion_che"),
+        (
+            lambda: segment("fused.nii.gz", "out", checkpoint="model.pt", ct="ct.nii.gz"),
+            ConfigError,
+            "takes --image or a pair, got --image and --ct",
+        ),
         (lambda: evaluate("fusion", ".", "out", "gone.pt"), MissingPathError, "The checkpoint gone.pt does not exist"),
         (
             lambda: segment("fused.nii.gz", "out", checkpoint="model.pt", image_keys=["ct", "mr"]),

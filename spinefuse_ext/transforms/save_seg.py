@@ -1,0 +1,63 @@
+"""Write a prediction as DICOM SEG where its image came from a DICOM series."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey
+
+from spinefuse_ext.data.writer import CaseLayout
+from spinefuse_ext.dicom import is_dicom, write_seg
+from spinefuse_ext.enums import CaseKeys
+
+logger = logging.getLogger(__name__)
+
+
+class SaveSegd(MapTransform):
+    """Write labels ``(1, X, Y, Z)`` as DICOM SEG by :func:`~spinefuse_ext.dicom.write_seg`; the data stay unchanged.
+
+    The SEG refers to the series that the case names under ``source_key``, else to the DICOM folder or file that the
+    image was read from. A case with neither has no series to refer to, and gets none; nor does an empty prediction,
+    which is a warning in the log.
+
+    Args:
+        keys: of labels, one key.
+        labels: names of the classes, background first.
+        folder_layout: names the file after the case; its extension is ``.dcm``.
+        source_key: of the path of the DICOM series.
+        allow_missing_keys: do nothing for a case without the key.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        labels: Sequence[str],
+        folder_layout: CaseLayout,
+        source_key: str = CaseKeys.DICOM,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if len(self.keys) != 1:
+            raise ValueError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
+        self.structures = dict(enumerate(labels))
+        self.folder_layout, self.source_key = folder_layout, str(source_key)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = str(d[key].meta.get(ImageMetaKey.FILENAME_OR_OBJ, "case"))
+            source = d.get(self.source_key) or (image if is_dicom(image) else None)
+            path = Path(self.folder_layout.filename(image))
+            if source is None:
+                continue
+            if not (d[key] > 0).any():
+                logger.warning("%s: no structure was found, so no DICOM SEG was written.", path.parent)
+                continue
+            write_seg(d[key], source, path, structures=self.structures)
+        return d
