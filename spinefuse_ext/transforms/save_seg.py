@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class SaveSegd(MapTransform):
 
     The SEG refers to the series that the case names under ``source_key``, else to the DICOM folder or file that the
     image was read from. A case with neither has no series to refer to, and gets none; nor does an empty prediction,
-    which is a warning in the log.
+    which is a warning in the log. So is highdicom that is not installed, unless the case names its series.
 
     Args:
         keys: of labels, one key.
@@ -55,6 +56,12 @@ class SaveSegd(MapTransform):
             source = d.get(self.source_key) or (image if is_dicom(image) else None)
             path = Path(self.folder_layout.filename(image))
             if source is None:
+                continue
+            if self.source_key not in d and find_spec("highdicom") is None:
+                logger.warning(
+                    "%s: no DICOM SEG was written, for highdicom is not installed; `pip install highdicom` brings it.",
+                    path.parent,
+                )
                 continue
             if not (d[key] > 0).any():
                 logger.warning("%s: no structure was found, so no DICOM SEG was written.", path.parent)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from spinefuse_ext.data import CaseLayout
 from spinefuse_ext.dicom import StudyHeader, read_seg, write_series
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.transforms import SaveSegd
+from spinefuse_ext.validation import SegError
 
 SHAPE = (1, 6, 5, 4)
 
@@ -46,6 +48,18 @@ def test_an_empty_prediction_gives_a_warning_and_no_file(
     _save(tmp_path)({"pred": _prediction(series) * 0})
     assert "no structure was found, so no DICOM SEG was written" in caplog.text
     assert not (tmp_path / "out").exists()
+
+
+def test_without_highdicom_a_seg_that_nobody_asked_for_is_a_warning(
+    series: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    monkeypatch.setattr("spinefuse_ext.transforms.save_seg.find_spec", lambda name: None)
+    _save(tmp_path)({"pred": _prediction(series)})
+    assert "highdicom is not installed; `pip install highdicom` brings it" in caplog.text
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SegError, match="needs the package highdicom"):
+        _save(tmp_path)({"pred": _prediction(series), "dicom": str(series)})
 
 
 def test_an_image_that_is_no_dicom_needs_a_named_series(series: Path, tmp_path: Path) -> None:
