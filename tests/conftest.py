@@ -30,8 +30,3 @@ def assets() -> Path:
     if not (path / "data").is_dir():
         pytest.fail(f"SPINEFUSE_ASSETS={folder} has no folder data/")
     return path
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no process works on them alone at the end."""
-    items.sort(key=lambda item: "system" not in item.path.parts)
