@@ -157,7 +157,9 @@ class FusionTrainer(SupervisedTrainer):
         """Clip each child's gradient and step the optimiser, or skip the step on every rank."""
         self.grad_scaler.unscale_(self.optimizer)
         limit = float("inf") if self.clip_norm is None else self.clip_norm
-        norms = {name: nn.utils.clip_grad_norm_(group, limit) for name, group in _children(unwrap(self.network))}
+        groups = _children(unwrap(self.network))
+        # of a child that the stage leaves without gradients torch gives the norm 0 on the CPU, wherever the child is
+        norms = {name: nn.utils.clip_grad_norm_(group, limit).to(loss.device) for name, group in groups}
         finite = torch.stack([value.detach().isfinite() for value in (loss, *norms.values())]).all()
         if _on_every_rank(finite):
             self.grad_scaler.step(self.optimizer)
