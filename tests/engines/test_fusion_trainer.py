@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spinefuse_ext.engines import FusionTrainer, weight_decay_groups
 from spinefuse_ext.enums import FusionKeys
-from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss
+from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss, StructureFusionLoss
 from spinefuse_ext.networks import SpineFusionNet
 from spinefuse_ext.validation import ConfigError
 
@@ -72,6 +72,18 @@ def test_each_stage_learns(stage1_epochs: int, amp: bool) -> None:
     trainer.run()
     assert losses[0].dtype == torch.float32
     assert _mean(losses[-4:]) < 0.8 * _mean(losses[:2])
+    assert trainer.skipped_steps == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_both_stages_train_on_cuda() -> None:
+    device = torch.device("cuda")
+    trainer = _trainer(_network(output="correction").to(device), device=device, fusion_loss=StructureFusionLoss())
+    stages, losses = _record(trainer, FusionKeys.STAGE), _record(trainer, "loss")
+    trainer.run()
+    assert stages == [1, 1, 2, 2]
+    assert all(loss.is_cuda for loss in losses)
     assert trainer.skipped_steps == 0
 
 
