@@ -12,7 +12,7 @@ from spinefuse_ext.losses.reconstruction import ReconstructionLoss
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
 from spinefuse_ext.losses.semi_supervised import SemiSupervisedLoss
 from spinefuse_ext.losses.signed_distance import signed_distance
-from spinefuse_ext.losses.structure import StructureFusionLoss, lost_edges, lost_information
+from spinefuse_ext.losses.structure import StructureFusionLoss, lost_edges
 from spinefuse_ext.losses.u2fusion import U2FusionLoss
 from spinefuse_ext.losses.vgg16 import VGG16Information, information_measure
 
@@ -35,7 +35,6 @@ __all__ = [
     "gradient_energy",
     "information_measure",
     "lost_edges",
-    "lost_information",
     "sharpen",
     "signed_distance",
 ]

@@ -11,7 +11,6 @@ from spinefuse_ext.losses.gradients import CLASSIC_SOBEL, sobel
 from spinefuse_ext.validation import check_fused_and_pair
 
 WINDOW = 7
-PEAK = 255.0
 FLAT = 1e-3  # gradients are measured as if this were added across them; the derivative of the length is finite then
 STRENGTH_SLOPE, STRENGTH_CENTRE = 15.0, 0.5  # of the sigmoids of Xydeas and Petrovic
 DIRECTION_SLOPE, DIRECTION_CENTRE = 22.0, 0.8
@@ -40,30 +39,6 @@ def lost_edges(fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
     return 1 - ((kept * their_length).flatten(1).sum(1) / their_length.flatten(1).sum(1)).mean()
 
 
-def lost_information(fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
-    """Share of the entropy of both modalities that ``fused`` does not share: ``(B, 1, *S), (B, 2, *S) -> scalar``.
-
-    One minus mutual information over entropy, each summed over CT and MR, of 256 grey levels counted over the whole
-    batch. On whole levels it is that of the score; between two levels a voxel counts for both by its distance. A copy
-    of the brighter modality counts as a whole level wherever it lies.
-    """
-    levels = (pair * PEAK).round()
-    offset = levels.amax(1, keepdim=True) - PEAK * pair.amax(1, keepdim=True)
-    ours = (PEAK * fused + offset).clamp(0, PEAK).flatten()
-    lower = ours.detach().floor().clamp(max=PEAK - 1)
-    above = ours - lower
-    bins = int(PEAK) + 1
-    shared, held = [], []
-    for modality in levels.split(1, dim=1):
-        cell = (lower * bins + modality.flatten()).long()
-        table = torch.zeros(bins * bins, dtype=ours.dtype, device=ours.device)
-        table = table.index_add(0, cell, 1 - above).index_add(0, cell + bins, above).view(bins, bins) / len(ours)
-        entropies = [-torch.xlogy(p, p.clamp(min=1e-12)).sum() for p in (table.sum(1), table.sum(0), table)]
-        shared.append(entropies[0] + entropies[1] - entropies[2])
-        held.append(entropies[1].detach())
-    return 1 - torch.stack(shared).sum() / torch.stack(held).sum().clamp(min=1e-6)
-
-
 class StructureFusionLoss(_Loss):
     """Error to the maximum of the modalities and to their stronger gradient, lost edges, and lost local structure.
 
@@ -76,7 +51,6 @@ class StructureFusionLoss(_Loss):
         gradient_weight: of the absolute error of the Sobel gradient, summed over the axes.
         edge_weight: of ``lost_edges``. Too much of it hollows out bone and bright fluid: only their outlines are kept.
         ssim_weight: of ``(1 - SSIM) / 2``, summed over the modalities.
-        information_weight: of ``lost_information``, which makes corrections rarer.
         data_range: of the SSIM, in units of the images.
     """
 
@@ -87,7 +61,6 @@ class StructureFusionLoss(_Loss):
         edge_weight: float = 6.0,
         ssim_weight: float = 12.0,
         *,
-        information_weight: float = 0.0,
         data_range: float = 0.03,
     ) -> None:
         super().__init__()
@@ -95,7 +68,6 @@ class StructureFusionLoss(_Loss):
             raise ValueError(f"Expected a positive data range of the SSIM, got {data_range}.")
         self.intensity_weight, self.gradient_weight = intensity_weight, gradient_weight
         self.edge_weight, self.ssim_weight, self.data_range = edge_weight, ssim_weight, data_range
-        self.information_weight = information_weight
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """input: fused ``(B, 1, *S)``; target: its pair ``(B, 2, *S)``; in [0, 1], 7 voxels or more an axis."""
@@ -106,10 +78,8 @@ class StructureFusionLoss(_Loss):
         target = target.to(input.dtype)
         intensity = F.l1_loss(input, target.amax(1, keepdim=True))
         gradient = (sobel(input) - stronger_gradient(target)).abs().sum(0).mean()
-        information = lost_information(input, target) if self.information_weight else 0.0
         return (
             self.intensity_weight * intensity
-            + self.information_weight * information
             + self.gradient_weight * gradient
             + self.edge_weight * lost_edges(input, target)
             + self.ssim_weight * sum(self._dissimilarity(input, modality) for modality in target.split(1, dim=1))
