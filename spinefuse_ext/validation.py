@@ -19,8 +19,16 @@ class ImageReadError(SpinefuseError):
     """A file or folder holds no image that can be read, or several where one is needed."""
 
 
+class SourceError(SpinefuseError):
+    """A DICOM series lacks what an object derived from it must refer to."""
+
+
 class SegError(SpinefuseError):
     """Labels cannot become a DICOM SEG of the series that was named, or the file does not hold what they say."""
+
+
+class FusedSeriesError(SpinefuseError):
+    """A fused volume cannot become a DICOM series on the images of its CT, or the files do not hold what it says."""
 
 
 class PatientMismatchError(SpinefuseError):

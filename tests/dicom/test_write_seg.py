@@ -22,7 +22,14 @@ from pydicom.uid import EnhancedCTImageStorage, generate_uid
 
 from spinefuse_ext.dicom import StudyHeader, read_seg, write_seg, write_series, write_volume
 from spinefuse_ext.labels import SNOMED_CT
-from spinefuse_ext.validation import GridMismatchError, ImageReadError, MissingPathError, SegError, UnknownLabelError
+from spinefuse_ext.validation import (
+    GridMismatchError,
+    ImageReadError,
+    MissingPathError,
+    SegError,
+    SourceError,
+    UnknownLabelError,
+)
 
 STUDY = StudyHeader(patient_id="P-7", patient_name="Doe^Jo")
 SHAPE = (7, 6, 5)
@@ -255,14 +262,14 @@ def _unknown_structure(folder: Path) -> Any:
             lambda folder: write_seg(
                 _labels(), _missing(_series(folder / "s"), "StudyInstanceUID"), folder / "seg.dcm"
             ),
-            SegError,
+            SourceError,
             "has no StudyInstanceUID, to which a DICOM SEG must refer",
         ),
         (
             lambda folder: write_seg(
                 _labels(), _missing(_series(folder / "s"), "FrameOfReferenceUID"), folder / "seg.dcm"
             ),
-            SegError,
+            SourceError,
             "has no FrameOfReferenceUID",
         ),
     ],
@@ -370,7 +377,7 @@ def test_labels_with_a_flipped_axis_come_right_on_a_jpeg_2000_series(assets: Pat
     kept = nib.Nifti1Image(np.where(np.isin(voxels, (32, 33, 79)), voxels, 0).astype(np.uint8), stored.affine)
     nib.save(kept, tmp_path / "spine.nii.gz")
     named = {32: "vertebra", 33: "vertebra", 79: "canal"}
-    with pytest.raises(SegError, match="has no StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID"):
+    with pytest.raises(SourceError, match="has no StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID"):
         write_seg(tmp_path / "spine.nii.gz", folder / "series", tmp_path / "seg.dcm", structures=named)
     series = _with_uids(folder / "series", tmp_path / "series")
     out = write_seg(tmp_path / "spine.nii.gz", series, tmp_path / "seg.dcm", structures=named)
