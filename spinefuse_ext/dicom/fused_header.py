@@ -30,7 +30,12 @@ _COPIED = (
     *("PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
     *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber"),
     *("ReferringPhysicianName", "TimezoneOffsetFromUTC", "FrameOfReferenceUID", "PositionReferenceIndicator"),
-    *("BodyPartExamined", "AnatomicRegionSequence", "PatientPosition"),
+    *("BodyPartExamined", "Laterality", "PatientPosition"),
+)
+#: Body parts that are no pair; of another part a validator asks the side, which a CT of the spine mostly leaves out.
+_MIDDLE = (
+    *("SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "CTSPINE", "TLSPINE", "LSSPINE", "COCCYX", "HEAD", "NECK"),
+    *("CHEST", "ABDOMEN", "PELVIS", "HEADNECK", "NECKCHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "ABDOMENPELVIS"),
 )
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 _SCANNER = ("ManufacturerModelName", "InstitutionName", "StationName", "DeviceSerialNumber", "SoftwareVersions")
@@ -73,6 +78,10 @@ def shared_header(ct: Origin, mr: Origin | None) -> Dataset:
             shared[name] = ct.first[name]
     if "PositionReferenceIndicator" not in shared:
         shared.PositionReferenceIndicator = ""
+    part, side = shared.get("BodyPartExamined"), shared.get("Laterality")
+    if part in _MIDDLE or not side:
+        shared.pop("Laterality", None)
+        shared.BodyPartExamined = part if part in _MIDDLE else "SPINE"
     shared.SOPClassUID, shared.Modality = SecondaryCaptureImageStorage, "OT"
     shared.ImageType = ["DERIVED", "SECONDARY"]
     shared.SeriesInstanceUID, shared.SeriesNumber = generate_uid(), _SERIES_NUMBER
