@@ -51,20 +51,24 @@ class SaveFusedSeriesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            ct, mr = _read_from(d[key]), _read_from(d.get(self.mr_key))
-            named = d.get(self.source_key)
-            source = named or (ct if is_dicom(ct) else None)
+            ct, mr, named = _path(d[key]), _path(d.get(self.mr_key)), d.get(self.source_key)
+            source = named or _if_dicom(ct)
             if source is None:
                 continue
-            path = Path(self.folder_layout.filename(ct))
+            folder = Path(self.folder_layout.filename(ct or "case"))
             try:
-                write_fused(d[key], source, path, mr=mr if is_dicom(mr) else None)
+                write_fused(d[key], source, folder, mr=_if_dicom(mr))
             except SourceError as error:
                 if named:
                     raise
-                logger.warning("%s: no DICOM series was written. %s", path.parent, error)
+                logger.warning("%s: no DICOM series was written. %s", folder.parent, error)
         return d
 
 
-def _read_from(image: Any) -> str:
+def _path(image: Any) -> str:
+    """Where an image was read from; empty for none."""
     return str(getattr(image, "meta", {}).get(ImageMetaKey.FILENAME_OR_OBJ, ""))
+
+
+def _if_dicom(path: str) -> str | None:
+    return path if path and is_dicom(path) else None

@@ -355,6 +355,24 @@ def test_a_real_ct_gives_the_same_voxels_as_the_nrrd_and_the_same_references_as_
 
 
 @pytest.mark.assets
+@pytest.mark.parametrize(("file", "label"), [(1, 1), (1, 4), (1, 5), (2, 2), (3, 3)])
+def test_what_another_program_wrote_of_the_same_labels_lies_at_the_same_place(
+    file: int, label: int, assets: Path, tmp_path: Path
+) -> None:
+    folder = assets / "data/ct_spine/dcmqi_ct3slice_seg"
+    theirs = read_seg(folder / "partial_overlaps.dcm")[label - 1]
+    labels = LoadImage(reader="ITKReader", image_only=True, ensure_channel_first=True)(
+        folder / f"partial_overlaps-{file}.nrrd"
+    )
+    labels.set_array((labels == label).to(torch.uint8))
+    (ours,) = read_seg(write_seg(labels, folder / "ct-3slice", tmp_path / "seg.dcm"))
+    assert ours.voxels == theirs.voxels
+    assert ours.frame_of_reference == theirs.frame_of_reference
+    half_a_voxel = np.abs(labels.affine.numpy()[:3, :3]).sum(axis=1) / 2
+    assert (np.abs(ours.centroid_mm - theirs.centroid_mm) < half_a_voxel).all()
+
+
+@pytest.mark.assets
 def test_the_seg_of_another_program_is_read_where_its_nrrd_lies(assets: Path) -> None:
     folder = assets / "data/ct_spine/dcmqi_ct3slice_seg"
     (liver,) = read_seg(folder / "liver.dcm")
