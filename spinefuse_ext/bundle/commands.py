@@ -150,16 +150,19 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     mr_landmarks: str | None = None,
     transform: str | None = None,
     vertebrae: str | None = None,
+    dicom: str | None = None,
     bundle: str | None = None,
     **overrides: Any,
 ) -> None:
     """Fuse one CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``.
 
     The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
-    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``.
+    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. A CT that is a DICOM folder also
+    gives ``OUT/fused_dicom``, a DICOM series; for another CT, ``--dicom`` names the series on whose grid it lies.
     """
     item: dict[Any, str] = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
-    files = {
+    files: dict[Any, tuple[str | None, str]] = {
+        CaseKeys.DICOM: (dicom, "The DICOM series"),
         RegistrationKeys.LANDMARKS_CT: (ct_landmarks, "Landmark file"),
         RegistrationKeys.LANDMARKS_MR: (mr_landmarks, "Landmark file"),
         RegistrationKeys.TRANSFORM: (transform, "Transform file"),

@@ -87,6 +87,13 @@ def test_fuse_and_segment_name_the_images_they_were_given(files: Path, started: 
         assert (run["dataset_dir"], run["output_dir"]) == (str(files), str(files / "out"))
 
 
+def test_fuse_names_the_series_on_which_the_fused_one_shall_lie(files: Path, started: list[dict[str, str]]) -> None:
+    (files / "ct").mkdir()
+    fuse("ct.nii.gz", "mr.nii.gz", "out", checkpoint="model.pt", dicom="ct")
+    pair = {name: str(files / f"{name}.nii.gz") for name in ("ct", "mr")}
+    assert json.loads(started[0]["dataset#data"]) == [{**pair, "dicom": str(files / "ct")}]
+
+
 def test_segment_names_the_series_to_which_a_dicom_seg_shall_refer(files: Path, started: list[dict[str, str]]) -> None:
     (files / "ct").mkdir()
     segment("fused.nii.gz", "out", checkpoint="model.pt", dicom="ct")
