@@ -78,8 +78,8 @@ def write_fused(
             image.InstanceNumber = number
             save_instance(image, temporary / f"fused_{number:04d}.dcm")
         off = _compare(temporary, voxels, grid, ct, out)
-    logger.info("wrote %s, %d DICOM images of the fused volume on those of %s,", out, len(voxels.T), ct.source)
-    logger.info("and read them back: same places, values differ by %.5f at most", off)
+    told = (out, len(voxels.T), ct.source, off)
+    logger.info("wrote %s, %d DICOM images on those of %s, and read them back: values differ by %.5f at most", *told)
     return out
 
 

@@ -61,7 +61,8 @@ def test_raw_images_with_landmarks_give_what_registering_first_gives(
         # a field is interpolated once more when it comes out of a file
         limit = 2e-3 if (name, model) == ("transform", "per_vertebra") else 1e-4
         np.testing.assert_allclose(found[name].get_fdata(), found["first"].get_fdata(), atol=limit)
-    unregistered = {"dataset#data": [images], "output_dir": str(tmp_path / "none"), "dataset_dir": str(raw)}
+    headers = {name: str(raw / f"{name}.nii.gz") for name in ("ct", "mr")}  # as if they shared one space
+    unregistered = {"dataset#data": [headers], "output_dir": str(tmp_path / "none"), "dataset_dir": str(raw)}
     workflow("spine_fusion", "inference.json", "max.json", workflow_type="inference", **unregistered, **SETTINGS).run()
     (path,) = (tmp_path / "none").rglob("fused.nii.gz")
     assert np.abs(fused(path).get_fdata() - found["first"].get_fdata()).mean() > 0.02
