@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
     "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
     "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, discs and canal of a fused volume"),
+    "dicom-fused": ("spinefuse_ext.dicom:write_fused", "write a fused volume as a DICOM series on that of its CT"),
     "dicom-seg": ("spinefuse_ext.dicom:write_seg", "write a label volume as DICOM SEG of the series it belongs to"),
     "compare": (
         "spinefuse_ext.bundle.compare:compare",
@@ -96,7 +97,7 @@ def _shown(result: object) -> object:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<10} {what}" for verb, (_, what) in VERBS.items()]
+    lines = [f"  {verb:<11} {what}" for verb, (_, what) in VERBS.items()]
     return "\n".join(["usage: spinefuse VERB [options]   (spinefuse VERB --help shows the options)", "", *lines, ""])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -19,8 +20,20 @@ class ImageReadError(SpinefuseError):
     """A file or folder holds no image that can be read, or several where one is needed."""
 
 
+class OutputError(SpinefuseError):
+    """The folder that results should go to cannot be written to."""
+
+
+class SourceError(SpinefuseError):
+    """A DICOM series lacks what an object derived from it must refer to."""
+
+
 class SegError(SpinefuseError):
     """Labels cannot become a DICOM SEG of the series that was named, or the file does not hold what they say."""
+
+
+class FusedSeriesError(SpinefuseError):
+    """A fused volume cannot become a DICOM series on the images of its CT, or the files do not hold what it says."""
 
 
 class PatientMismatchError(SpinefuseError):
@@ -95,6 +108,19 @@ def check_exists(path: str | Path, what: str) -> Path:
             f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path."
         )
     return path
+
+
+def check_writable(folder: str | Path) -> Path:
+    """Return ``folder``, made if it is not there; raise ``OutputError`` where no file can be written into it."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(f"The output folder {folder} cannot be written to ({reason}); name another.") from error
+    return folder
 
 
 def check_classes(

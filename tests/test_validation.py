@@ -9,10 +9,12 @@ import torch
 from spinefuse_ext import validation
 from spinefuse_ext.validation import (
     MissingPathError,
+    OutputError,
     SpinefuseError,
     check_exists,
     check_same_shape,
     check_spatial_dims,
+    check_writable,
 )
 
 
@@ -48,3 +50,16 @@ def test_a_missing_path_is_named_with_the_nearest_folder(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingPathError, match=rf"The MR x/y.nii does not exist; .* is {tmp_path}\."):
         check_exists("x/y.nii", "The MR")
+
+
+def test_a_folder_to_write_to_is_made_and_left_empty(tmp_path: Path) -> None:
+    assert check_writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not list((tmp_path / "a" / "b").iterdir())
+
+
+def test_a_place_that_nothing_can_be_written_to_is_told_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"The output folder .*file cannot be written to \(File exists\)"):
+        check_writable(tmp_path / "file")
+    with pytest.raises(OutputError, match=r"file/out cannot be written to \(Not a directory\); name another"):
+        check_writable(tmp_path / "file" / "out")

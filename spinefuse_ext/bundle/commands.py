@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext.dicom import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.validation import ConfigError, check_exists
+from spinefuse_ext.validation import ConfigError, check_exists, check_writable
 
 BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
 
@@ -117,7 +117,7 @@ def train(
     an override by config id, for example ``--epochs 2 --canvas "[128,128]"``.
     """
     paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": _absolute(out, "models")}
-    paths["output_dir"] = _absolute(out, "eval")
+    paths["output_dir"] = str(check_writable(_absolute(out)) / "eval")
     run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta)], {**paths, **overrides})
 
 
@@ -135,8 +135,8 @@ def evaluate(
 
     ``--delta`` names the config files that it was trained with on top of ``train.json``.
     """
-    paths = {"dataset_dir": _absolute(dataset_dir), "output_dir": _absolute(out)}
-    paths["checkpoint"] = _existing(checkpoint, "The checkpoint")
+    paths = {"dataset_dir": _absolute(dataset_dir), "checkpoint": _existing(checkpoint, "The checkpoint")}
+    paths["output_dir"] = str(check_writable(_absolute(out)))
     run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], {**paths, **overrides})
 
 
@@ -150,16 +150,19 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     mr_landmarks: str | None = None,
     transform: str | None = None,
     vertebrae: str | None = None,
+    dicom: str | None = None,
     bundle: str | None = None,
     **overrides: Any,
 ) -> None:
     """Fuse one CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``.
 
     The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
-    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``.
+    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. A CT that is a DICOM folder also
+    gives ``OUT/fused_dicom``, a DICOM series; for another CT, ``--dicom`` names the series on whose grid it lies.
     """
     item: dict[Any, str] = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
-    files = {
+    files: dict[Any, tuple[str | None, str]] = {
+        CaseKeys.DICOM: (dicom, "The DICOM series"),
         RegistrationKeys.LANDMARKS_CT: (ct_landmarks, "Landmark file"),
         RegistrationKeys.LANDMARKS_MR: (mr_landmarks, "Landmark file"),
         RegistrationKeys.TRANSFORM: (transform, "Transform file"),
@@ -228,7 +231,7 @@ def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str
     """The settings of an inference on the files of one case, by their keys."""
     return {
         "dataset_dir": str(Path(next(iter(item.values()))).parent),
-        "output_dir": _absolute(out),
+        "output_dir": str(check_writable(_absolute(out))),
         "checkpoint": _existing(checkpoint, "The checkpoint"),
         "dataset#data": [{str(key): path for key, path in item.items()}],
     }

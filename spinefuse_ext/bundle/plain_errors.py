@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from spinefuse_ext.validation import SpinefuseError
 
@@ -21,10 +24,12 @@ def plain_message(error: BaseException | None) -> str | None:
 def install() -> None:
     """From now on an uncaught ``SpinefuseError`` prints one line and ends the process with exit status 2.
 
-    Set the environment variable ``SPINEFUSE_DEBUG`` to see the traceback as well. Other errors are left alone.
+    The engines, which log every error on its way, log this one without its traceback. Set the environment variable
+    ``SPINEFUSE_DEBUG`` to see the traceback as well. Other errors are left alone.
     """
     if sys.excepthook is not _hook:
         sys.excepthook = _hook
+        logging.setLogRecordFactory(_without_traceback(logging.getLogRecordFactory()))
 
 
 def runs_as_bundle_command() -> bool:
@@ -32,6 +37,17 @@ def runs_as_bundle_command() -> bool:
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     return spec is not None and spec.name == "monai.bundle.__main__"
+
+
+def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    def record(*args: Any, **options: Any) -> logging.LogRecord:
+        made = make(*args, **options)
+        shown = os.environ.get("SPINEFUSE_DEBUG") or not made.exc_info or plain_message(made.exc_info[1]) is None
+        if not shown:
+            made.exc_info = None
+        return made
+
+    return record
 
 
 def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -6,6 +6,7 @@ from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.read_series import read_series
 from spinefuse_ext.dicom.series import Series, find_series, is_dicom
 from spinefuse_ext.dicom.volume import read_volume, write_volume
+from spinefuse_ext.dicom.write_fused import write_fused
 from spinefuse_ext.dicom.write_seg import write_seg
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 
@@ -21,6 +22,7 @@ __all__ = [
     "read_seg",
     "read_series",
     "read_volume",
+    "write_fused",
     "write_seg",
     "write_series",
     "write_volume",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import nibabel as nib
@@ -65,9 +65,9 @@ def _placed(label: MetaTensor, image: MetaTensor) -> torch.Tensor:
 
 
 def _grid_findings(label: MetaTensor, image: MetaTensor, path: str) -> Iterator[str]:
-    if _is_same(label.affine.numpy(), image.affine.numpy(), label.shape[1:]) and label.shape == image.shape:
+    if is_same_grid(label.affine.numpy(), image.affine.numpy(), label.shape[1:]) and label.shape == image.shape:
         return
-    turned, change = _in_axes_of(label, image)
+    turned, change = in_axes_of(label, image.affine.numpy())
     if change:
         yield f"its axes are {change} those of the image; the affine says so, and it is followed"
     start = np.linalg.inv(image.affine.numpy()) @ turned.affine.numpy()
@@ -99,15 +99,15 @@ def _other_grid(turned: MetaTensor, image: MetaTensor) -> Iterator[str]:
         yield "it lies on another grid than the image and was placed by the affines"
 
 
-def _is_same(one: NDArray[np.float64], other: NDArray[np.float64], shape: torch.Size) -> bool:
+def is_same_grid(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> bool:
     """Say whether two affines put every corner of a grid of the shape into the same places."""
     corners = np.array([[*place, 1] for place in product(*((0, size - 1) for size in shape))]).T
     return bool(abs(np.linalg.inv(other) @ one @ corners - corners).max() < _SAME_VOXELS)
 
 
-def _in_axes_of(label: MetaTensor, image: MetaTensor) -> tuple[MetaTensor, str]:
-    """Return the labels with their voxel axes along those of the image, and what was changed ("flipped (axis 1)")."""
-    relative = nib.io_orientation(np.linalg.inv(image.affine.numpy()) @ label.affine.numpy())
+def in_axes_of(label: MetaTensor, affine_of: NDArray[np.float64]) -> tuple[MetaTensor, str]:
+    """Return a volume with its voxel axes along those of an affine, and what was changed ("flipped (axis 1)")."""
+    relative = nib.io_orientation(np.linalg.inv(affine_of) @ label.affine.numpy())
     order, signs = relative[:, 0].astype(int), relative[:, 1]
     voxels = nib.apply_orientation(label.as_tensor()[0].cpu().numpy(), relative)
     affine = label.affine.numpy() @ nib.orientations.inv_ornt_aff(relative, label.shape[1:])

@@ -12,7 +12,7 @@ import pydicom
 import pydicom.misc
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from spinefuse_ext.dicom.enhanced import FUNCTIONAL_GROUPS, frame_headers
 from spinefuse_ext.validation import ImageReadError, check_exists
@@ -23,6 +23,7 @@ _TAGS = [
     "SeriesInstanceUID",
     "SeriesNumber",
     "SOPInstanceUID",
+    "SOPClassUID",
     "ImageType",
     "Modality",
     "SeriesDescription",
@@ -88,6 +89,11 @@ class Series:
         """Whether every image of the series is a scout."""
         return all(each.is_localizer for each in self.slices)
 
+    @property
+    def is_capture(self) -> bool:
+        """Whether a program made the series, as the fused one is made, and says so by its class (Secondary Capture)."""
+        return self.slices[0].header.get("SOPClassUID") == SecondaryCaptureImageStorage
+
     def __str__(self) -> str:
         number = f"number {self.number}" if self.number else ""
         facts = (number, f"{self.number_of_slices} slices", self.uid)  # some anonymisers empty the UID
@@ -125,7 +131,8 @@ def find_series(folder: str | Path) -> list[Series]:
 def choose_series(folder: Path, modality: str | None = None, name: str | None = None) -> Series:
     """Return the only series of the folder that fits the modality and the name (UID, number or description).
 
-    Without a name, segmentations and other derived objects are not meant, nor is a series of scouts beside a real one.
+    Without a name, segmentations and other derived objects are not meant, nor is a series of scouts or of secondary
+    captures beside a real one.
 
     Raises:
         ImageReadError: None or several fit; the message lists what the folder holds.
@@ -139,10 +146,11 @@ def choose_series(folder: Path, modality: str | None = None, name: str | None = 
         if (series.modality == modality if modality else name or series.modality not in _DERIVED)
         and (name is None or series.is_named(name))
     ]
-    scans = fitting if name else [series for series in fitting if not series.is_localizer]
+    scans = fitting if name else [series for series in fitting if not (series.is_localizer or series.is_capture)]
     if len(scans) == 1:
-        for scout in (series for series in fitting if series not in scans):
-            logger.info("%s: %s is passed over, it is a localizer", folder, scout)
+        for other in (series for series in fitting if series not in scans):
+            kind = "localizer" if other.is_localizer else "secondary capture"
+            logger.info("%s: %s is passed over, it is a %s", folder, other, kind)
         return scans[0]
     if len(fitting) != 1:
         wanted = " ".join(filter(None, (modality, "series", name)))

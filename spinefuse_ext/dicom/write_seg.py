@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +20,16 @@ from pydicom.uid import generate_uid
 from spinefuse_ext import __version__
 from spinefuse_ext.dicom.label_grid import label_on_grid
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
-from spinefuse_ext.dicom.series import Series, Slice, choose_series
-from spinefuse_ext.dicom.stack import stack_slices
+from spinefuse_ext.dicom.source import Source, find_source, read_headers
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.labels import SNOMED_CT, STRUCTURES
-from spinefuse_ext.validation import SegError, UnknownLabelError, check_exists
+from spinefuse_ext.validation import SegError, UnknownLabelError
 
 logger = logging.getLogger(__name__)
 
 _TOLERANCE_VOXELS = 0.5
 _SERIES_NUMBER = 1000
-_UNICODE = "ISO_IR 192"
-_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
-#: May be empty in a SEG, but must be there, and is not in every source (DICOM PS3.3, type 2).
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"),
-)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The series that a SEG refers to: slices in the order of the last axis, RAS affine ``(4, 4)`` of their stack."""
-
-    series: Series
-    folder: Path
-    slices: list[Slice]
-    affine: NDArray[np.float64]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        header = self.slices[0].header
-        return int(header.Columns), int(header.Rows), len(self.slices)
-
-    def grid(self) -> MetaTensor:
-        """Its grid as an empty image ``(1, X, Y, Z)`` that takes no memory."""
-        return MetaTensor(torch.zeros(1).expand(1, *self.shape), affine=torch.from_numpy(self.affine))
-
-    def __str__(self) -> str:
-        return f"{self.series} in {self.folder}"
 
 
 def write_seg(
@@ -94,11 +63,12 @@ def write_seg(
         ImageReadError: the labels cannot be read, or the folder holds no one such series.
         UnknownLabelError: a label that ``structures`` does not name, or a structure without a code.
         GridMismatchError: the labels lie wholly outside the series.
-        SegError: no structure lies in the series, the series lacks what a SEG must refer to, the file that was written
-            does not say what the labels say, or highdicom is not installed.
+        SourceError: the series lacks what a SEG must refer to.
+        SegError: no structure lies in the series, the file that was written does not say what the labels say, or
+            highdicom is not installed.
     """
     out = Path(out)
-    found = _find_source(Path(source), modality, None if series is None else str(series))
+    found = find_source(source, modality, None if series is None else str(series))
     _check_target(out, found)
     volume = labels if isinstance(labels, MetaTensor) else read_volume(labels)
     what = str(volume.meta.get("filename_or_obj", "the label volume"))
@@ -121,21 +91,15 @@ def write_seg(
     return out
 
 
-def _find_source(source: Path, modality: str | None, name: str | None) -> _Source:
-    """Choose the series, and check that a SEG can refer to each of its images."""
-    check_exists(source, "The DICOM series")
-    folder = source if source.is_dir() else source.parent
-    series = choose_series(folder, modality, name)
-    slices, affine = stack_slices(series, folder)
-    if len({each.path for each in slices}) not in (1, len(slices)):
-        raise SegError(f"{folder}: {series} is spread over several multi-frame files; export it with a file per image.")
-    return _Source(series, folder, slices, affine)
-
-
-def _check_target(out: Path, source: _Source) -> None:
+def _check_target(out: Path, source: Source) -> None:
+    if len(source.paths) not in (1, len(source.slices)):
+        raise SegError(
+            f"{source.folder}: {source.series} is spread over several multi-frame files; "
+            "export it with a file per image."
+        )
     if out.suffix.lower() != ".dcm":
         raise SegError(f"A DICOM SEG is one file that ends in .dcm, got {out}; give it such a name.")
-    if out.absolute() in {each.path.absolute() for each in source.slices}:
+    if out.absolute() in {path.absolute() for path in source.paths}:
         raise SegError(f"{out} is an image of the series itself; choose another name for the DICOM SEG.")
 
 
@@ -164,7 +128,7 @@ def _numbered(labels: MetaTensor, structures: Mapping[int, str], what: str) -> t
     return names, MetaTensor(torch.from_numpy(numbers), affine=labels.affine.double().cpu(), meta=meta)
 
 
-def _centroid_within(numbers: MetaTensor, number: int, source: _Source) -> NDArray[np.float64]:
+def _centroid_within(numbers: MetaTensor, number: int, source: Source) -> NDArray[np.float64]:
     """Return the mean place ``(3,)`` in RAS mm of the voxels of one number that lie within the images of the series."""
     affine = numbers.affine.numpy()
     places = affine[:3, :3] @ np.array(np.nonzero(numbers.numpy()[0] == number)) + affine[:3, 3:]
@@ -175,18 +139,18 @@ def _centroid_within(numbers: MetaTensor, number: int, source: _Source) -> NDArr
     return np.asarray(places[:, within].mean(axis=1))
 
 
-def _size_in_voxels(numbers: MetaTensor, source: _Source) -> NDArray[np.float64]:
+def _size_in_voxels(numbers: MetaTensor, source: Source) -> NDArray[np.float64]:
     """Return the extent ``(3,)`` of a voxel of the labels along the axes of the series, in voxels of the series."""
     return np.asarray(np.abs(np.linalg.inv(source.affine)[:3, :3] @ numbers.affine.numpy()[:3, :3]).sum(axis=1))
 
 
-def _build(frames: NDArray[Any], names: Sequence[str], source: _Source) -> pydicom.Dataset:
+def _build(frames: NDArray[Any], names: Sequence[str], source: Source) -> pydicom.Dataset:
     """Return the SEG of segment numbers ``(X, Y, Z)`` on the grid of the series."""
     try:
         import highdicom
     except ImportError as error:
         raise SegError("Writing DICOM SEG needs the package highdicom; `pip install highdicom` brings it.") from error
-    images = _headers(source)
+    images = list(read_headers(source, "a DICOM SEG").values())
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells each module that it copies
     try:
         with warnings.catch_warnings():
@@ -213,28 +177,7 @@ def _build(frames: NDArray[Any], names: Sequence[str], source: _Source) -> pydic
         raise SegError(f"{source} cannot carry a DICOM SEG ({error}); export the series again.") from error
 
 
-def _headers(source: _Source) -> list[pydicom.Dataset]:
-    """Read the headers of the images, one for each file, without pixels, and check what a SEG must refer to."""
-    headers: list[pydicom.Dataset] = []
-    for path in dict.fromkeys(each.path for each in source.slices):
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        missing = [name for name in _NEEDED if not header.get(name)]
-        if missing:
-            raise SegError(f"{path} has no {', '.join(missing)}, to which a DICOM SEG must refer; export it again.")
-        header.decode()
-        header.SpecificCharacterSet = _UNICODE  # highdicom knows one set at a time, and no empty tag
-        for name in _MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-        headers.append(header)
-    if len({header.SOPInstanceUID for header in headers}) < len(headers):
-        raise SegError(
-            f"{source}: several images have one SOPInstanceUID, so none can be referred to; export it again."
-        )
-    return headers
-
-
-def _in_order_of_file(frames: NDArray[np.uint8], header: pydicom.Dataset, source: _Source) -> NDArray[np.uint8]:
+def _in_order_of_file(frames: NDArray[np.uint8], header: pydicom.Dataset, source: Source) -> NDArray[np.uint8]:
     """Put the frames ``(slices, rows, columns)`` of a multi-frame source where its file has them."""
     if source.slices[0].frame is None:
         return frames
@@ -270,7 +213,7 @@ def _compare(
     segments: Sequence[Segment],
     centroids: Mapping[str, NDArray[np.float64]],
     tolerance: NDArray[np.float64],
-    source: _Source,
+    source: Source,
     out: Path,
 ) -> str:
     """Say how far each segment of the file lies from its labels; raise SegError where that is too far."""

@@ -95,7 +95,7 @@ def write_series(
     shared.FrameOfReferenceUID = frame_of_reference or _uid("frame", series_uid)
     with whole_folder(folder) as temporary:
         for number, single in _instances(slices, shared):
-            _save(single, temporary / f"{modality}_{number:04d}.dcm")
+            save_instance(single, temporary / f"{modality}_{number:04d}.dcm")
     return Path(folder)
 
 
@@ -142,9 +142,9 @@ def _shared(slices: _Slices, modality: str, study: StudyHeader) -> Dataset:
     common.SOPClassUID = _STORAGE[modality]
     common.Modality = modality
     common.PatientPosition = "HFS"
-    common.ImageOrientationPatient = [_ds(value) for value in (*axes[:, 0], *axes[:, 1])]
-    common.PixelSpacing = [_ds(spacing[1]), _ds(spacing[0])]  # between rows, then between columns
-    common.SliceThickness = _ds(spacing[2])
+    common.ImageOrientationPatient = [decimal_string(value) for value in (*axes[:, 0], *axes[:, 1])]
+    common.PixelSpacing = [decimal_string(spacing[1]), decimal_string(spacing[0])]  # between rows, then between columns
+    common.SliceThickness = decimal_string(spacing[2])
     common.Rows, common.Columns = slices.pixels.shape[1:]
     common.SamplesPerPixel, common.PhotometricInterpretation = 1, "MONOCHROME2"
     common.BitsAllocated, common.BitsStored, common.HighBit, common.PixelRepresentation = 16, 16, 15, 0
@@ -152,7 +152,7 @@ def _shared(slices: _Slices, modality: str, study: StudyHeader) -> Dataset:
         common.RescaleSlope, common.RescaleIntercept = "1", str(slices.intercept)
         common.WindowCenter, common.WindowWidth = "300", "1800"
     else:
-        common.SpacingBetweenSlices = _ds(spacing[2])
+        common.SpacingBetweenSlices = decimal_string(spacing[2])
     return common
 
 
@@ -181,13 +181,14 @@ def _instances(slices: _Slices, shared: Dataset) -> Iterator[tuple[int, Dataset]
         single.InstanceNumber = place + 1
         single.SOPInstanceUID = _uid("image", shared.SeriesInstanceUID, str(place))
         corner = slices.affine_lps[:3, 3] + place * slices.affine_lps[:3, 2]
-        single.ImagePositionPatient = [_ds(value) for value in corner]
+        single.ImagePositionPatient = [decimal_string(value) for value in corner]
         single.PixelData = pixels.tobytes()
         single["PixelData"].VR = "OW"
         yield place + 1, single
 
 
-def _save(single: Dataset, path: Path) -> None:
+def save_instance(single: Dataset, path: Path) -> None:
+    """Write a data set with its pixels as a DICOM file, Explicit VR Little Endian."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = single.SOPClassUID, single.SOPInstanceUID
     meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
@@ -199,7 +200,7 @@ def _save(single: Dataset, path: Path) -> None:
     file.save_as(str(path))
 
 
-def _ds(value: float) -> str:
+def decimal_string(value: float) -> str:
     """A decimal string of at most 16 characters, without a negative zero."""
     return format_number_as_ds(float(value) + 0.0)
 

@@ -6,6 +6,7 @@ from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
+from spinefuse_ext.transforms.save_fused_series import SaveFusedSeriesd
 from spinefuse_ext.transforms.save_seg import SaveSegd
 from spinefuse_ext.transforms.save_trust import SaveTrustd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
@@ -17,6 +18,7 @@ __all__ = [
     "IgnoreVoxelsd",
     "ReadVolumed",
     "RegisterPaird",
+    "SaveFusedSeriesd",
     "SaveFusedd",
     "SaveOverlayd",
     "SaveSegd",

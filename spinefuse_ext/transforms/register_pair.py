@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.enums import RegistrationKeys
-from spinefuse_ext.registration.case_inputs import Start, read_start
+from spinefuse_ext.registration.case_inputs import Start, check_shared_frame, read_start, same_patient
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.pair import fit_pair
@@ -26,7 +26,8 @@ class RegisterPaird(MapTransform):
     A case names them under ``landmarks_ct`` and ``landmarks_mr``, or ``transform``, and for the model "per_vertebra"
     also ``vertebrae``: the files, checks and methods of ``spinefuse register``. These keys leave the case, so that
     cases with and without them make one batch; FRE, TRE and warnings are logged. A case without any of them stays as it
-    is: its pair lies on one grid, or its headers share one space.
+    is: its pair lies on one grid, or its headers share one space. Two DICOM series in different frames of reference
+    share none, and are refused.
 
     Args:
         keys: of moving images (MR), as ``ReadVolumed`` leaves them.
@@ -61,6 +62,9 @@ class RegisterPaird(MapTransform):
         d = dict(data)
         files = {name: d.pop(str(name), None) for name in RegistrationKeys}
         if not any(file for name, file in files.items() if name != RegistrationKeys.VERTEBRAE):
+            for key in self.key_iterator(d):
+                same_patient(d[self.key_dst], d[key], self.allow_different_patients)
+                check_shared_frame(d[self.key_dst], d[key])
             return d
         start, ct = self._start(files), d[self.key_dst]
         for key in self.key_iterator(d):

@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom import is_dicom, write_seg
+from spinefuse_ext.dicom import find_series, is_dicom, write_seg
 from spinefuse_ext.enums import CaseKeys
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class SaveSegd(MapTransform):
         labels: names of the classes, background first.
         folder_layout: names the file after the case; its extension is ``.dcm``.
         source_key: of the path of the DICOM series.
+        modality: of the series that is meant where a folder that the case names holds several.
         allow_missing_keys: do nothing for a case without the key.
     """
 
@@ -41,13 +42,14 @@ class SaveSegd(MapTransform):
         labels: Sequence[str],
         folder_layout: CaseLayout,
         source_key: str = CaseKeys.DICOM,
+        modality: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
             raise ValueError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
         self.structures = dict(enumerate(labels))
-        self.folder_layout, self.source_key = folder_layout, str(source_key)
+        self.folder_layout, self.source_key, self.modality = folder_layout, str(source_key), modality
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -66,5 +68,13 @@ class SaveSegd(MapTransform):
             if not (d[key] > 0).any():
                 logger.warning("%s: no structure was found, so no DICOM SEG was written.", path.parent)
                 continue
-            write_seg(d[key], source, path, structures=self.structures)
+            modality = self._modality(source) if self.source_key in d else None
+            write_seg(d[key], source, path, modality=modality, structures=self.structures)
         return d
+
+    def _modality(self, source: str) -> str | None:
+        """The modality that is meant, unless the folder holds no such series."""
+        path = Path(source)
+        folder = path if path.is_dir() else path.parent
+        held = {series.modality for series in find_series(folder)} if self.modality else set()
+        return self.modality if self.modality in held else None

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from spinefuse_ext.bundle import commands
 from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
-from spinefuse_ext.validation import ConfigError, MissingPathError
+from spinefuse_ext.validation import ConfigError, MissingPathError, OutputError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 MISSPELT: dict[str, Any] = {"networkdef#dim": 8}
@@ -85,6 +86,26 @@ def test_fuse_and_segment_name_the_images_they_were_given(files: Path, started: 
     for run in started:
         assert run["config_file"].endswith("inference.json")
         assert (run["dataset_dir"], run["output_dir"]) == (str(files), str(files / "out"))
+
+
+def test_fuse_names_the_series_on_which_the_fused_one_shall_lie(files: Path, started: list[dict[str, str]]) -> None:
+    (files / "ct").mkdir()
+    fuse("ct.nii.gz", "mr.nii.gz", "out", checkpoint="model.pt", dicom="ct")
+    pair = {name: str(files / f"{name}.nii.gz") for name in ("ct", "mr")}
+    assert json.loads(started[0]["dataset#data"]) == [{**pair, "dicom": str(files / "ct")}]
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "fuse", "segment"])
+def test_nothing_is_started_that_could_not_write(verb: str, files: Path, started: list[dict[str, str]]) -> None:
+    calls: dict[str, Callable[[], None]] = {
+        "train": lambda: train("fusion", "data", "ct.nii.gz"),
+        "evaluate": lambda: evaluate("fusion", "data", "ct.nii.gz", "model.pt"),
+        "fuse": lambda: fuse("ct.nii.gz", "mr.nii.gz", "ct.nii.gz", checkpoint="model.pt"),
+        "segment": lambda: segment("fused.nii.gz", "ct.nii.gz", checkpoint="model.pt"),
+    }
+    with pytest.raises(OutputError, match=r"ct.nii.gz cannot be written to"):
+        calls[verb]()
+    assert not started
 
 
 def test_segment_names_the_series_to_which_a_dicom_seg_shall_refer(files: Path, started: list[dict[str, str]]) -> None:

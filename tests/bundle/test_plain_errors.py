@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -50,6 +51,22 @@ def test_the_traceback_is_there_for_those_who_ask() -> None:
     assert done.stderr.endswith("spinefuse: no CT\n")
 
 
+LOGGED = """
+import logging
+logging.basicConfig(format="%(message)s")
+try:
+    raise RuntimeError("wrapped") from {cause}
+except RuntimeError:
+    logging.exception("stopped")
+"""
+
+
+def test_what_an_engine_logs_of_bad_input_on_its_way_has_no_traceback() -> None:
+    assert run(LOGGED.format(cause="SpinefuseError('no CT')")).stderr == "stopped\n"
+    assert "Traceback" in run(LOGGED.format(cause="SpinefuseError('no CT')"), SPINEFUSE_DEBUG="1").stderr
+    assert "Traceback" in run(LOGGED.format(cause="KeyError('x')")).stderr
+
+
 def test_a_mistake_in_the_program_keeps_its_traceback_and_status() -> None:
     done = run("1 / 0")
     assert done.returncode == 1
@@ -59,6 +76,7 @@ def test_a_mistake_in_the_program_keeps_its_traceback_and_status() -> None:
 
 def test_installing_twice_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.getLogRecordFactory())  # put back afterwards
     install()
     hook = sys.excepthook
     install()

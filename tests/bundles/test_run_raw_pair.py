@@ -8,11 +8,13 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.__main__ import main
 from spinefuse_ext.data import make_phantom, write_phantom
+from spinefuse_ext.dicom import read_series, read_volume
 from spinefuse_ext.registration import register_case
 
 pytestmark = pytest.mark.slow
@@ -59,7 +61,8 @@ def test_raw_images_with_landmarks_give_what_registering_first_gives(
         # a field is interpolated once more when it comes out of a file
         limit = 2e-3 if (name, model) == ("transform", "per_vertebra") else 1e-4
         np.testing.assert_allclose(found[name].get_fdata(), found["first"].get_fdata(), atol=limit)
-    unregistered = {"dataset#data": [images], "output_dir": str(tmp_path / "none"), "dataset_dir": str(raw)}
+    headers = {name: str(raw / f"{name}.nii.gz") for name in ("ct", "mr")}  # as if they shared one space
+    unregistered = {"dataset#data": [headers], "output_dir": str(tmp_path / "none"), "dataset_dir": str(raw)}
     workflow("spine_fusion", "inference.json", "max.json", workflow_type="inference", **unregistered, **SETTINGS).run()
     (path,) = (tmp_path / "none").rglob("fused.nii.gz")
     assert np.abs(fused(path).get_fdata() - found["first"].get_fdata()).mean() > 0.02
@@ -76,8 +79,27 @@ def test_the_command_takes_raw_images_and_shows_the_errors(
     for name, path in points(raw, "--{}_landmarks").items():
         command += [name, path]
     main(command)
-    assert (tmp_path / "out/fused.nii.gz").is_file()
     assert "rigid fit on" in "".join(capfd.readouterr())
+    _check_series(tmp_path / "out", raw)
+    main([*command, "--out", str(tmp_path / "off"), "--save_series", "False"])
+    assert [path.name for path in (tmp_path / "off").iterdir()] == ["fused.nii.gz"]
+
+
+def _check_series(out: Path, raw: Path) -> None:
+    """The DICOM series beside the NIfTI holds its voxels, on the images of the CT, and refers to both scans."""
+    volume, series = read_volume(out / "fused.nii.gz"), read_series(out / "fused_dicom")
+    np.testing.assert_allclose(series.affine, volume.affine, atol=1e-4)
+    np.testing.assert_allclose(series / 10000, volume, atol=6e-5)
+    fused, ct, mr = (
+        [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+        for folder in (out / "fused_dicom", raw / "ct_dicom", raw / "mr_dicom")
+    )
+    for image, source in zip(fused, ct, strict=True):
+        for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID"):
+            assert image[tag].value == source[tag].value
+        referred = [item.ReferencedSOPInstanceUID for item in image.SourceImageSequence]
+        assert referred[0] == source.SOPInstanceUID
+        assert set(referred[1:]) == {each.SOPInstanceUID for each in mr}
 
 
 def test_a_datalist_may_name_landmarks_and_wrong_ones_are_told_in_one_line(raw: Path, tmp_path: Path) -> None:

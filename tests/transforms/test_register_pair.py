@@ -61,12 +61,22 @@ def test_a_transform_file_does_the_same_as_the_landmarks_it_came_from(phantom: P
 
 
 def test_a_case_that_names_no_such_file_stays_as_it_is(phantom: Path) -> None:
-    case = item(phantom, vertebrae=str(phantom / "vertebrae.nii.gz"))
-    del case["landmarks_ct"], case["landmarks_mr"]
-    given = READ(case)
+    images = {"ct": str(phantom / "ct.nii.gz"), "mr": str(phantom / "mr.nii.gz")}
+    given = READ({"patient": "p", **images, "vertebrae": str(phantom / "vertebrae.nii.gz")})
     found = RegisterPaird("mr", "ct", model="per_vertebra")(given)
     assert found.keys() == {"patient", "ct", "mr"}
     assert found["mr"] is given["mr"]
+
+
+def test_series_that_share_no_space_need_such_a_file(phantom: Path) -> None:
+    given = READ(item(phantom, landmarks_ct=None, landmarks_mr=None))
+    with pytest.raises(LandmarkError, match=r"ct_dicom and MR .*mr_dicom have different FrameOfReferenceUIDs"):
+        RegisterPaird("mr", "ct")(given)
+    given["mr"].meta["frame_of_reference"] = given["ct"].meta["frame_of_reference"]
+    assert RegisterPaird("mr", "ct")(given)["mr"] is given["mr"]
+    given["mr"].meta["patient_id"] = "another"
+    with pytest.raises(PatientMismatchError, match="of patient another"):
+        RegisterPaird("mr", "ct")(given)
 
 
 def test_refining_changes_the_result_or_says_why_not(phantom: Path, caplog: pytest.LogCaptureFixture) -> None:

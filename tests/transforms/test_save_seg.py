@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -11,7 +12,7 @@ from spinefuse_ext.data import CaseLayout
 from spinefuse_ext.dicom import StudyHeader, read_seg, write_series
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.transforms import SaveSegd
-from spinefuse_ext.validation import SegError
+from spinefuse_ext.validation import ImageReadError, SegError
 
 SHAPE = (1, 6, 5, 4)
 
@@ -68,6 +69,27 @@ def test_an_image_that_is_no_dicom_needs_a_named_series(series: Path, tmp_path: 
     _save(tmp_path)({"pred": _prediction(image)})
     assert not (tmp_path / "out").exists()
     _save(tmp_path)({"pred": _prediction(image), "dicom": str(series)})
+    assert (tmp_path / "out" / "prediction.dcm").exists()
+
+
+@pytest.mark.parametrize("modality", ["CT", None])
+def test_of_a_named_folder_with_several_series_the_modality_says_which(
+    modality: str | None, series: Path, tmp_path: Path
+) -> None:
+    image = MetaTensor(torch.zeros(SHAPE), affine=torch.eye(4))
+    write_series(image, series.parent / "mr", modality="MR", study=StudyHeader("p", "Doe^Jo"))
+    layout = CaseLayout(tmp_path / "out", "prediction", tmp_path, ".dcm")
+    save = SaveSegd("pred", labels=list(STRUCTURES.values()), folder_layout=layout, modality=modality)
+    data = {"pred": _prediction(tmp_path / "fused.nii.gz"), "dicom": str(series.parent)}
+    if modality is None:
+        with pytest.raises(ImageReadError, match="exactly one series, but 2 fit"):
+            save(data)
+        return
+    save(data)
+    (canal,) = read_seg(tmp_path / "out" / "prediction.dcm")
+    assert canal.frame_of_reference == pydicom.dcmread(series / "CT_0001.dcm").FrameOfReferenceUID
+    (tmp_path / "out" / "prediction.dcm").unlink()
+    save({**data, "dicom": str(series.parent / "mr")})  # which holds no CT
     assert (tmp_path / "out" / "prediction.dcm").exists()
 
 
