@@ -87,7 +87,7 @@ class PooledAttention(nn.Module):
             row = torch.arange(size, device=x.device) // cell
             member = (row.unsqueeze(1) == torch.arange(self.pool_size, device=x.device)).to(x.dtype)  # (size, cells)
             voxels = member.sum(0)
-            pooled = torch.tensordot(pooled, member / voxels.clamp(min=1), dims=([2], [0]))  # this axis becomes the last
+            pooled = torch.tensordot(pooled, member / voxels.clamp(min=1), dims=([2], [0]))  # this axis goes last
             filled = filled.unsqueeze(-1) & (voxels > 0)
         key, value = self._keys_and_values(pooled)
         return self._attend(x, key, value, filled.reshape(1, -1))
