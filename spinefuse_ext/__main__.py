@@ -58,9 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
     logging.getLogger("tensorboard").setLevel(logging.WARNING)
     module, function = VERBS[verb][0].split(":")
-    command = getattr(importlib.import_module(module), function)
-    _check_options(verb, command, rest)
     try:
+        command = getattr(importlib.import_module(module), function)
+        _check_options(verb, command, rest)
         result = fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
     except KeyboardInterrupt:
         if debug:

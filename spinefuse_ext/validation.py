@@ -15,6 +15,10 @@ class MissingPathError(SpinefuseError):
     """A file or folder that was named does not exist."""
 
 
+class MissingPackageError(SpinefuseError):
+    """A package that this step needs is not installed."""
+
+
 class ImageReadError(SpinefuseError):
     """A file or folder holds no image that can be read, or several where one is needed."""
 

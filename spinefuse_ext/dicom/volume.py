@@ -12,7 +12,6 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from spinefuse_ext.dicom.ct_values import correct_hounsfield
-from spinefuse_ext.dicom.read_series import read_series
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ImageReadError, check_exists
@@ -46,6 +45,8 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
     path = check_exists(path, modality or "Image")
     suffix = _suffix(path)
     if path.is_dir() or suffix == ".dcm":
+        from spinefuse_ext.dicom.read_series import read_series  # needs packages that image files do not
+
         name = None if series is None else str(series)
         return read_series(path if path.is_dir() else path.parent, modality, series=name)
     if suffix not in _READERS:

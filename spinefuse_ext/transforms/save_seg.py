@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom import is_dicom, write_seg
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys
 
 logger = logging.getLogger(__name__)
@@ -66,5 +66,7 @@ class SaveSegd(MapTransform):
             if not (d[key] > 0).any():
                 logger.warning("%s: no structure was found, so no DICOM SEG was written.", path.parent)
                 continue
+            from spinefuse_ext.dicom.write_seg import write_seg  # needs packages that NIfTI does not
+
             write_seg(d[key], source, path, structures=self.structures)
         return d
