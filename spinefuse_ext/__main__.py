@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
+    "pack": ("spinefuse_ext.bundle.pack:pack", "make release archives of the bundles"),
     "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),
 }
 

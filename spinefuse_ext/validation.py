@@ -59,6 +59,10 @@ class ConfigError(SpinefuseError):
     """A bundle was started with a setting that no config defines, or with one that cannot be used."""
 
 
+class PackError(SpinefuseError):
+    """A bundle cannot be released as it is."""
+
+
 class ResumeError(SpinefuseError):
     """A training cannot go on from the state that was named, or would overwrite one that was cut off."""
 
