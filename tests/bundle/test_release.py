@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from monai.bundle import download
 
 from spinefuse_ext.bundle.pack import pack
 
+MONAI = "monai[fire,ignite,jsonschema,nibabel,tensorboard,tqdm]"
 REPO = "someone/spines/v1"
 NAMES = ("spine_fusion", "spine_semiseg")
 #: Takes away what MONAI and its extras do not bring, and this checkout, from every Python that finds it.
@@ -168,56 +170,88 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def alone(dist: Path, tmp_path: Path) -> Callable[..., str]:
-    """Return a function that runs a command of ``monai.bundle`` on an unpacked archive, far from it and from us."""
-    (tmp_path / "alone").mkdir()
-    (tmp_path / "alone" / "sitecustomize.py").write_text(ALONE)
+def elsewhere(tmp_path: Path) -> Callable[..., str]:
+    """Return a function that runs a command of ``monai.bundle``, far from the bundle, by a Python without us."""
     (tmp_path / "nowhere").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "alone"), "OMP_NUM_THREADS": "1"}
 
-    found = subprocess.run([sys.executable, "-c", "import spinefuse_ext"], env=environment, check=False, cwd=tmp_path)
-    assert found.returncode == 1, "no package but that of the archive may be found"
-
-    def run(verb: str, *arguments: str) -> str:
-        command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", verb, *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path / "nowhere", env=environment, capture_output=True, text=True, check=False
+    def run(python: str, hide: str, verb: str, *arguments: str) -> str:
+        (tmp_path / "sitecustomize.py").write_text(hide)
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path) if hide else "", "OMP_NUM_THREADS": "1"}
+        start = functools.partial(
+            subprocess.run, cwd=tmp_path / "nowhere", env=environment, capture_output=True, text=True, check=False
         )
+        assert start([python, "-c", "import spinefuse_ext"]).returncode == 1, "only the archive may hold the package"
+        done = start([python, "-W", "ignore", "-m", "monai.bundle", verb, *arguments])
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout + done.stderr
+        return str(done.stdout + done.stderr)
 
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "result"), [("spine_fusion", "fused"), ("spine_semiseg", "prediction")])
-def test_an_unpacked_archive_runs_with_monai_alone(
-    alone: Callable[..., str], dist: Path, case: Path, tmp_path: Path, name: str, result: str
-) -> None:
-    (archive,) = dist.glob(f"{name}_v*.zip")
-    download(name=name, url=archive.as_uri(), bundle_dir=str(tmp_path), progress=False)
-    root = tmp_path / name
-    config = str(root / "configs" / "inference.json")
-    here = ["--config_file", config, "--bundle_root", str(root)]
-    alone("run", *here, "--dataset_dir", str(case), "--sections", "['test']", "--output_dir", str(tmp_path / "out"))
-    (written,) = (tmp_path / "out").rglob(f"{result}.nii.gz")
+@pytest.fixture
+def alone(elsewhere: Callable[..., str]) -> Callable[..., str]:
+    """The same with this Python, from which everything is hidden that MONAI does not bring."""
+    return functools.partial(elsewhere, sys.executable, ALONE)
+
+
+@pytest.fixture(scope="module")
+def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python into which MONAI with its extras was installed, and nothing else."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin" / "python")
+    constraints = str(Path(__file__).parents[2] / "constraints.txt")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-c", constraints, "torch", MONAI], check=True)
+    return python
+
+
+def check_runs(run: Callable[..., str], root: Path, case: Path, out: Path, result: str) -> None:
+    """Inference writes a volume on the grid of the case; the network can be verified and exported."""
+    here = ["--config_file", str(root / "configs" / "inference.json"), "--bundle_root", str(root)]
+    run("run", *here, "--dataset_dir", str(case), "--sections", "['test']", "--output_dir", str(out))
+    (written,) = out.rglob(f"{result}.nii.gz")
     image, source = nib.load(written), nib.load(case / "ct.nii.gz")
     assert image.shape == source.shape
     np.testing.assert_allclose(image.affine, source.affine)
     assert np.isfinite(image.get_fdata()).all()
     assert len(np.unique(image.get_fdata())) > 1
-    alone("verify_net_in_out", "network_def", "--meta_file", str(root / "configs" / "metadata.json"), *here)
-    alone("ckpt_export", *here)
+    run("verify_net_in_out", "network_def", "--meta_file", str(root / "configs" / "metadata.json"), *here)
+    run("ckpt_export", *here)
     assert (root / "models" / "model.ts").is_file()
+
+
+def unpacked(dist: Path, name: str, folder: Path) -> Path:
+    (archive,) = dist.glob(f"{name}_v*.zip")
+    download(name=name, url=archive.as_uri(), bundle_dir=str(folder), progress=False)
+    return folder / name
+
+
+results = pytest.mark.parametrize(("name", "result"), [("spine_fusion", "fused"), ("spine_semiseg", "prediction")])
+
+
+@pytest.mark.slow
+@results
+def test_an_unpacked_archive_runs_with_monai_alone(
+    alone: Callable[..., str], dist: Path, case: Path, tmp_path: Path, *, name: str, result: str
+) -> None:
+    check_runs(alone, unpacked(dist, name, tmp_path), case, tmp_path / "out", result)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SPINEFUSE_REHEARSE" not in os.environ, reason="installs PyTorch and MONAI: make rehearse")
+@results
+def test_an_unpacked_archive_runs_in_a_fresh_environment(
+    elsewhere: Callable[..., str], fresh_python: str, dist: Path, case: Path, tmp_path: Path, *, name: str, result: str
+) -> None:
+    run = functools.partial(elsewhere, fresh_python, "")
+    check_runs(run, unpacked(dist, name, tmp_path), case, tmp_path / "out", result)
 
 
 @pytest.mark.slow
 def test_monai_alone_is_told_what_a_dicom_folder_needs(
     alone: Callable[..., str], dist: Path, case: Path, tmp_path: Path
 ) -> None:
-    (archive,) = dist.glob("spine_fusion_v*.zip")
-    download(name="spine_fusion", url=archive.as_uri(), bundle_dir=str(tmp_path), progress=False)
-    root = tmp_path / "spine_fusion"
+    root = unpacked(dist, "spine_fusion", tmp_path)
     (tmp_path / "ct_dicom").mkdir()
     item = {"patient": "a", "ct": str(tmp_path / "ct_dicom"), "mr": str(case / "mr.nii.gz")}
     (tmp_path / "datalist.json").write_text(json.dumps({"test": [item]}))
