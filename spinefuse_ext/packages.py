@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
+
+from monai.utils import OptionalImportError
 
 from spinefuse_ext.validation import MissingPackageError
 
@@ -41,6 +44,9 @@ def missing_sentence(package: str, who: str = "This step") -> str:
 def package_missing_for(error: BaseException) -> str | None:
     """Return the package whose absence ``error`` is about, or None: another error, or a module of this package."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if isinstance(error, OptionalImportError):  # MONAI's, which has the name in its text only
+        found = re.search(r"(?:No module named '|required package `)([\w.]+)", str(error))
+        name = found[1] if found else None
     package = (name or "").partition(".")[0]
     return package if package and package != _OURS and find_spec(package) is None else None
 

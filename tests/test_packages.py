@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+from monai.utils import OptionalImportError
 
 from spinefuse_ext.bundle.plain_errors import plain_message
 from spinefuse_ext.packages import installed, missing_sentence, names_without
@@ -27,9 +29,11 @@ sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 """
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     script = HIDE + textwrap.dedent(code)
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False, cwd=folder
+    )
 
 
 def test_what_inference_names_imports_without_other_packages() -> None:
@@ -47,7 +51,7 @@ def test_what_inference_names_imports_without_other_packages() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_the_rest_names_the_package_that_it_needs() -> None:
+def test_the_rest_names_the_package_that_it_needs(tmp_path: Path) -> None:
     done = run(
         """
         from spinefuse_ext.__main__ import main
@@ -58,18 +62,30 @@ def test_the_rest_names_the_package_that_it_needs() -> None:
                 exec(f"from spinefuse_ext.{package} import {what}")
             except Exception as error:
                 print(plain_message(error))
+        from pathlib import Path
+        from spinefuse_ext.dicom.volume import read_volume
+        from spinefuse_ext.networks import WaveletFusion
+        Path("image.nrrd").touch()
+        for use in (lambda: read_volume("image.nrrd"), lambda: WaveletFusion()):
+            try:
+                use()
+            except Exception as error:
+                print(plain_message(error))
         for verb in (["phantom", "out"], ["report", "run"]):
             try:
                 main(verb)
             except SystemExit as end:
                 print(end.code)
-        """
+        """,
+        tmp_path,
     )
     needs = "spinefuse_ext.{} needs the package {}, which is not installed; `pip install {}` brings it."
     assert done.stdout.splitlines() == [
         needs.format("transforms.SaveOverlayd", "matplotlib", "matplotlib"),
         *(needs.format(name, "itk", "itk") for name in ("dicom.read_series", "data.make_phantom")),
         needs.format("registration.fit_landmarks", "itk", "itk"),
+        needs.replace("spinefuse_ext.", "").format("Reading image.nrrd", "itk", "itk"),
+        missing_sentence("pywt"),
         *("2", "2"),
     ]
     assert done.stderr.splitlines()[-2:] == [
@@ -95,4 +111,6 @@ def test_pip_calls_some_packages_otherwise() -> None:
 def test_only_a_missing_package_of_others_gets_the_sentence() -> None:
     assert plain_message(ModuleNotFoundError("No module named 'gone'", name="gone.part")) == missing_sentence("gone")
     assert plain_message(ModuleNotFoundError("x", name="spinefuse_ext.gone")) is None
+    assert plain_message(OptionalImportError("import gone (No module named 'gone').")) == missing_sentence("gone")
+    assert plain_message(OptionalImportError("import torch (requires version 9).")) is None
     assert plain_message(ImportError("cannot import name", name="numpy")) is None
