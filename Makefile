@@ -6,7 +6,7 @@ OUT ?= demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs
+.PHONY: help demo test lint bench docs rehearse
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(VENV)/installed  ## check style and types
 
 bench: $(VENV)/installed  ## measure seconds and memory of the main steps on this machine
 	$(BIN)/python tests/benchmarks/bench.py
+
+rehearse: $(VENV)/installed  ## pack both bundles, and run the archives in a new environment that has MONAI alone
+	SPINEFUSE_REHEARSE=1 $(BIN)/python -m pytest -k fresh_environment tests/bundle/test_release.py
 
 docs: $(VENV)/installed-docs  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

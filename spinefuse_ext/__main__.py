@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
+    "pack": ("spinefuse_ext.bundle.pack:pack", "make release archives of the bundles"),
     "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),
 }
 
@@ -59,9 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
     logging.getLogger("tensorboard").setLevel(logging.WARNING)
     module, function = VERBS[verb][0].split(":")
-    command = getattr(importlib.import_module(module), function)
-    _check_options(verb, command, rest)
     try:
+        command = getattr(importlib.import_module(module), function)
+        _check_options(verb, command, rest)
         result = fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
     except KeyboardInterrupt:
         if debug:

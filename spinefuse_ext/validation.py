@@ -16,6 +16,10 @@ class MissingPathError(SpinefuseError):
     """A file or folder that was named does not exist."""
 
 
+class MissingPackageError(SpinefuseError):
+    """A package that this step needs is not installed."""
+
+
 class ImageReadError(SpinefuseError):
     """A file or folder holds no image that can be read, or several where one is needed."""
 
@@ -66,6 +70,10 @@ class CohortError(SpinefuseError):
 
 class ConfigError(SpinefuseError):
     """A bundle was started with a setting that no config defines, or with one that cannot be used."""
+
+
+class PackError(SpinefuseError):
+    """A bundle cannot be released as it is."""
 
 
 class ResumeError(SpinefuseError):

@@ -14,7 +14,7 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.dicom import is_dicom
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ConfigError, check_exists, check_writable
 

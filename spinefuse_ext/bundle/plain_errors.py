@@ -9,14 +9,21 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from spinefuse_ext.packages import missing_sentence, package_missing_for
 from spinefuse_ext.validation import SpinefuseError
 
 
 def plain_message(error: BaseException | None) -> str | None:
-    """Return the message of the ``SpinefuseError`` that caused ``error``, or None when none did."""
+    """Return the message of the ``SpinefuseError`` that caused ``error``, or None when none did.
+
+    A package that is not installed is one of them.
+    """
     while error is not None:
         if isinstance(error, SpinefuseError):
             return str(error)
+        package = package_missing_for(error)
+        if package is not None:
+            return missing_sentence(package)
         error = error.__cause__ or error.__context__
     return None
 

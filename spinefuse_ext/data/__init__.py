@@ -5,10 +5,15 @@ from spinefuse_ext.data.datalist import check_patients_apart, load_datalist
 from spinefuse_ext.data.dataset import make_dataset
 from spinefuse_ext.data.disk_cache import DiskCacheDataset
 from spinefuse_ext.data.halves import HalvesSampler
-from spinefuse_ext.data.phantom import Phantom, make_phantom, write_phantom, write_phantoms
+from spinefuse_ext.data.readers import installed_readers
 from spinefuse_ext.data.scaled_writer import ScaledNibabelWriter
 from spinefuse_ext.data.stack import stack_slices
 from spinefuse_ext.data.writer import CaseLayout, WholeNibabelWriter
+from spinefuse_ext.packages import installed, names_without
+
+_NEEDED = ("itk", "pydicom", "scipy")
+if installed(*_NEEDED):
+    from spinefuse_ext.data.phantom import Phantom, make_phantom, write_phantom, write_phantoms
 
 __all__ = [
     "CaseLayout",
@@ -18,6 +23,7 @@ __all__ = [
     "ScaledNibabelWriter",
     "WholeNibabelWriter",
     "check_patients_apart",
+    "installed_readers",
     "load_datalist",
     "make_datalist",
     "make_dataset",
@@ -26,3 +32,6 @@ __all__ = [
     "write_phantom",
     "write_phantoms",
 ]
+
+if not installed(*_NEEDED):
+    __getattr__ = names_without(__name__, ["Phantom", "make_phantom", "write_phantom", "write_phantoms"], *_NEEDED)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from scipy import ndimage
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +83,8 @@ def _at_the_edge(slices: NDArray[np.float32], padding: float | None) -> NDArray[
 
 
 def _touching_edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy import ndimage  # most images need none of it, and not every machine has it
+
     regions, _ = ndimage.label(mask)
     edge = np.unique(np.concatenate((regions[0], regions[-1], regions[:, 0], regions[:, -1])))
     return np.isin(regions, edge[edge > 0])

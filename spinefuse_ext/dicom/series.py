@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pydicom
-import pydicom.misc
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, SecondaryCaptureImageStorage
@@ -102,12 +101,6 @@ class Series:
     def is_named(self, name: str) -> bool:
         """Whether ``name`` is the UID, the number or, whatever the case, the description of the series."""
         return name in (self.uid, self.number) or name.strip().lower() == self.description.lower()
-
-
-def is_dicom(path: str | Path) -> bool:
-    """Say whether an image is DICOM: only that comes as a folder, or as a file whose first bytes say so."""
-    path = Path(path)
-    return path.is_dir() or (path.is_file() and pydicom.misc.is_dicom(path))
 
 
 def find_series(folder: str | Path) -> list[Series]:

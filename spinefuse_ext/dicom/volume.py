@@ -12,10 +12,10 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from spinefuse_ext.dicom.ct_values import correct_hounsfield
-from spinefuse_ext.dicom.read_series import read_series
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
-from spinefuse_ext.validation import ImageReadError, check_exists
+from spinefuse_ext.packages import missing_sentence, package_missing_for
+from spinefuse_ext.validation import ImageReadError, MissingPackageError, check_exists
 
 _NIFTI = (".nii", ".nii.gz")
 _READERS = {
@@ -46,6 +46,8 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
     path = check_exists(path, modality or "Image")
     suffix = _suffix(path)
     if path.is_dir() or suffix == ".dcm":
+        from spinefuse_ext.dicom.read_series import read_series  # needs packages that image files do not
+
         name = None if series is None else str(series)
         return read_series(path if path.is_dir() else path.parent, modality, series=name)
     if suffix not in _READERS:
@@ -94,6 +96,9 @@ def _load(path: Path, reader: str) -> MetaTensor:
     try:
         return LoadImage(reader=reader, image_only=True, ensure_channel_first=True, dtype=np.float32)(path)
     except Exception as error:  # each library has its own for a damaged file
+        package = package_missing_for(error)
+        if package is not None:
+            raise MissingPackageError(missing_sentence(package, f"Reading {path}")) from error
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise ImageReadError(f"{path} cannot be read as an image ({reason[0]}); export it again.") from error
 

@@ -19,7 +19,7 @@ from spinefuse_ext.networks.restormer import (
     channels_last,
     check_heads,
 )
-from spinefuse_ext.networks.strips import LocalFunction, reach, strips
+from spinefuse_ext.networks.strips import LocalFunction, is_exporting, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 POOL_SIZE = 8
@@ -62,14 +62,35 @@ class PooledAttention(nn.Module):
         key, value = self.key_value(channels_last(pooled)).chunk(2, dim=1)
         return self._tokens(key), self._tokens(value)
 
-    def _attend(self, x: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """What each voxel of ``x`` ``(B, C, *S)`` finds in the grid, same shape."""
-        attended = F.scaled_dot_product_attention(self._tokens(self.query(x)), key, value)
+    def _attend(
+        self, x: torch.Tensor, key: torch.Tensor, value: torch.Tensor, filled: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What each voxel of ``x`` ``(B, C, *S)`` finds in the grid, of which ``filled`` ``(1, cells)``; same shape."""
+        attended = F.scaled_dot_product_attention(self._tokens(self.query(x)), key, value, filled)
         return self.project_out(attended.transpose(2, 3).reshape(x.shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            exported = is_exporting()
+            if exported:
+                return self._any_size(x)
         key, value = self._keys_and_values(self._pool(x))
         return self._attend(x, key, value)
+
+    def _any_size(self, x: torch.Tensor) -> torch.Tensor:
+        """``self(x)`` for a graph that is to hold for other sizes than that of ``x``: pooling has no size in it.
+
+        The grid always has ``pool_size`` cells per axis; those that a smaller image does not fill are masked.
+        """
+        pooled, filled = x, x.new_ones((), dtype=torch.bool)
+        for size, cell in zip(x.shape[2:], self._cell(x), strict=True):
+            row = torch.arange(size, device=x.device) // cell
+            member = (row.unsqueeze(1) == torch.arange(self.pool_size, device=x.device)).to(x.dtype)  # (size, cells)
+            voxels = member.sum(0)
+            pooled = torch.tensordot(pooled, member / voxels.clamp(min=1), dims=([2], [0]))  # this axis goes last
+            filled = filled.unsqueeze(-1) & (voxels > 0)
+        key, value = self._keys_and_values(pooled)
+        return self._attend(x, key, value, filled.reshape(1, -1))
 
     def in_strips(self, x: torch.Tensor) -> LocalFunction:
         """``self`` for the rows of one image ``x`` ``(1, C, *S)`` that the result is given."""

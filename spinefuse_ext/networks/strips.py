@@ -47,6 +47,11 @@ def eager_on_cpu(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and not tracing and not torch.compiler.is_compiling()
 
 
+def is_exporting() -> bool:
+    """Whether ``torch.export`` is at work, which ONNX files are made by; before torch 2.7 any compilation counts."""
+    return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
+
+
 def in_strips(x: torch.Tensor) -> bool:
     """Whether ``x`` ``(B, C, *S)`` is to be worked on in strips: large, on a CPU, and no gradients are asked for."""
     return eager_on_cpu(x) and not torch.is_grad_enabled() and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS

@@ -1,18 +1,22 @@
 """Landmark files, landmark registration, and the MR on the CT grid."""
 
-from spinefuse_ext.registration.case import register_case
-from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
-from spinefuse_ext.registration.from_file import use_transform
-from spinefuse_ext.registration.label_landmarks import landmarks_from_labels
-from spinefuse_ext.registration.landmark_files import read_landmarks, write_landmarks
-from spinefuse_ext.registration.landmarks import Landmarks
-from spinefuse_ext.registration.models import Model
-from spinefuse_ext.registration.mutual_information import Limits
-from spinefuse_ext.registration.read_transform import FileTransform, read_transform
-from spinefuse_ext.registration.refinement import Refinement, refine
-from spinefuse_ext.registration.resampling import resample
-from spinefuse_ext.registration.transform_file import transform_on, write_transform
-from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_labels, vertebrae_from_names
+from spinefuse_ext.packages import installed, names_without
+
+_NEEDED = ("itk", "pydicom", "scipy")
+if installed(*_NEEDED):
+    from spinefuse_ext.registration.case import register_case
+    from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
+    from spinefuse_ext.registration.from_file import use_transform
+    from spinefuse_ext.registration.label_landmarks import landmarks_from_labels
+    from spinefuse_ext.registration.landmark_files import read_landmarks, write_landmarks
+    from spinefuse_ext.registration.landmarks import Landmarks
+    from spinefuse_ext.registration.models import Model
+    from spinefuse_ext.registration.mutual_information import Limits
+    from spinefuse_ext.registration.read_transform import FileTransform, read_transform
+    from spinefuse_ext.registration.refinement import Refinement, refine
+    from spinefuse_ext.registration.resampling import resample
+    from spinefuse_ext.registration.transform_file import transform_on, write_transform
+    from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_labels, vertebrae_from_names
 
 __all__ = [
     "FileTransform",
@@ -37,3 +41,6 @@ __all__ = [
     "write_landmarks",
     "write_transform",
 ]
+
+if not installed(*_NEEDED):
+    __getattr__ = names_without(__name__, __all__, *_NEEDED)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from monai.data import MetaTensor
 
-from spinefuse_ext.registration.case_inputs import Start, same_patient
+from spinefuse_ext.registration.case_inputs import Start
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.refinement import Refinement, refine
+from spinefuse_ext.registration.shared_space import same_patient
 from spinefuse_ext.validation import LandmarkError
 
 _PROBES = 24  # points per axis at which the overlap of the two images is measured

@@ -1,8 +1,8 @@
 """Transforms that MONAI lacks."""
 
+from spinefuse_ext.packages import installed, names_without
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
-from spinefuse_ext.transforms.overlay import SaveOverlayd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
@@ -11,6 +11,10 @@ from spinefuse_ext.transforms.save_seg import SaveSegd
 from spinefuse_ext.transforms.save_trust import SaveTrustd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
 from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
+
+_NEEDED = ("matplotlib", "scipy", "skimage")
+if installed(*_NEEDED):
+    from spinefuse_ext.transforms.overlay import SaveOverlayd
 
 __all__ = [
     "ContributionMapd",
@@ -27,3 +31,6 @@ __all__ = [
     "scaled_sizes",
     "slice_shape",
 ]
+
+if not installed(*_NEEDED):
+    __getattr__ = names_without(__name__, ["SaveOverlayd"], *_NEEDED)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.enums import RegistrationKeys
-from spinefuse_ext.registration.case_inputs import Start, check_shared_frame, read_start, same_patient
-from spinefuse_ext.registration.models import Model
-from spinefuse_ext.registration.mutual_information import Limits
-from spinefuse_ext.registration.pair import fit_pair
-from spinefuse_ext.registration.resampling import resample
-from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
+from spinefuse_ext.registration.shared_space import check_shared_frame, same_patient
+
+if TYPE_CHECKING:
+    from spinefuse_ext.registration.case_inputs import Start
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +32,10 @@ class RegisterPaird(MapTransform):
         key_dst: of the image whose grid is kept (CT).
         model: registration model.
         refine: refine by intensity after the landmarks.
-        field_spacing_mm: distance of the displacement vectors of a model that bends.
+        field_spacing_mm: distance of the displacement vectors of a model that bends; 3 by default.
         allow_different_patients: go on although the PatientIDs differ.
+
+    Only a case that names files needs the packages of the registration (ITK, SciPy, pydicom).
 
     Raises:
         SpinefuseError: from a call, for everything that ``register_case`` refuses.
@@ -48,14 +48,14 @@ class RegisterPaird(MapTransform):
         *,
         model: str = "rigid",
         refine: bool = False,
-        field_spacing_mm: float = FIELD_SPACING_MM,
+        field_spacing_mm: float | None = None,
         allow_different_patients: bool = False,
     ) -> None:
         super().__init__(keys)
         self.key_dst = key_dst
         self.model = model
-        self.limits = Limits() if refine else None
-        self.field_spacing_mm = field_spacing_mm
+        self.refine = refine
+        self.spacing = {} if field_spacing_mm is None else {"spacing_mm": field_spacing_mm}
         self.allow_different_patients = allow_different_patients
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -66,15 +66,23 @@ class RegisterPaird(MapTransform):
                 same_patient(d[self.key_dst], d[key], self.allow_different_patients)
                 check_shared_frame(d[self.key_dst], d[key])
             return d
+        from spinefuse_ext.registration.mutual_information import Limits
+        from spinefuse_ext.registration.pair import fit_pair
+        from spinefuse_ext.registration.resampling import resample
+
+        limits = Limits() if self.refine else None
         start, ct = self._start(files), d[self.key_dst]
         for key in self.key_iterator(d):
             mr = d[key]
-            found = fit_pair(ct, mr, start, allow_different_patients=self.allow_different_patients, limits=self.limits)
-            d[key] = resample(mr, found.fit, ct, spacing_mm=self.field_spacing_mm)
+            found = fit_pair(ct, mr, start, allow_different_patients=self.allow_different_patients, limits=limits)
+            d[key] = resample(mr, found.fit, ct, **self.spacing)
             logger.info("Registered %s\n%s", mr.meta["filename_or_obj"], found.fit.summary())
         return d
 
     def _start(self, files: Mapping[RegistrationKeys, Any]) -> Start:
+        from spinefuse_ext.registration.case_inputs import read_start
+        from spinefuse_ext.registration.models import Model
+
         landmarks = (files[RegistrationKeys.LANDMARKS_CT], files[RegistrationKeys.LANDMARKS_MR])
         needed = self.model == Model.PER_VERTEBRA  # a list may name bones for every case, whatever the model
         vertebrae = files[RegistrationKeys.VERTEBRAE] if needed and any(landmarks) else None

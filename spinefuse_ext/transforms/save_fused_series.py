@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom import is_dicom, write_fused
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.validation import SourceError
 
@@ -55,6 +55,8 @@ class SaveFusedSeriesd(MapTransform):
             source = named or _if_dicom(ct)
             if source is None:
                 continue
+            from spinefuse_ext.dicom.write_fused import write_fused  # needs packages that NIfTI does not
+
             folder = Path(self.folder_layout.filename(ct or "case"))
             try:
                 write_fused(d[key], source, folder, mr=_if_dicom(mr))

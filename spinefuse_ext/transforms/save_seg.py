@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom import find_series, is_dicom, write_seg
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys
 
 logger = logging.getLogger(__name__)
@@ -68,12 +68,16 @@ class SaveSegd(MapTransform):
             if not (d[key] > 0).any():
                 logger.warning("%s: no structure was found, so no DICOM SEG was written.", path.parent)
                 continue
+            from spinefuse_ext.dicom.write_seg import write_seg  # needs packages that NIfTI does not
+
             modality = self._modality(source) if self.source_key in d else None
             write_seg(d[key], source, path, modality=modality, structures=self.structures)
         return d
 
     def _modality(self, source: str) -> str | None:
         """The modality that is meant, unless the folder holds no such series."""
+        from spinefuse_ext.dicom.series import find_series
+
         path = Path(source)
         folder = path if path.is_dir() else path.parent
         held = {series.modality for series in find_series(folder)} if self.modality else set()

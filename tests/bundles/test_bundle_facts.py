@@ -243,5 +243,6 @@ def test_expressions_are_legal_python() -> None:
     for path in CONFIGS:
         for text in strings(ConfigParser.load_config_file(path)):
             if text.startswith("$"):
-                compile(re.sub(r"[@%]([\w#]+)", lambda match: match[1].replace("#", "_"), text[1:]), text, "eval")
+                mode = "exec" if text.startswith("$import ") else "eval"
+                compile(re.sub(r"[@%]([\w#]+)", lambda match: match[1].replace("#", "_"), text[1:]), text, mode)
                 assert ConfigItem(text).get_config() == text

@@ -1,0 +1,30 @@
+"""Whether the headers of a CT and an MR say that both are of one patient and lie in one space."""
+
+from __future__ import annotations
+
+from monai.data import MetaTensor
+
+from spinefuse_ext.validation import LandmarkError, PatientMismatchError
+
+
+def same_patient(ct: MetaTensor, mr: MetaTensor, allowed: bool) -> bool | None:
+    """Return whether both PatientIDs agree, None where one is not known."""
+    ct_id, mr_id = (image.meta.get("patient_id") for image in (ct, mr))
+    if not ct_id or not mr_id:
+        return None
+    if ct_id != mr_id and not allowed:
+        raise PatientMismatchError(
+            f"CT {ct.meta['filename_or_obj']} is of patient {ct_id}, but MR {mr.meta['filename_or_obj']} of patient "
+            f"{mr_id}; give images of one patient, or --allow_different_patients if both ids are the same person's."
+        )
+    return bool(ct_id == mr_id)
+
+
+def check_shared_frame(ct: MetaTensor, mr: MetaTensor) -> None:
+    """Raise ``LandmarkError`` where the headers name two frames of reference."""
+    frames = [image.meta.get("frame_of_reference") for image in (ct, mr)]
+    if all(frames) and frames[0] != frames[1]:
+        raise LandmarkError(
+            f"CT {ct.meta['filename_or_obj']} and MR {mr.meta['filename_or_obj']} have different FrameOfReferenceUIDs: "
+            "their headers do not say how they lie to each other; give ct_landmarks and mr_landmarks, or a transform."
+        )
