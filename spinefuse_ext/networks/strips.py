@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-#: Voxels of one strip. At 64 channels in float32 a strip is 4 MB and the widest buffer of a block 8 MB: the caches
-#: hold them while the rows computed twice at its two edges stay few.
-STRIP_VOXELS = 16384
+#: Voxels of one strip. At 64 channels in float32 a strip is 8 MB and the widest buffer of a block 24 MB: halves of that
+#: were slower, as more rows are computed twice at the edges of a strip.
+STRIP_VOXELS = 32768
 #: A strip has at least this many rows for each row that it needs of its neighbours.
 ROWS_PER_HALO = 8
 
