@@ -105,7 +105,7 @@ class GatedConvolution(nn.Sequential):
         """All up to the gate, which no voxel far away has a part in; no gradients."""
         run: Any = F.conv2d if x.ndim == 4 else F.conv3d
         x, layer = channels_last(x), self[0]
-        parts = zip(layer.weight.chunk(2), layer.bias.chunk(2), strict=True)  # type: ignore[operator, union-attr]
+        parts = zip(layer.weight.chunk(2), layer.bias.chunk(2), strict=True)  # type: ignore[operator]
         value, gate = (run(x, *part) for part in parts)  # each in memory of its own, as bfloat16 is slow to cut
         return self[2](value.mul_(gate.sigmoid_()))
 
