@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from monai.networks.blocks.convolutions import Convolution
@@ -11,6 +12,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional as F
 
+from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
 from spinefuse_ext.networks.restormer import (
     ChannelAttention,
     GatedFeedForward,
@@ -19,7 +21,7 @@ from spinefuse_ext.networks.restormer import (
     channels_last,
     check_heads,
 )
-from spinefuse_ext.networks.strips import LocalFunction, is_exporting, reach, strips
+from spinefuse_ext.networks.strips import LocalFunction, Strip, StripFunction, is_exporting, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 POOL_SIZE = 8
@@ -121,13 +123,18 @@ class GatedConvolution(nn.Sequential):
         )
 
     def local(self, x: torch.Tensor) -> torch.Tensor:
-        """All up to the gate, which no voxel far away has a part in."""
-        return self[2](self[1](self[0](x)))
+        """All up to the gate, which no voxel far away has a part in; no gradients."""
+        run: Any = F.conv2d if x.ndim == 4 else F.conv3d
+        x, layer = channels_last(x), self[0]
+        parts = zip(layer.weight.chunk(2), layer.bias.chunk(2), strict=True)  # type: ignore[operator]
+        value, gate = (run(x, *part) for part in parts)  # each in memory of its own, as bfloat16 is slow to cut
+        return self[2](value.mul_(gate.sigmoid_()))
 
     def finish(self, local: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """The gate, made from the ``mean`` of each channel of ``local``, and the last layer."""
+        """The gate, made from the ``mean`` ``(1, C)`` of each channel of ``local``, and the last layer."""
         gate = self[3].fc(mean).unflatten(1, (-1, *[1] * (local.ndim - 2)))  # type: ignore[operator]
-        return self[4](local * gate)
+        run: Any = F.conv2d if local.ndim == 4 else F.conv3d
+        return run(local, self[4].weight * gate, self[4].bias)
 
 
 class LongShortRangeMixing(nn.Module):
@@ -141,10 +148,9 @@ class LongShortRangeMixing(nn.Module):
         far, near = x.chunk(2, dim=1)
         return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
 
-    def begin_in_strips(self, x: torch.Tensor, norm: nn.Module) -> tuple[torch.Tensor, LocalFunction]:
-        """Of one image ``(1, C, *S)`` what each branch keeps, same shape, and what makes ``self(norm(x))`` of that."""
-        kept = torch.empty_like(x)
-        far, near = kept.chunk(2, dim=1)
+    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> StripFunction:
+        """What makes the rows of ``x + self(norm(x))`` of one image ``(1, C, *S)`` that a strip takes."""
+        far, near = (torch.empty_like(half) for half in x.chunk(2, dim=1))
         total = at_least_float32(x.new_zeros(near.shape[:2]))
         for strip in strips(x, reach(self)):
             normed = norm(strip.take(x))
@@ -155,11 +161,27 @@ class LongShortRangeMixing(nn.Module):
         attend = self.long_range.in_strips(far)  # type: ignore[operator]
         mean = (total / math.prod(x.shape[2:])).to(x.dtype)
 
-        def finish(rows: torch.Tensor) -> torch.Tensor:
-            far, near = rows.chunk(2, dim=1)
-            return torch.cat((attend(far), self.short_range.finish(near, mean)), dim=1)  # type: ignore[operator]
+        def add(strip: Strip) -> torch.Tensor:
+            short = self.short_range.finish(strip.take(near), mean)  # type: ignore[operator]
+            return strip.take(x) + torch.cat((attend(strip.take(far)), short), dim=1)
 
-        return kept, finish
+        return add
+
+
+class FlatFeedForward(nn.Sequential):
+    """Two layers of the same width with a GELU between them: ``(B, C, *S) -> (B, C, *S)``."""
+
+    def __init__(self, spatial_dims: int, dim: int) -> None:
+        convolution = Conv[Conv.CONV, spatial_dims]
+        super().__init__(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer is given: ``(B, C, *S)`` kept."""
+        return gelu_of_convolution(x, self[0].weight, self[0].bias)  # type: ignore[arg-type]
+
+    def add_output(self, total: torch.Tensor, hidden: torch.Tensor) -> None:
+        """Add to ``total`` ``(B, C, *S)``, in place, what the last layer makes of ``hidden``."""
+        add_convolution(total, hidden, self[2].weight, self[2].bias)  # type: ignore[arg-type]
 
 
 class LiteTransformerBlock(PreNormBlock):
@@ -190,9 +212,8 @@ class LiteTransformerBlock(PreNormBlock):
         half = dim // 2
         attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE)
         local = GatedConvolution(spatial_dims, half, kernel_size or KERNEL_SIZE[spatial_dims])
-        convolution = Conv[Conv.CONV, spatial_dims]
-        flat = nn.Sequential(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))
-        super().__init__(dim, mixing=LongShortRangeMixing(attention, local), feed_forward=flat)
+        mixing = LongShortRangeMixing(attention, local)
+        super().__init__(dim, mixing=mixing, feed_forward=FlatFeedForward(spatial_dims, dim))
 
 
 class DenseChannelAttention(ChannelAttention):

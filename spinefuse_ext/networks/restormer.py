@@ -9,15 +9,8 @@ from monai.networks.blocks.cablock import CABlock, FeedForward
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.strips import (
-    LocalFunction,
-    each_item,
-    eager_on_cpu,
-    finish_in_strips,
-    in_strips,
-    reach,
-    strips,
-)
+from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
+from spinefuse_ext.networks.strips import Strip, StripFunction, each_item, eager_on_cpu, in_strips, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
@@ -97,14 +90,16 @@ class ChannelAttention(CABlock):
         cosines = cosines.reshape(-1, self.num_heads, per_head, self.num_heads, per_head)
         return (cosines.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2) * self.temperature).softmax(dim=-1)
 
-    def _project(self, value: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Attention and output projection as one product of each voxel with one matrix: ``(B, voxels, C)`` kept."""
-        convolution = self.project_out.conv
-        weight = convolution.weight  # type: ignore[union-attr]
+    def _matrix(self, weights: torch.Tensor) -> torch.Tensor:
+        """Attention and output projection, of each voxel's values, as one matrix: ``(B, C, C)``."""
+        weight = self.project_out.conv.weight  # type: ignore[union-attr]
         per_head = weight.reshape(-1, self.num_heads, weights.shape[-1]).transpose(0, 1)  # type: ignore[operator]
-        matrix = (per_head @ weights.to(per_head.dtype)).transpose(1, 2).flatten(2)  # (B, C, C)
-        out = value @ matrix.transpose(1, 2).to(value.dtype)
-        bias = convolution.bias  # type: ignore[union-attr]
+        return (per_head @ weights.to(per_head.dtype)).transpose(1, 2).flatten(2)
+
+    def _project(self, value: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The product of each voxel with that matrix: ``(B, voxels, C)`` kept."""
+        out = value @ self._matrix(weights).transpose(1, 2).to(value.dtype)
+        bias = self.project_out.conv.bias  # type: ignore[union-attr]
         return out if bias is None else out + bias.to(out.dtype)  # type: ignore[operator]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -114,8 +109,8 @@ class ChannelAttention(CABlock):
         out = self._project(value, self._weights(queries_keys))
         return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
-    def begin_in_strips(self, x: torch.Tensor, norm: nn.Module) -> tuple[torch.Tensor, LocalFunction]:
-        """Of one image ``(1, C, *S)`` the values of all voxels, same shape, and what makes ``self(norm(x))`` of them.
+    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> StripFunction:
+        """What makes the rows of ``x + self(norm(x))`` of one image ``(1, C, *S)`` that a strip takes.
 
         Inner products and squared norms are sums over the voxels, so each strip adds its own.
         """
@@ -127,33 +122,28 @@ class ChannelAttention(CABlock):
             add_products(mixed[0, : 2 * dim].flatten(1).t(), product, squares)
         norms = squares.clamp(min=self.eps**2).sqrt()
         weights = self._attend((product / norms[:dim, None] / norms[dim:]).unsqueeze(0))
+        matrix = self._matrix(weights).reshape(dim, dim, *[1] * (x.ndim - 2))
 
-        def attend(rows: torch.Tensor) -> torch.Tensor:
-            tokens = rows.movedim(1, -1)
-            return self._project(tokens.flatten(1, -2), weights).unflatten(1, tokens.shape[1:-1]).movedim(-1, 1)
+        def add(strip: Strip) -> torch.Tensor:
+            y = strip.take(x).clone()
+            add_convolution(y, strip.take(values), matrix, self.project_out.conv.bias)  # type: ignore[union-attr, arg-type]
+            return y
 
-        return values, attend
+        return add
 
 
 def add_products(tokens: torch.Tensor, product: torch.Tensor, squares: torch.Tensor) -> None:
     """Add to ``product`` ``(C, C)`` and ``squares`` ``(2C,)`` those of queries and keys ``(voxels, 2C)``, used up."""
     dim = len(product)
+    if tokens.dtype == torch.bfloat16:  # where the squares alone would take longer than all products
+        both = tokens.t() @ tokens
+        product += both[:dim, dim:]
+        squares += both.diagonal()
+        return
     with torch.autocast("cpu", enabled=False):
         tokens = tokens.float() if tokens.dtype == torch.float16 else tokens  # these sums leave its range
         product += tokens[:, :dim].t() @ tokens[:, dim:]
-        squares += at_least_float32(tokens).square_().sum(0)
-
-
-def gelu_of_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
-    """GELU of the convolution of ``x`` ``(B, C, *S)`` that keeps its size; one pass where torch offers that."""
-    axes, pad = x.ndim - 2, weight.shape[2] // 2
-    fused = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # what torch.compile calls for this on CPU
-    plain = torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.bfloat16)
-    if plain or fused is None or not torch.backends.mkldnn.is_available():
-        return F.gelu((F.conv2d if axes == 2 else F.conv3d)(x, weight, bias, padding=pad, groups=groups))
-    bias = None if bias is None else bias.to(x.dtype)
-    ones = [1] * axes
-    return fused(x, weight.to(x.dtype), bias, [pad] * axes, ones, ones, groups, "gelu", [], "none")
+        squares += tokens.square_().sum(0)
 
 
 class GatedFeedForward(FeedForward):
@@ -163,10 +153,19 @@ class GatedFeedForward(FeedForward):
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             halves = eager_on_cpu(x)
             if halves:
-                gate, value = self._half(x, 0), self._half(x, 1)
-                return self.project_out(gate * value if torch.is_grad_enabled() else gate.mul_(value))
+                return self.project_out(self.hidden(x))
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer is given: ``(B, C, *S) -> (B, hidden, *S)``."""
+        gate, value = self._half(x, 0), self._half(x, 1)
+        return gate * value if torch.is_grad_enabled() else gate.mul_(value)
+
+    def add_output(self, total: torch.Tensor, hidden: torch.Tensor) -> None:
+        """Add to ``total`` ``(B, C, *S)``, in place, what the last layer makes of ``hidden``."""
+        layer = self.project_out.conv
+        add_convolution(total, hidden, layer.weight, layer.bias)  # type: ignore[union-attr, arg-type]
 
     def _half(self, x: torch.Tensor, index: int) -> torch.Tensor:
         """The gate (0), already through its GELU, or the value (1), in memory of its own: faster than half of both."""
@@ -184,7 +183,8 @@ class GatedFeedForward(FeedForward):
 class PreNormBlock(nn.Module):
     """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given.
 
-    ``mixing.begin_in_strips(x, norm)`` is the first pass over a large image; the feed-forward is a local function.
+    ``mixing.add_in_strips(x, norm)`` is the first pass over a large image; the feed-forward is a local function, in two
+    parts: ``hidden``, and ``add_output``, which works on each voxel alone.
     """
 
     def __init__(self, dim: int, mixing: nn.Module, feed_forward: nn.Module) -> None:
@@ -204,9 +204,14 @@ class PreNormBlock(nn.Module):
 
     def _in_strips(self, x: torch.Tensor) -> torch.Tensor:
         """The same function of one image, in two passes: what mixing asks of all voxels, then the rest."""
-        feed, norm = self.feed_forward, self.feed_forward_norm
-        waiting, finish = self.mixing.begin_in_strips(x, self.mixing_norm)  # type: ignore[operator]
-        return finish_in_strips(x, waiting, finish, lambda y: feed(norm(y)), reach(feed))
+        feed, out = self.feed_forward, torch.empty_like(x)
+        mixed = self.mixing.add_in_strips(x, self.mixing_norm)  # type: ignore[operator]
+        for strip in strips(x, reach(feed)):
+            y = mixed(strip)
+            hidden = feed.hidden(self.feed_forward_norm(y))  # type: ignore[operator]
+            rows = strip.rows(out).copy_(strip.core(y))
+            feed.add_output(rows, strip.core(hidden))  # type: ignore[operator]
+        return out
 
 
 class RestormerBlock(PreNormBlock):

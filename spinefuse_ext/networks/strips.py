@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-#: Voxels of one strip. At 64 channels in float32 a strip is 4 MB and the widest buffer of a block 8 MB: the caches
-#: hold them while the rows computed twice at its two edges stay few.
-STRIP_VOXELS = 16384
+#: Voxels of one strip. At 64 channels in float32 a strip is 8 MB and the widest buffer of a block 24 MB: halves of that
+#: were slower, as more rows are computed twice at the edges of a strip.
+STRIP_VOXELS = 32768
 #: A strip has at least this many rows for each row that it needs of its neighbours.
 ROWS_PER_HALO = 8
 
@@ -39,6 +39,9 @@ class Strip:
         """``(1, C, rows and halo, ...) -> (1, C, rows, ...)``; a view."""
         above = min(self.first, self.halo)
         return y[:, :, above : above + self.last - self.first]
+
+
+StripFunction = Callable[[Strip], torch.Tensor]
 
 
 def eager_on_cpu(x: torch.Tensor) -> bool:
@@ -82,35 +85,6 @@ def add_in_strips(
         y = strip.core(function(strip.take(x)))
         torch.add(strip.rows(x), y, out=strip.rows(out))
     return out
-
-
-def finish_in_strips(
-    x: torch.Tensor, waiting: torch.Tensor, first: LocalFunction, second: LocalFunction, halo: int
-) -> torch.Tensor:
-    """Replace ``waiting`` by ``y + second(y)``, where ``y = x + first(waiting)``, strip by strip, and return it.
-
-    A row is replaced only when ``y`` is known there; rows of ``y`` that two strips need are computed once.
-
-    Args:
-        x: one image ``(1, C, *S)``.
-        waiting: of the same shape.
-        first: keeps the shape and works on each voxel alone.
-        second: as the function of ``add_in_strips``.
-        halo: of ``second``.
-    """
-    buffer, known, held = x[:, :, :0], 0, 0
-    for strip in strips(x, halo):
-        around = strip.take(x)
-        if not known:
-            buffer = torch.empty_like(x[:, :, : around.shape[2] + halo])
-        y, new = buffer[:, :, : around.shape[2]], Strip(known, strip.last + halo, 0)
-        if held < y.shape[2]:
-            torch.add(new.rows(x), first(new.rows(waiting)), out=y[:, :, held:])
-        torch.add(strip.core(y), strip.core(second(y)), out=strip.rows(waiting))
-        known = min(new.last, x.shape[2])
-        held = known - max(strip.last - halo, 0)
-        buffer[:, :, :held] = y[:, :, y.shape[2] - held :].clone()
-    return waiting
 
 
 def each_item(function: LocalFunction, x: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,6 @@ from spinefuse_ext.networks.restormer import (
     ChannelAttention,
     ChannelNorm,
     GatedFeedForward,
-    gelu_of_convolution,
     gram,
 )
 from spinefuse_ext.validation import ConfigError
@@ -70,19 +69,6 @@ def test_inner_products_have_the_gradient_of_their_formula() -> None:
     tokens = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(gram(tokens), torch.einsum("bvc,bvd->bcd", tokens, tokens))
     assert torch.autograd.gradcheck(gram, tokens)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_gelu_of_a_convolution_in_one_pass_is_the_gelu_of_it(spatial_dims: int, dtype: torch.dtype) -> None:
-    convolution = (nn.Conv2d if spatial_dims == 2 else nn.Conv3d)(6, 6, 3, padding=1, groups=6)
-    x = torch.randn(2, 6, *(5, 9, 4)[:spatial_dims])
-    with torch.no_grad():
-        result = gelu_of_convolution(x.to(dtype), convolution.weight.to(dtype), convolution.bias.to(dtype), 6)
-        expected = nn.functional.gelu(convolution(x))
-    assert result.dtype == dtype
-    tolerance = 0.03 if dtype == torch.bfloat16 else 1e-5  # 8 bits of mantissa
-    torch.testing.assert_close(result.float(), expected, atol=tolerance, rtol=tolerance)
 
 
 def test_norm_is_over_channels_with_biased_variance() -> None:

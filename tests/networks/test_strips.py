@@ -17,7 +17,7 @@ from spinefuse_ext.networks import (
     RestormerBlock,
     SpineFusionNet,
 )
-from spinefuse_ext.networks.strips import add_in_strips, each_item, finish_in_strips, in_strips, reach, strips
+from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, strips
 
 BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
 
@@ -114,20 +114,6 @@ def test_a_convolution_in_strips_pads_at_the_border_of_the_image_only(padding_mo
     with torch.no_grad():
         result = each_item(lambda item: add_in_strips(convolution, item, reach(convolution)), x)
         torch.testing.assert_close(result, x + convolution(x))
-
-
-@settings(max_examples=30, deadline=None)
-@given(height=st.integers(1, 90), width=st.integers(1, 40), halo=st.integers(0, 3))
-def test_two_steps_in_strips_equal_two_steps_on_the_whole(height: int, width: int, halo: int) -> None:
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(2, 2, 2 * halo + 1, padding=halo)
-    x, kept = (torch.randn(1, height, width, 2).movedim(-1, 1) for _ in range(2))
-    with torch.no_grad():
-        y = x + kept.sin()
-        expected = y + convolution(y)
-        result = finish_in_strips(x, kept, torch.sin, convolution, halo)
-    torch.testing.assert_close(result, expected)
-    assert result is kept
 
 
 @settings(max_examples=20, deadline=None)
