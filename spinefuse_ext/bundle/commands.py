@@ -145,7 +145,7 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     mr: str,
     out: str,
     *,
-    checkpoint: str,
+    checkpoint: str | None = None,
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
@@ -156,6 +156,7 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
 ) -> None:
     """Fuse one CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``.
 
+    Without ``--checkpoint`` by the weights that the bundle holds, ``models/model.pt``.
     The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
     with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. A CT that is a DICOM folder also
     gives ``OUT/fused_dicom``, a DICOM series; for another CT, ``--dicom`` names the series on whose grid it lies.
@@ -169,15 +170,16 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
         RegistrationKeys.VERTEBRAE: (vertebrae, "The vertebra label volume"),
     }
     item |= {key: _existing(path, what) for key, (path, what) in files.items() if path is not None}
-    given = {**_single_case(item, out, checkpoint), **overrides}
-    run_bundle(find_bundle("fusion", bundle), ["inference.json"], given)
+    folder = find_bundle("fusion", bundle)
+    given = {**_single_case(item, out, _weights(checkpoint, folder)), **overrides}
+    run_bundle(folder, ["inference.json"], given)
 
 
 def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
     image: str | None = None,
     out: str | None = None,
     *,
-    checkpoint: str,
+    checkpoint: str | None = None,
     dicom: str | None = None,
     ct: str | None = None,
     mr: str | None = None,
@@ -191,7 +193,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
 ) -> None:
     """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
-    ``--ct C --mr M --fusion_checkpoint W`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does.
+    ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does. Without ``--checkpoint``
+    and ``--fusion_checkpoint`` by the weights that the bundles hold, ``models/model.pt``.
     ``--dicom`` names the DICOM series on whose grid the image lies, for a fused volume that of the CT; then
     ``OUT/prediction.dcm`` is a DICOM SEG of it. An image or a CT that is a DICOM folder itself needs no such option.
     ``--delta`` names the config files that the checkpoint was trained with on top of ``train.json``.
@@ -201,16 +204,18 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
     if len(keys) != 1:
         raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
-    pair = {"ct": ct, "mr": mr, "fusion_checkpoint": fusion_checkpoint}
+    pair = {"ct": ct, "mr": mr}
     files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
+    alone = {**pair, "fusion_checkpoint": fusion_checkpoint, **files}
     series = None if dicom is None else _existing(dicom, "The DICOM series")
-    folder, weights = find_bundle("semiseg", bundle), _existing(checkpoint, "The checkpoint")
+    folder = find_bundle("semiseg", bundle)
+    weights = _weights(checkpoint, folder)
     if image is None:
         _check_pair(pair)
-        fuse(str(ct), str(mr), out, checkpoint=str(fusion_checkpoint), **files)
+        fuse(str(ct), str(mr), out, checkpoint=fusion_checkpoint, **files)
         image = _absolute(out, "fused.nii.gz")
         series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
-    elif given := [name for name, value in {**pair, **files}.items() if value is not None]:
+    elif given := [name for name, value in alone.items() if value is not None]:
         raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
     else:
         image = _existing(image, "The image")
@@ -222,7 +227,7 @@ def _check_pair(pair: Mapping[str, str | None]) -> None:
     """Raise ConfigError unless all that fusing on the way needs is given."""
     missing = [f"--{name}" for name, value in pair.items() if value is None]
     if len(missing) == len(pair):
-        raise ConfigError("`spinefuse segment` needs --image, or a pair by --ct, --mr and --fusion_checkpoint.")
+        raise ConfigError("`spinefuse segment` needs --image, or a pair by --ct and --mr.")
     if missing:
         raise ConfigError(f"`spinefuse segment` of a pair needs {' and '.join(missing)} too.")
 
@@ -232,9 +237,16 @@ def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str
     return {
         "dataset_dir": str(Path(next(iter(item.values()))).parent),
         "output_dir": str(check_writable(_absolute(out))),
-        "checkpoint": _existing(checkpoint, "The checkpoint"),
+        "checkpoint": checkpoint,
         "dataset#data": [{str(key): path for key, path in item.items()}],
     }
+
+
+def _weights(checkpoint: str | None, bundle: Path) -> str:
+    """The path of ``checkpoint``, or of the weights that the bundle holds; either must be there."""
+    if checkpoint is not None:
+        return _existing(checkpoint, "The checkpoint")
+    return _existing(str(bundle / "models" / "model.pt"), "No --checkpoint was given, and the bundle's own file")
 
 
 def _listed(delta: str | Sequence[str]) -> list[str]:

@@ -140,6 +140,20 @@ def test_segment_fuses_a_pair_first_and_refers_to_a_ct_that_is_dicom(
     assert json.loads(without["dataset#data"]) == [fused]
 
 
+def test_without_a_checkpoint_the_weights_of_the_bundles_are_taken(files: Path, started: list[dict[str, str]]) -> None:
+    segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz")
+    assert [run["checkpoint"] for run in started] == [
+        str(BUNDLES / name / "models" / "model.pt") for name in ("spine_fusion", "spine_semiseg")
+    ]
+
+
+def test_a_bundle_without_weights_asks_for_a_checkpoint(files: Path, started: list[dict[str, str]]) -> None:
+    (files / "empty").mkdir()
+    with pytest.raises(MissingPathError, match=r"No --checkpoint was given.*model\.pt does not exist"):
+        fuse("ct.nii.gz", "mr.nii.gz", "out", bundle="empty")
+    assert not started
+
+
 def test_a_method_is_scored_and_segments_with_the_delta_it_was_trained_with(
     files: Path, started: list[dict[str, str]]
 ) -> None:
@@ -191,7 +205,7 @@ def test_the_status_of_the_command_is_passed_on(monkeypatch: pytest.MonkeyPatch)
         ),
         (lambda: segment("fused.nii.gz", checkpoint="model.pt"), ConfigError, "needs --out"),
         (lambda: segment(out="out", checkpoint="model.pt"), ConfigError, "needs --image, or a pair"),
-        (lambda: segment(out="out", checkpoint="model.pt", ct="ct.nii.gz"), ConfigError, "needs --mr and --fusion_che"),
+        (lambda: segment(out="out", checkpoint="model.pt", ct="ct.nii.gz"), ConfigError, "needs --mr too"),
         (
             lambda: segment("fused.nii.gz", "out", checkpoint="model.pt", ct="ct.nii.gz"),
             ConfigError,
