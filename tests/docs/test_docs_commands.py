@@ -221,7 +221,7 @@ def test_a_bundle_readme_has_a_command_for_every_config(bundle: str) -> None:
         pytest.param("spinefuse phantom out --patients 3", "no option patients", id="option"),
         pytest.param("spinefuse train fusion --dataset_dir a --out b --epoch 2", "Did you mean epochs", id="config-id"),
         pytest.param("spinefuse train fusion a b --train#loader#x 2", "no config defines", id="parent"),
-        pytest.param("spinefuse fuse --ct a --mr b --out c", "checkpoint", id="missing-argument"),
+        pytest.param("spinefuse fuse --ct a --out c", "mr", id="missing-argument"),
         pytest.param("spinefuse compare fusion --dataset_dir a --out b --epoch 2", "Did you mean epochs", id="compare"),
     ],
 )
