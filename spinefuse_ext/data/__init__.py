@@ -8,6 +8,7 @@ from spinefuse_ext.data.halves import HalvesSampler
 from spinefuse_ext.data.phantom import Phantom, make_phantom, write_phantom, write_phantoms
 from spinefuse_ext.data.scaled_writer import ScaledNibabelWriter
 from spinefuse_ext.data.stack import stack_slices
+from spinefuse_ext.data.unlabelled import load_unlabelled
 from spinefuse_ext.data.writer import CaseLayout, WholeNibabelWriter
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "WholeNibabelWriter",
     "check_patients_apart",
     "load_datalist",
+    "load_unlabelled",
     "make_datalist",
     "make_dataset",
     "make_phantom",

@@ -1,5 +1,6 @@
 """Transforms that MONAI lacks."""
 
+from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.overlay import SaveOverlayd
@@ -14,6 +15,7 @@ from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
 __all__ = [
     "ContributionMapd",
     "FeatureMapsd",
+    "FindImagesd",
     "IgnoreVoxelsd",
     "ReadVolumed",
     "RegisterPaird",
