@@ -106,7 +106,7 @@ def find_registration(ct: str | Path, mr: str | Path) -> dict[str, str]:
     The first that exists counts. ``ct.nii.gz`` has ``ct_landmarks.mrk.json`` and ``transform.h5``.
     """
     ct, mr = Path(ct), Path(mr)
-    case = _case(ct)
+    case = case_name(ct)
     folders = _distinct((ct.parent, mr.parent, ct.parent / CaseKeys.MR, ct.parent / "landmarks"))
     lists = {RegistrationKeys.LANDMARKS_CT: (ct, CaseKeys.CT), RegistrationKeys.LANDMARKS_MR: (mr, CaseKeys.MR)}
     found = {}
@@ -149,9 +149,9 @@ def _with_word(stem: str, wanted: str) -> str:
     return stem[: last.start()] + new + stem[last.end() :]
 
 
-def _case(path: Path) -> str:
-    """The name without its word and the sign that sets it off: ``case_5`` for ``case_5_ct.nii.gz``, '' for ``ct``."""
-    stem = _stem(path)
+def case_name(path: str | Path) -> str:
+    """Return the name without its word and the sign before it: ``case_5`` for ``case_5_ct.nii.gz``, '' for ``ct``."""
+    stem = _stem(Path(path))
     matches = [match for word in _WORDS for match in _matches(stem, word)]
     if not matches:
         return stem
@@ -164,7 +164,7 @@ def _places(image: Path, wanted: str) -> Iterator[tuple[Path, list[str]]]:
     stem = _stem(image)
     name = _with_word(stem, wanted)
     yield image.parent, [name]
-    names = list(dict.fromkeys(filter(None, (name, stem, _case(image)))))
+    names = list(dict.fromkeys(filter(None, (name, stem, case_name(image)))))
     yield image.parent / wanted, names
     if image.parent.name.lower() in set(_WORDS):
         yield image.parent.parent, [name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ def load_unlabelled(
     datalist: str | Path,
     keys: Sequence[str],
     *,
-    labelled: Sequence[Mapping[str, Any]],
-    validation: Sequence[Mapping[str, Any]] = (),
+    labelled: Sequence[Sequence[Mapping[str, Any]]],
     folder: str | Path = "",
     sections: Sequence[str] = (Section.UNLABELLED,),
     base_dir: str | Path = ".",
@@ -29,30 +29,33 @@ def load_unlabelled(
     """Return the unlabelled items: of a datalist's ``sections``, or of a folder of images.
 
     MONAI Label puts ``{"image": path, "label": path}`` in the place of the labelled cases, and has no place for
-    unlabelled ones. When ``labelled`` holds such items, every image of ``folder`` that they and ``validation`` do not
-    use is unlabelled; each is ``{"image": path}``. The MR beside a CT is no case of its own. When every image has a
+    unlabelled ones. When ``labelled`` holds such items, every other image of ``folder`` is unlabelled; each is
+    ``{"image": path}``. The MR beside a CT is no case of its own. When every image has a
     label, the labelled ones serve, without it.
 
     Args:
-        datalist: as for :func:`~spinefuse_ext.data.load_datalist`, which reads it; so ``base_dir`` and ``repeat``.
+        datalist: as for :func:`~spinefuse_ext.data.load_datalist`, which reads it.
         keys: what an item of the datalist must have.
-        labelled: items of the labelled stream.
-        validation: items that training must not see.
+        labelled: the items of the labelled stream, then those of validation, which training must not see.
         folder: of images; that of the labelled ones when empty.
         sections: of the datalist.
+        base_dir: folder that paths of the datalist start from.
+        repeat: how often each item appears in the result.
 
     Raises:
         MissingPathError: the folder, the datalist or a file in it does not exist.
         DatalistError: as from ``load_datalist``; or ``folder`` holds no image.
     """
-    given = [str(item[CaseKeys.IMAGE]) for item in labelled if CaseKeys.PATIENT not in item and CaseKeys.IMAGE in item]
+    given = [
+        str(item[CaseKeys.IMAGE]) for item in labelled[0] if CaseKeys.PATIENT not in item and CaseKeys.IMAGE in item
+    ]
     if not given:
         return load_datalist(datalist, sections, keys, base_dir=base_dir, repeat=repeat)
     place = check_exists(folder or Path(given[0]).parent, "The folder of unlabelled images (unlabelled_dir)")
     images = case_images(place)
     if not images:
         raise DatalistError(f"{place} holds no image; name a folder of images by unlabelled_dir.")
-    used = {_real(item[CaseKeys.IMAGE]) for item in (*labelled, *validation) if CaseKeys.IMAGE in item}
+    used = {_real(item[CaseKeys.IMAGE]) for item in chain(*labelled) if CaseKeys.IMAGE in item}
     unused = [str(path) for path in images if _real(path) not in used]
     if not unused:
         logger.info("Every image of %s has a label: the labelled ones serve as unlabelled too.", place)

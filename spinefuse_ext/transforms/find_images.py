@@ -80,7 +80,7 @@ def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return 1
-    shape = nib.load(path).shape
+    shape = nib.nifti1.load(path).shape
     return int(shape[-1]) if len(shape) > 3 else 1
 
 
