@@ -76,7 +76,7 @@ class SegmentationTask(_BundleTask):
         return [*steps[: place + 1], TellTrust(names), *steps[place + 1 :]]
 
     def _get_network(self, device: str, data: Any) -> torch.nn.Module:
-        return each_sub_network(super()._get_network(device, data))
+        return each_sub_network(super()._get_network(device, data)).eval()
 
 
 class TellTrust(Transform):

@@ -49,6 +49,9 @@ def companions(request: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
         LandmarkError: headers of CT and MR do not share a space, and the request names nothing that joins them.
     """
     named, image = request.get(CaseKeys.MR), request.get(CaseKeys.IMAGE)
+    known = not isinstance(image, str) or Path(image).exists() or image in store.list_images()
+    if not known and not store.get_image_uri(image):
+        raise MissingPathError(f"The studies have no image {image}; ask for one that they have.")
     if isinstance(named, str) and named and not Path(named).exists():
         return {str(CaseKeys.MR): store.get_image_uri(named) or named}
     if named or not isinstance(store, DICOMWebDatastore) or not isinstance(image, str) or Path(image).exists():
@@ -103,7 +106,7 @@ def _check_frames(images: Iterable[str]) -> None:
     for image in images:
         folder = Path(image).with_name(Path(image).name.removesuffix(".nii.gz"))
         file = next(iter(sorted(folder.glob("*.dcm"))), None) if folder.is_dir() else None
-        header = pydicom.dcmread(file, stop_before_pixels=True) if file else {}
+        header = pydicom.dcmread(file, stop_before_pixels=True) if file else pydicom.Dataset()
         frames.append(str(header.get("FrameOfReferenceUID", "")))
     if all(frames) and len(set(frames)) > 1:
         raise LandmarkError(

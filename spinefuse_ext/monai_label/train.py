@@ -35,12 +35,12 @@ class _TrainTask(BundleTrainTask):
     def config(self) -> dict[str, Any]:
         options: dict[str, Any] = super().config()
         files = [name for name in options["model_filename"] if not name.startswith("training_epoch_")]
-        return {**options, "model_filename": files}
+        ours = {name for shown in self._shown() for name in shown}  # what the server itself says by its data store
+        return {**{name: value for name, value in options.items() if name not in ours}, "model_filename": files}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> Any:
-        names = [name for name in self.const.key_displayable_configs() if name in self.bundle_config]
-        for name in names:  # MONAI Label 0.8.5 fails when a request leaves one out
-            request = {**self.bundle_config.get_parsed_content(name), **request}
+        for shown in self._shown():  # MONAI Label 0.8.5 fails when a request leaves one out
+            request = {**shown, **request}
         if not request.get("pretrained", True):  # MONAI Label 0.8.5 fails on it; a file that is not there is the same
             request = {**request, "pretrained": True, "model_filename": _NO_FILE}
         for state in (Path(self.bundle_path) / "models").glob("training_epoch_*.pt"):
@@ -53,6 +53,11 @@ class _TrainTask(BundleTrainTask):
     def _settings(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Further settings by config id."""
         raise NotImplementedError
+
+    def _shown(self) -> list[dict[str, Any]]:
+        """The options that the bundle itself would show to a client."""
+        names = [name for name in self.const.key_displayable_configs() if name in self.bundle_config]
+        return [self.bundle_config.get_parsed_content(name) for name in names]
 
     def _repeated(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each item as often as a datalist would give it, for several crops of a case per epoch."""
@@ -117,7 +122,7 @@ class FusionTrainTask(_TrainTask):
     def _fetch_datalist(self, request: Mapping[str, Any], datastore: Datastore) -> list[dict[str, Any]]:
         find = FindImagesd(PAIR, registration=True)
         keys = [*PAIR, *(str(key) for key in RegistrationKeys)]
-        pairs = each_case(sorted(datastore.list_images()), datastore, lambda case: find(dict(case)))
+        pairs = each_case(sorted(datastore.list_images()), datastore, lambda case: find(dict(case.items())))
         if not pairs:
             raise DatalistError("No pair of CT and MR can be trained on; put some into the studies first.")
         return [{key: case[key] for key in keys if key in case} for case in pairs.values()]

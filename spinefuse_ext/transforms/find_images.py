@@ -80,7 +80,10 @@ def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return 1
-    shape = nib.nifti1.load(path).shape
+    try:
+        shape = nib.load(path).shape  # type: ignore[attr-defined]
+    except (nib.filebasedimages.ImageFileError, OSError):
+        return 1  # the reader says what is wrong with it
     return int(shape[-1]) if len(shape) > 3 else 1
 
 
