@@ -88,8 +88,8 @@ class DisagreementScoring(ScoringMethod):
 class Disagreement(Strategy):
     """Offer the unlabelled image with the highest disagreement that was not offered yet.
 
-    Scores of the weights of now come first, then outdated ones, then images without a score by name. When all were
-    offered, the one whose offer is longest ago.
+    Scores of the weights of now come before outdated ones. When all were offered, it is the one whose offer is longest
+    ago. Images without a score, which may have no MR, come last; before the first scoring that is all of them, by name.
     """
 
     def __init__(self, scores: ScoreFile) -> None:
@@ -102,10 +102,10 @@ class Disagreement(Strategy):
             return None
         known, state = self.scores.read(), self.scores.state()
 
-        def rank(image: str) -> tuple[float, bool, bool, float, str]:
+        def rank(image: str) -> tuple[bool, float, bool, float, str]:
             score = known.get(image, {})
             offered = datastore.get_image_info(image).get("strategy", {}).get(request.get("strategy", NAME), {})
-            return (offered.get("ts", 0), not score, score.get("state") != state, -score.get("score", 0.0), image)
+            return (not score, offered.get("ts", 0), score.get("state") != state, -score.get("score", 0.0), image)
 
         image = min(images, key=rank)
         score = known.get(image, {})
