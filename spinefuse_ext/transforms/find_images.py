@@ -92,7 +92,7 @@ def _split(path: Path) -> tuple[MetaTensor, ...]:
     both = LoadImage(reader="NibabelReader", ensure_channel_first=True, image_only=True)(path)
     volumes = []
     for channel in both:
-        volume = MetaTensor(channel.as_tensor()[None].float(), affine=both.affine, meta=dict(both.meta))
+        volume = MetaTensor(channel.as_tensor()[None].float(), meta=dict(both.meta))
         volume.meta["original_channel_dim"] = float("nan")
         volumes.append(volume)
     return tuple(volumes)
