@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +60,8 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
         return
     from monailabel.main import Main
 
+    tools = Path(sys.executable).parent  # dcmqi and torchrun stand there, whether the environment is activated or not
+    os.environ["PATH"] = os.pathsep.join((str(tools), os.environ.get("PATH", "")))
     sys.argv = ["monailabel", "start_server", "--app", str(folder), "--studies", str(studies)]
     sys.argv += ["--host", str(host), "--port", str(port)]
     Main().run()

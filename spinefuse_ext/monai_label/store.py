@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore
 
-from spinefuse_ext.data.siblings import image_word
+from spinefuse_ext.data.siblings import find_registration, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathError
 
@@ -52,15 +52,21 @@ def companions(request: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
     known = not isinstance(image, str) or Path(image).exists() or image in store.list_images()
     if not known and not store.get_image_uri(image):
         raise MissingPathError(f"The studies have no image {image}; ask for one that they have.")
-    if isinstance(named, str) and named and not Path(named).exists():
+    is_path = isinstance(named, str) and bool(named) and Path(named).exists()
+    if named and not is_path and not isinstance(store, DICOMWebDatastore):
         return {str(CaseKeys.MR): store.get_image_uri(named) or named}
-    if named or not isinstance(store, DICOMWebDatastore) or not isinstance(image, str) or Path(image).exists():
+    if is_path or not isinstance(store, DICOMWebDatastore) or not isinstance(image, str) or Path(image).exists():
         return {}
-    mr = _mr_series(store, image)
-    paths = [store.get_image_uri(series) for series in (image, mr)]
-    if not any(request.get(str(key)) for key in RegistrationKeys):
-        _check_frames(paths)
-    return {str(CaseKeys.MR): paths[1]}
+    ct, mr = (_stored(store, series) for series in (image, named or _mr_series(store, image)))
+    if not any(request.get(str(key)) for key in RegistrationKeys) and not find_registration(ct, mr):
+        _check_frames((ct, mr))
+    return {str(CaseKeys.MR): mr}
+
+
+def _stored(store: DICOMWebDatastore, series: str) -> str:
+    """The file of a series in the cache; the first answer of MONAI Label 0.8.5 is a temporary one."""
+    store.get_image_uri(series)
+    return str(store.get_image_uri(series))
 
 
 def _cases(images: Iterable[str]) -> list[str]:
@@ -100,7 +106,7 @@ def _value(item: Mapping[str, Any], keyword: str) -> str:
     return str(dataset.get(keyword, ""))
 
 
-def _check_frames(images: Iterable[str]) -> None:
+def _check_frames(images: Sequence[str]) -> None:
     """Raise where the DICOM files behind two images, kept in a folder beside each, name two frames of reference."""
     frames = []
     for image in images:
@@ -111,5 +117,7 @@ def _check_frames(images: Iterable[str]) -> None:
     if all(frames) and len(set(frames)) > 1:
         raise LandmarkError(
             "CT and MR have different FrameOfReferenceUIDs, so their headers do not say how they lie to each other; "
-            "give landmarks_ct and landmarks_mr, or transform, as request parameters: paths of files on the server."
+            "give landmarks_ct and landmarks_mr, or transform, as request parameters: paths of files on the server. "
+            "For every request, put them as SERIES_landmarks.mrk.json, by SeriesInstanceUID, into "
+            f"{Path(images[0]).parent}."
         )

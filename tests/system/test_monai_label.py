@@ -25,6 +25,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.data import write_phantoms
+from tests.system.dicomweb import Archive
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("SPINEFUSE_MONAILABEL", ROOT / ".venv-monailabel")) / "bin" / "python"
@@ -56,12 +57,12 @@ pytestmark = [
 class Server:
     """A MONAI Label server in a process of its own, spoken to over HTTP."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, **variables: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = log
-        variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}
+        variables |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}
         self.process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(self.port)],
             stdout=log.open("w"),
@@ -289,5 +290,35 @@ def test_monai_labels_own_app_runs_the_bundles(bundles: Path, phantoms: Path, tm
         assert (weights / "model_final.pt").is_file()
         assert "c2_ct.nii.gz" in started.log.read_text(), "the unlabelled cases were not read"
         assert started.json("POST", "/activelearning/first")["id"] == "c1_ct"
+    finally:
+        started.stop()
+
+
+def test_a_dicom_archive_gives_the_pair_and_gets_the_label(bundles: Path, tmp_path: Path) -> None:
+    if not (PYTHON.parent / "itkimage2segimage").is_file():
+        pytest.skip(f"no dcmqi beside {PYTHON}; `pip install dcmqi` there first")
+    case = write_phantoms(tmp_path / "case", cases=1, size_mm=(48, 64, 64), spacing_mm=2.0) / "case_000"
+    archive = Archive(sorted(case.glob("*_dicom/*")))
+    series = {file.Modality: file.SeriesInstanceUID for file in archive.files}
+    options = ["--studies", archive.address, "--app", str(tmp_path / "app"), "--bundles", str(bundles)]
+    command = [str(PYTHON), "-m", "spinefuse_ext", "label-server", *options]
+    started = Server(command, tmp_path / "server.log", MONAI_LABEL_DICOMWEB_CACHE_PATH=str(tmp_path / "cache"))
+    try:
+        started.wait()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            started.infer("spine_chain", series["CT"])
+        assert "different FrameOfReferenceUIDs" in json.loads(refused.value.read())["detail"]
+        cache = next((tmp_path / "cache").iterdir())
+        for word in ("ct", "mr"):
+            shutil.copy(case / f"{word}_landmarks.mrk.json", cache / f"{series[word.upper()]}_landmarks.mrk.json")
+        label = started.volume("spine_chain", series["CT"], tmp_path / "label.nii.gz")
+        assert sorted(label.shape) == sorted(nib.load(case / "ct.nii.gz").shape)
+
+        names = json.dumps({"label_info": [{"name": name} for name in ("vertebra", "disc", "canal")]})
+        path = f"/datastore/label?image={series['CT']}&tag=final"
+        started.form("PUT", path, {"params": names}, {"label": tmp_path / "label.nii.gz"})
+        stored = archive.files[-1]
+        assert stored.Modality == "SEG"
+        assert stored.ReferencedSeriesSequence[0].SeriesInstanceUID == series["CT"]
     finally:
         started.stop()
