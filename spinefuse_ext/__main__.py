@@ -33,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "spinefuse_ext.federated:federate",
         "train one network across hospitals, simulated on folders of cases",
     ),
+    "label-server": (
+        "spinefuse_ext.monai_label.server:label_server",
+        "start a MONAI Label server for 3D Slicer or OHIF",
+    ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
     "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
     "pack": ("spinefuse_ext.bundle.pack:pack", "make release archives of the bundles"),

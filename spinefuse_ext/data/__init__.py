@@ -8,6 +8,7 @@ from spinefuse_ext.data.halves import HalvesSampler
 from spinefuse_ext.data.readers import installed_readers
 from spinefuse_ext.data.scaled_writer import ScaledNibabelWriter
 from spinefuse_ext.data.stack import stack_slices
+from spinefuse_ext.data.unlabelled import load_unlabelled
 from spinefuse_ext.data.writer import CaseLayout, WholeNibabelWriter
 from spinefuse_ext.packages import installed, names_without
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_patients_apart",
     "installed_readers",
     "load_datalist",
+    "load_unlabelled",
     "make_datalist",
     "make_dataset",
     "make_phantom",

@@ -45,6 +45,15 @@ def trust_scores(
     return scores
 
 
+def disagreement_share(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Voxels where two label volumes ``(1, *S)`` differ, as part of those that either calls a structure; in [0, 1].
+
+    1 when neither finds anything: an image of a spine in which nothing is found is the least understood one.
+    """
+    found = (first > 0) | (second > 0)
+    return float((first != second).sum() / found.sum()) if found.any() else 1.0
+
+
 def _agreement(masks: Sequence[torch.Tensor]) -> float:
     """Dice of two masks ``(1, *S)``; NaN when both are empty or there are none."""
     if not any(mask.any() for mask in masks):

@@ -1,6 +1,7 @@
 """Transforms that MONAI lacks."""
 
 from spinefuse_ext.packages import installed, names_without
+from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
@@ -19,6 +20,7 @@ if installed(*_NEEDED):
 __all__ = [
     "ContributionMapd",
     "FeatureMapsd",
+    "FindImagesd",
     "IgnoreVoxelsd",
     "ReadVolumed",
     "RegisterPaird",

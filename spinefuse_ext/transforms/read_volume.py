@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
@@ -17,7 +18,8 @@ class ReadVolumed(MapTransform):
 
     DICOM folders (several series, compressed, enhanced, tilted) and image files are read as in ``spinefuse register``,
     with the same corrections of CT values. The axes stay as stored. ``meta`` says ``patient_id`` and
-    ``frame_of_reference`` of every file, empty where it has none, and holds no lists, which would not fit in a batch.
+    ``frame_of_reference`` of every file, empty where it has none, and holds no lists, which would not fit in a batch. A
+    volume that was read before only gets such a ``meta``.
 
     Args:
         keys: of paths.
@@ -38,7 +40,7 @@ class ReadVolumed(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, modality in self.key_iterator(d, self.modality):
-            image = read_volume(d[key], modality)
+            image = d[key] if isinstance(d[key], MetaTensor) else read_volume(d[key], modality)
             meta = {name: value for name, value in image.meta.items() if not isinstance(value, list)}
             for name in ("patient_id", "frame_of_reference"):
                 meta[name] = str(meta.get(name) or "")

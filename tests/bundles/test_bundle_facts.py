@@ -130,6 +130,28 @@ def test_every_tool_finds_its_ids(name: str) -> None:
     assert [key for key in IDS_OF_INFERENCE if key not in inference] == []
 
 
+@name_of_bundle
+def test_monai_label_can_read_the_configs(name: str) -> None:
+    """What MONAI Label 0.8.5 demands of a bundle: it reads one file, and gives ``image`` and a device as a string."""
+    train, inference = config(name, "train.json"), config(name, "inference.json")
+    handlers = train["train"]["handlers"]
+    assert isinstance(handlers, list)
+    assert all(isinstance(handler, dict) for handler in handlers)
+    for file in (train, inference):
+        assert "_meta_" not in file
+        assert not any(text.startswith("%") and ".json" in text for text in strings(file))
+        assert not any("@device." in text for text in strings(file))
+        spacings = [entry for entry in entries(file) if entry.get("_target_") == "Spacingd"]
+        assert not any("image" in ensure_tuple(entry["keys"]) for entry in spacings)
+    for steps in (inference["preprocessing"]["transforms"], train["train"]["deterministic_transforms"]):
+        assert steps[0]["_target_"] == "spinefuse_ext.transforms.FindImagesd"
+    ((_, output),) = config(name, "metadata.json")["network_data_format"]["outputs"].items()
+    numbers = list(output["channel_def"])
+    assert numbers == [str(number) for number in range(len(numbers))]
+    assert len({text.lower() for text in output["channel_def"].values()}) == len(numbers)
+    assert (BUNDLES / name / "configs" / "logging.conf").is_file()
+
+
 @pytest.mark.parametrize("path", DELTAS, ids=relative)
 def test_delta_overrides_only_what_train_defines(path: Path) -> None:
     base = ConfigParser(ConfigParser.load_config_file(path.parent / "train.json"))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spinefuse_ext.metrics import trust_scores
+from spinefuse_ext.metrics.trust import disagreement_share
 
 LABELS = {0: "background", 1: "vertebra", 2: "disc"}
 
@@ -59,3 +60,13 @@ def test_a_structure_that_only_a_sub_network_finds_is_not_trusted() -> None:
     scores = trust_scores(probability(strip(0), 0.9), [strip(6), strip(0)], LABELS)["vertebra"]
     assert (scores["trust"], scores["agreement"]) == (0, 0)
     assert math.isnan(scores["confidence"])
+
+
+def test_the_disagreement_is_a_part_of_what_was_found() -> None:
+    first, second = torch.zeros(2, 1, 4, 4, dtype=torch.long)
+    first[0, 0], second[0, 0, :3] = 1, 1  # 4 voxels of structures, 1 of them differs
+    assert disagreement_share(first, second) == pytest.approx(1 / 4)
+    assert disagreement_share(first, first) == 0.0
+    second[0, 0] = 2
+    assert disagreement_share(first, second) == 1.0
+    assert disagreement_share(*torch.zeros(2, 1, 4, 4, dtype=torch.long)) == 1.0, "nothing found is not understood"

@@ -1,0 +1,150 @@
+"""Where the bundles of a label server come from: a folder, an archive, a release on GitHub, or any address."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai.bundle import ConfigParser, download
+
+from spinefuse_ext.bundle.commands import BUNDLES, find_bundle
+from spinefuse_ext.files import whole_file, whole_folder
+from spinefuse_ext.networks.weights import fitting_weights
+from spinefuse_ext.validation import ConfigError, check_exists
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "models/model.pt"
+#: What a copy leaves behind: caches, results, states of trainings.
+_LEFT = shutil.ignore_patterns("__pycache__", "eval", "training_epoch_*")
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """Where bundles are taken from; the first that is set counts: ``url``, ``repo``, ``folder``, else ``./bundles``.
+
+    Args:
+        folder: of bundle folders ``NAME``, or of archives ``NAME_vX.Y.Z.zip``, the newest of which is taken.
+        repo: ``OWNER/REPO/TAG`` of a GitHub release, or ``OWNER/REPO`` on the Hugging Face Hub.
+        url: of an archive; ``{name}`` stands for the name of the bundle.
+        version: of the release, the newest when None.
+    """
+
+    folder: str | None = None
+    repo: str | None = None
+    url: str | None = None
+    version: str | None = None
+
+    @classmethod
+    def of(cls, conf: Mapping[str, str]) -> BundleSource:
+        """From ``--conf`` values of MONAI Label: ``bundles``, ``zoo_repo``, ``zoo_url``, ``zoo_version``."""
+        names = ("bundles", "zoo_repo", "zoo_url", "zoo_version")
+        return cls(*(conf.get(name) or None for name in names))
+
+
+def provide_bundle(name: str, models: str | Path, source: BundleSource, weights: str | Path | None = None) -> Path:
+    """Return ``models/NAME``, copied or downloaded unless it is there: what a server trained is never overwritten.
+
+    Args:
+        name: of the bundle.
+        models: folder of an app's bundles.
+        source: where it is taken from.
+        weights: checkpoint for a new copy, in place of the bundle's own.
+
+    Raises:
+        ConfigError: the source has no such bundle, or it has no weights.
+        MissingPathError: the folder or the weights do not exist.
+        WeightsError: the weights belong to another network.
+    """
+    target = Path(models) / name
+    if not target.is_dir():
+        with whole_folder(target) as new:
+            _fetch(name, new, source)
+            if weights is not None:
+                _put_weights(check_exists(weights, "The checkpoint"), new)
+            _check(new, name)
+        logger.info("Bundle %s is in %s.", name, target)
+    elif weights is not None:
+        logger.info("%s keeps its own weights; %s was not copied.", target, weights)
+    _check(target, name)
+    return target
+
+
+def _fetch(name: str, new: Path, source: BundleSource) -> None:
+    if source.url or source.repo:
+        with tempfile.TemporaryDirectory() as place:
+            _download(name, Path(place), source)
+            shutil.copytree(_unpacked(Path(place), name), new, dirs_exist_ok=True, ignore=_LEFT)
+        return
+    found = _in_folder(name, check_exists(source.folder, "The folder of bundles")) if source.folder else _own(name)
+    if found.suffix != ".zip":
+        shutil.copytree(found, new, dirs_exist_ok=True, ignore=_LEFT)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        with zipfile.ZipFile(found) as archive:
+            archive.extractall(place)
+        shutil.copytree(_unpacked(Path(place), name), new, dirs_exist_ok=True, ignore=_LEFT)
+
+
+def _download(name: str, place: Path, source: BundleSource) -> None:
+    where = f"the address {source.url}" if source.url else f"the repository {source.repo}"
+    hub = "huggingface_hub" if source.repo and source.repo.count("/") == 1 else "github"
+    address = source.url.format(name=name) if source.url else None
+    options = {"source": hub, "repo": source.repo} if address is None else {"url": address}
+    try:
+        download(name=name, version=source.version, bundle_dir=str(place), progress=False, **options)
+    except Exception as error:
+        raise ConfigError(f"The bundle {name} cannot be downloaded from {where}: {error}") from error
+
+
+def _own(name: str) -> Path:
+    return find_bundle(next((task for task, bundle in BUNDLES.items() if bundle == name), name))
+
+
+def _in_folder(name: str, folder: Path) -> Path:
+    """The bundle's folder, else its newest archive."""
+    if (folder / name / "configs").is_dir():
+        return folder / name
+    archives = sorted(_archives(name, folder))
+    if not archives:
+        raise ConfigError(f"{folder} has neither the bundle {name} nor an archive {name}_vX.Y.Z.zip; give its place.")
+    return archives[-1][1]
+
+
+def _archives(name: str, folder: Path) -> Iterator[tuple[tuple[int, ...], Path]]:
+    for path in folder.glob(f"{name}*.zip"):
+        version = re.fullmatch(rf"{re.escape(name)}(?:_v(\d+(?:\.\d+)*))?", path.stem)
+        if version:
+            yield tuple(map(int, (version[1] or "0").split("."))), path
+
+
+def _unpacked(place: Path, name: str) -> Path:
+    """The bundle in an unpacked archive, whatever its folder is called."""
+    found = [path.parent for path in place.glob("**/configs") if (path / "inference.json").is_file()]
+    if len(found) != 1:
+        raise ConfigError(f"The archive of {name} holds {len(found)} bundles, one is needed.")
+    return found[0]
+
+
+def _put_weights(weights: Path, bundle: Path) -> None:
+    with whole_file(bundle / WEIGHTS) as temporary:
+        shutil.copyfile(weights, temporary)
+
+
+def _check(bundle: Path, name: str) -> None:
+    """Raise unless the bundle has weights that fit its network."""
+    path = bundle / WEIGHTS
+    if not path.is_file():
+        raise ConfigError(
+            f"The bundle {name} has no weights {WEIGHTS}; train it (`spinefuse train`), and name the result by "
+            f"{'--fusion_checkpoint' if name == BUNDLES['fusion'] else '--checkpoint'}."
+        )
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    fitting_weights(parser.get_parsed_content("network_def"), path)

@@ -1,0 +1,156 @@
+"""What the models of the server do with one image: fuse it, segment a fused one, or both."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import SaveImaged, Transform
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+from spinefuse_ext.data.siblings import case_name
+from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.files import whole_file
+from spinefuse_ext.metrics.trust import disagreement_share, trust_scores
+from spinefuse_ext.monai_label.fused import FusedVolumes
+from spinefuse_ext.networks import each_sub_network
+from spinefuse_ext.registration.models import Model
+from spinefuse_ext.transforms import SaveOverlayd, SaveSegd, SaveTrustd, SplitSubNetworksd
+
+logger = logging.getLogger(__name__)
+
+#: Steps of a bundle that write beside its results; a server has its own place for them.
+_WRITERS = (SaveImaged, SaveOverlayd, SaveSegd, SaveTrustd)
+REGISTRATION = {"registration_model": [str(model) for model in Model], "registration_refine": False}
+
+
+class _BundleTask(BundleInferTask):
+    """A bundle's inference for volumes, whose weights must fit, without the files that a bundle run writes."""
+
+    def __init__(self, bundle: Path, conf: Mapping[str, str], **options: Any) -> None:
+        super().__init__(str(bundle), dict(conf), post_filter=list(_WRITERS), load_strict=True, **options)
+        self.dimension = 3
+        files = [name for name in self._config["model_filename"] if not name.startswith("training_epoch_")]
+        self._config["model_filename"] = files
+
+
+class FusionTask(_BundleTask):
+    """CT and MR -> fused volume, float32, on the grid of the CT; the MR is registered by what lies beside it.
+
+    ``/info`` gives it no labels and the type "others", so that a client does not take the volume for a label.
+    """
+
+    def __init__(self, bundle: Path, conf: Mapping[str, str]) -> None:
+        super().__init__(bundle, conf, type=InferType.OTHERS)
+        self.labels: dict[str, int] = {}
+        self._config.update(REGISTRATION)
+
+    def pre_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
+        for name in REGISTRATION:
+            chosen = (data or {}).get(name)
+            self.bundle_config[name] = chosen[0] if isinstance(chosen, list) else chosen
+        self.bundle_config.parse()
+        steps: Sequence[Callable[..., Any]] = super().pre_transforms(data)
+        return steps
+
+
+class SegmentationTask(_BundleTask):
+    """Fused volume -> labels, uint8, on its grid; the answer's ``params`` tell trust and disagreement.
+
+    Both sub-networks are asked in one pass.
+    """
+
+    def __call__(self, request: dict[str, Any], callbacks: Any = None) -> Any:
+        return super().__call__({"result_dtype": "uint8", **request}, callbacks)
+
+    def post_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
+        steps = list(super().post_transforms(data))
+        place = next(number for number, step in enumerate(steps) if isinstance(step, SplitSubNetworksd))
+        names = {0: "background", **{index: name for name, index in self.labels.items()}}
+        return [*steps[: place + 1], TellTrust(names), *steps[place + 1 :]]
+
+    def _get_network(self, device: str, data: Any) -> torch.nn.Module:
+        return each_sub_network(super()._get_network(device, data)).eval()
+
+
+class TellTrust(Transform):
+    """Put ``trust`` of each structure and ``disagreement`` of the sub-networks into ``result``, which is answered.
+
+    Args:
+        labels: index -> name of the classes.
+    """
+
+    def __init__(self, labels: Mapping[int, str]) -> None:
+        self.labels = dict(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        members = [d[key] for key in ("pred_unet", "pred_vnet") if key in d]
+        scores = trust_scores(torch.as_tensor(d[CaseKeys.PRED]), members, self.labels)
+        trust = {name: _known(values["trust"]) for name, values in scores.items()}
+        result: dict[str, Any] = {"trust": trust}
+        if len(members) == 2:
+            result["disagreement"] = disagreement_share(members[0], members[1])
+        d["result"] = {**d.get("result", {}), **result}
+        return d
+
+
+class ChainTask(InferTask):
+    """CT and MR -> labels on the grid of the CT, in one request: find the pair, register, fuse, segment.
+
+    Request parameters beside those of the two models: ``keep_fused`` also writes the fused volume as
+    ``fused/CASE_fused.nii.gz`` beside the CT.
+    """
+
+    def __init__(self, fused: FusedVolumes, segmentation: SegmentationTask) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels=segmentation.labels,
+            dimension=3,
+            description="Vertebrae, discs and canal from CT and MR: the MR is found, registered and fused first.",
+            config={"device": segmentation.config()["device"], **REGISTRATION, "keep_fused": False},
+        )
+        self.fused, self.segmentation = fused, segmentation
+
+    def is_valid(self) -> bool:
+        return bool(self.segmentation.is_valid())
+
+    def info(self) -> dict[str, Any]:
+        info: dict[str, Any] = super().info()
+        return {**info, "version": self.segmentation.version}
+
+    def get_path(self, validate: bool = True) -> Any:
+        return self.segmentation.get_path(validate)
+
+    def __call__(self, request: dict[str, Any], callbacks: Any = None) -> Any:
+        request = {**request, "registration_model": _chosen(request.get("registration_model"))}
+        volume = self.fused.of(request)
+        if request.get("keep_fused") is True:
+            _keep(volume, Path(request["image"]))
+        taken = ("model_filename", "model", "mr", "ct")
+        rest = {name: value for name, value in request.items() if name not in taken}
+        return self.segmentation(
+            {"result_extension": ".nii.gz", **rest, "image": str(volume), "fused": str(volume)}, callbacks
+        )
+
+
+def _keep(volume: Path, image: Path) -> None:
+    target = image.parent / CaseKeys.FUSED / f"{case_name(image) or image.parent.name}_fused.nii.gz"
+    with whole_file(target) as temporary:
+        shutil.copyfile(volume, temporary)
+    logger.info("The fused volume is in %s.", target)
+
+
+def _chosen(value: Any) -> Any:
+    """What a client chose of a list of options: the list itself stands for its first entry."""
+    return value[0] if isinstance(value, list) else value or str(Model.RIGID)
+
+
+def _known(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None

@@ -1,0 +1,98 @@
+"""From the one image that a server hands over to all that a bundle needs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, MapTransform
+
+from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
+from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
+
+
+class FindImagesd(MapTransform):
+    """Give a case that names only ``image``, as those of MONAI Label do, the paths of all its images.
+
+    The rules are those of :mod:`spinefuse_ext.data.siblings`. ``image`` is the file of its own word (``ct``, ``mr``,
+    ``fused``), or of the first key when its name has none; the others stand beside it. A key that the case has is a
+    path, or the name of a file beside ``image``. ``image`` may also be a folder that holds one case, or, for two keys,
+    a NIfTI file of two channels on one grid, CT and MR. A case with all its keys, or without ``image``, stays as it is.
+
+    Args:
+        keys: of the images that are needed; the first gives the grid.
+        registration: also look for landmarks and a transform beside CT and MR, unless the case names some.
+        image_key: of the path that a server gives.
+
+    Raises:
+        MissingPathError: from a call, when an image is not found.
+        ImageReadError: from a call, when several fit.
+    """
+
+    def __init__(self, keys: KeysCollection, *, registration: bool = False, image_key: str = CaseKeys.IMAGE) -> None:
+        super().__init__(keys)
+        self.registration, self.image_key = registration, str(image_key)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image = d.get(self.image_key)
+        missing = [str(key) for key in self.keys if not d.get(key)]
+        if not isinstance(image, (str, Path)) or not missing:
+            return d
+        path = check_exists(image, "The image")
+        if len(missing) == len(self.keys) == 2 and _channels(path) == 2:
+            d.update(zip(self.keys, _split(path), strict=True))
+            return d
+        if len(self.keys) == 1 and _channels(path) > 1:
+            raise ImageReadError(
+                f"{path} has {_channels(path)} channels, one is needed; a pair of CT and MR goes to spine_fusion first."
+            )
+        for key in self.keys:
+            if d.get(key):
+                d[key] = str(find_named(d[key], path, str(key)))
+        d.update({key: str(found) for key, found in self._found(path, missing).items()})
+        if self.registration and not any(d.get(str(key)) for key in RegistrationKeys):
+            d.update(find_registration(d[CaseKeys.CT], d[CaseKeys.MR]))
+        return d
+
+    def _found(self, path: Path, missing: list[str]) -> dict[str, Path]:
+        if path.is_dir():
+            return find_in_folder(path, missing)
+        own = image_word(path) or str(self.keys[0])
+        return {key: path if key == own else _sibling(path, key) for key in missing}
+
+
+def _sibling(path: Path, key: str) -> Path:
+    try:
+        return find_sibling(path, key)
+    except MissingPathError as error:
+        if key != CaseKeys.FUSED:
+            raise
+        raise MissingPathError(f"{error} The bundle spine_fusion makes it.") from error
+
+
+def _channels(path: Path) -> int:
+    """Channels of a NIfTI file, 1 for every other."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return 1
+    try:
+        shape = nib.load(path).shape  # type: ignore[attr-defined]
+    except (nib.filebasedimages.ImageFileError, OSError):
+        return 1  # the reader says what is wrong with it
+    return int(shape[-1]) if len(shape) > 3 else 1
+
+
+def _split(path: Path) -> tuple[MetaTensor, ...]:
+    """The channels of a NIfTI file as volumes ``(1, X, Y, Z)``."""
+    both = LoadImage(reader="NibabelReader", ensure_channel_first=True, image_only=True)(path)
+    volumes = []
+    for channel in both:
+        volume = MetaTensor(channel.as_tensor()[None].float(), meta=dict(both.meta))
+        volume.meta["original_channel_dim"] = float("nan")
+        volumes.append(volume)
+    return tuple(volumes)
