@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pydicom
 
-SHOWN = (
+SHOWN = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesDescription")
     "PatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",

@@ -156,7 +156,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms(
-        tmp_path_factory.mktemp("phantoms"), cases=3, size_mm=(48, 64, 64), spacing_mm=2.0, dicom=False
+        tmp_path_factory.mktemp("phantoms"), cases=3, size_mm=(40, 96, 96), spacing_mm=2.0, dicom=False
     )
 
 
@@ -308,6 +308,7 @@ def test_a_dicom_archive_gives_the_pair_and_gets_the_label(bundles: Path, tmp_pa
         with pytest.raises(urllib.error.HTTPError) as refused:
             started.infer("spine_chain", series["CT"])
         assert "different FrameOfReferenceUIDs" in json.loads(refused.value.read())["detail"]
+        assert b"OHIF" in started.ask("GET", "/ohif/")
         cache = next((tmp_path / "cache").iterdir())
         for word in ("ct", "mr"):
             shutil.copy(case / f"{word}_landmarks.mrk.json", cache / f"{series[word.upper()]}_landmarks.mrk.json")
