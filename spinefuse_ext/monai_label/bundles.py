@@ -21,8 +21,8 @@ from spinefuse_ext.validation import ConfigError, check_exists
 
 logger = logging.getLogger(__name__)
 
-#: What a copy leaves behind: caches, results, states of trainings, and the package of a release, which would come before
-#: the installed one in a training that MONAI Label starts.
+#: What a copy leaves behind: caches, results, states of trainings, and the package of a release, which would come
+#: before the installed one in a training that MONAI Label starts.
 _LEFT = shutil.ignore_patterns("__pycache__", "eval", "training_epoch_*", "spinefuse_ext")
 
 
