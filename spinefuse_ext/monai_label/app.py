@@ -16,9 +16,10 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 import spinefuse_ext
+from spinefuse_ext.bundle.archive import WEIGHTS
 from spinefuse_ext.bundle.commands import BUNDLES
 from spinefuse_ext.bundle.plain_errors import plain_message
-from spinefuse_ext.monai_label.bundles import WEIGHTS, BundleSource, provide_bundle
+from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.errors import plain_answers
 from spinefuse_ext.monai_label.fused import FusedVolumes
 from spinefuse_ext.monai_label.infer import ChainTask, FusionTask, SegmentationTask

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser, download
 
+from spinefuse_ext.bundle.archive import WEIGHTS
 from spinefuse_ext.bundle.commands import BUNDLES, find_bundle
 from spinefuse_ext.files import whole_file, whole_folder
 from spinefuse_ext.networks.weights import fitting_weights
@@ -20,9 +21,9 @@ from spinefuse_ext.validation import ConfigError, check_exists
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "models/model.pt"
-#: What a copy leaves behind: caches, results, states of trainings.
-_LEFT = shutil.ignore_patterns("__pycache__", "eval", "training_epoch_*")
+#: What a copy leaves behind: caches, results, states of trainings, and the package of a release, which would come
+#: before the installed one in a training that MONAI Label starts.
+_LEFT = shutil.ignore_patterns("__pycache__", "eval", "training_epoch_*", "spinefuse_ext")
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 import pydicom
 
 SHOWN = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesDescription")
-    "PatientID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "Modality",
-    "SeriesDescription",
-    "StudyDate",
-    "StudyTime",
-)
 
 
 class Archive:
