@@ -80,6 +80,17 @@ def paired_levels(
     return grey_levels(fused, sources, data_range, mask)
 
 
+def whole_levels(fused: torch.Tensor, sources: torch.Tensor | None, data_range: float) -> torch.Tensor | None:
+    """``(B, 3, *S)`` integers, fused first, where all values are whole levels 0..255 as they come; None where not."""
+    if sources is None or data_range != PEAK:
+        return None
+    images = [convert_to_tensor(image, track_meta=False) for image in (fused, sources.to(fused.device))]
+    values = torch.cat(images, dim=1)
+    whole = values.int()
+    inside = values.numel() > 0 and whole.amin() >= 0 and whole.amax() <= PEAK
+    return whole if inside and values.equal(whole.to(values.dtype)) else None
+
+
 def convention_of(name: str, score: str, *, printed: bool = True) -> Convention:
     """Return the convention; raise ``ValueError`` for an unknown one, or when the paper prints no such score."""
     convention = Convention(look_up_option(name, Convention))

@@ -492,3 +492,15 @@ def test_scores_agree_on_cuda(rng: np.random.Generator, name: str) -> None:
     there = FUSION_SCORES[name](fused.cuda(), sources.cuda(), 255)
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), FUSION_SCORES[name](fused, sources, 255))
+
+
+def test_mutual_information_of_whole_levels_is_that_of_the_same_levels_in_another_range(
+    rng: np.random.Generator,
+) -> None:
+    fused, sources = (x.round() for x in example(rng, batch=2))
+    expected = mutual_information(fused / 255, sources / 255, 1.0)
+    for kind in (torch.float32, torch.float64, torch.uint8):
+        torch.testing.assert_close(mutual_information(fused.to(kind), sources.to(kind), 255), expected)
+    torch.testing.assert_close(
+        mutual_information(fused.to(torch.uint8), sources + 0.25, 255), mutual_information(fused, sources + 0.25, 255)
+    )
