@@ -231,7 +231,9 @@ def test_a_damaged_list_of_releases_is_refused(bundle: Path, tmp_path: Path) -> 
         pack(str(bundle), out=tmp_path, repo="someone/spines/v1")
 
 
-def test_both_bundles_of_the_project_are_packed_by_default(tmp_path: Path) -> None:
-    pack(out=tmp_path, without_weights=True)
-    names = [path.stem.partition("_v")[0] for path in tmp_path.glob("*.zip")]
-    assert sorted(names) == ["spine_fusion", "spine_semiseg"]
+def test_both_bundles_of_the_project_are_packed_by_default_with_their_weights(tmp_path: Path) -> None:
+    pack(out=tmp_path)
+    archives = sorted(tmp_path.glob("*.zip"))
+    assert [path.stem.partition("_v")[0] for path in archives] == ["spine_fusion", "spine_semiseg"]
+    for archive in archives:
+        assert f"{archive.stem.partition('_v')[0]}/models/model.pt" in content(archive)
