@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -119,8 +120,12 @@ def check_exists(path: str | Path, what: str) -> Path:
 
 
 def check_writable(folder: str | Path) -> Path:
-    """Return ``folder``, made if it is not there; raise ``OutputError`` where no file can be written into it."""
+    """Return ``folder``; raise ``OutputError`` where it cannot be made or no file be written into it.
+
+    A folder that was not there is not left behind: who is refused later for another reason finds nothing new.
+    """
     folder = Path(folder)
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -128,6 +133,9 @@ def check_writable(folder: str | Path) -> Path:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputError(f"The output folder {folder} cannot be written to ({reason}); name another.") from error
+    with contextlib.suppress(OSError):  # another process may have put something there
+        for place in absent:
+            place.rmdir()
     return folder
 
 

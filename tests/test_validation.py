@@ -52,9 +52,12 @@ def test_a_missing_path_is_named_with_the_nearest_folder(tmp_path: Path, monkeyp
         check_exists("x/y.nii", "The MR")
 
 
-def test_a_folder_to_write_to_is_made_and_left_empty(tmp_path: Path) -> None:
+def test_a_folder_to_write_to_is_not_left_behind_unless_it_was_there(tmp_path: Path) -> None:
     assert check_writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
-    assert not list((tmp_path / "a" / "b").iterdir())
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "c").mkdir()
+    check_writable(tmp_path / "c")
+    assert not list((tmp_path / "c").iterdir())
 
 
 def test_a_place_that_nothing_can_be_written_to_is_told_with_the_reason(tmp_path: Path) -> None:

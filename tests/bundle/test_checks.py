@@ -19,7 +19,7 @@ def started(**overrides: Any) -> None:
     parser.update({"bundle_root": str(BUNDLES / "spine_fusion"), **overrides})
     parser.parse()
     try:
-        parser.get_parsed_content("initialize#0")
+        parser.get_parsed_content("initialize#1")
     except RuntimeError as error:  # MONAI wraps what a component raises
         raise (error.__cause__ or error) from None
 

@@ -69,13 +69,19 @@ def checkpoint(
     return str(folder / "model.pt")
 
 
+def dicom_case(folder: Path) -> dict[str, str]:
+    """A phantom's CT and MR as DICOM series, with the landmarks that bring the one to the other."""
+    series = {name: str(folder / f"{name}_dicom") for name in ("ct", "mr")}
+    return series | {f"landmarks_{name}": str(folder / f"{name}_landmarks.fcsv") for name in ("ct", "mr")}
+
+
 @pytest.fixture(scope="module")
 def outputs(checkpoint: str, cohort: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything that one command writes for a case with turned axes and for one that comes as DICOM."""
     out = tmp_path_factory.mktemp("outputs")
     cases = [
         {"ct": str(cohort / "case_5" / "ct.nii.gz"), "mr": str(cohort / "case_5" / "mr.nii.gz")},
-        {"ct": str(phantoms / "case_001" / "ct_dicom"), "mr": str(phantoms / "case_001" / "mr_dicom")},
+        dicom_case(phantoms / "case_001"),
     ]
     settings = {
         **{"bundle_root": BUNDLE, "config_file": BUNDLE / "configs" / "inference.json", "checkpoint": checkpoint},
@@ -92,7 +98,7 @@ def test_all_outputs_of_each_case_lie_in_its_folder_and_are_whole(outputs: Path)
     expected = {"fused.nii.gz", "contribution.nii.gz", "features.nii.gz", "overlay"}
     assert {path.name: {inner.name for inner in path.iterdir()} for path in outputs.iterdir()} == {
         "case_5": expected,
-        "case_001": expected,
+        "case_001": expected | {"fused_dicom"},
     }
     assert [path.name for path in outputs.rglob(".*")] == []
 
@@ -129,11 +135,11 @@ def test_volumes_hold_what_they_promise(case: str, outputs: Path) -> None:
 def test_integers_on_disk_say_the_same_as_floats(
     outputs: Path, checkpoint: str, phantoms: Path, workflow: Callable[..., ConfigWorkflow], tmp_path: Path
 ) -> None:
-    """The same case without any option: floats, and nothing but the fused volume."""
-    item = {name: str(phantoms / "case_001" / f"{name}_dicom") for name in ("ct", "mr")}
+    """The same case without any option: floats, and nothing but the fused volume and its DICOM series."""
+    item = dicom_case(phantoms / "case_001")
     options = {"checkpoint": checkpoint, "output_dir": str(tmp_path), "dataset#data": [item]}
     workflow("spine_fusion", "inference.json", workflow_type="inference", **options, **NETWORK).run()
-    assert [path.name for path in tmp_path.rglob("*.*")] == ["fused.nii.gz"]
+    assert {path.name for path in (tmp_path / "case_001").iterdir()} == {"fused.nii.gz", "fused_dicom"}
     floats = nib.Nifti1Image.from_filename(tmp_path / "case_001" / "fused.nii.gz")
     integers = nib.Nifti1Image.from_filename(outputs / "case_001" / "fused.nii.gz")
     assert floats.get_data_dtype() == np.float32

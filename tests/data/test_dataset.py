@@ -87,10 +87,10 @@ def test_volumes_do_not_stay_in_memory_while_their_crops_are_in_use(cache: str, 
 
 
 def write_cases(path: Path, keys: list[str]) -> None:
-    """One labelled and one unlabelled case of 4 x 40 x 40 voxels."""
+    """A labelled, an unlabelled and a validation case of 4 x 40 x 40 voxels."""
     rng = np.random.default_rng(0)
     sections: dict[str, list[dict[str, str]]] = {"labelled": [], "unlabelled": [], "validation": []}
-    for patient, section in (("anna", "labelled"), ("bert", "unlabelled")):
+    for patient, section in (("anna", "labelled"), ("bert", "unlabelled"), ("carl", "validation")):
         item = {"patient": patient}
         for key in keys:
             voxels = rng.integers(0, 4, (4, 40, 40)) * (1 if key == "label" else 400) - (500 if key == "ct" else 0)
