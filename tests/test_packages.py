@@ -13,20 +13,7 @@ from monai.utils import OptionalImportError
 from spinefuse_ext.bundle.plain_errors import plain_message
 from spinefuse_ext.packages import installed, missing_sentence, names_without
 from spinefuse_ext.validation import MissingPackageError
-
-#: Hides packages that are no dependency of MONAI and its extras from the process that runs this.
-HIDE = """
-import sys
-HIDDEN = {"itk", "pydicom", "scipy", "skimage", "matplotlib", "pywt", "highdicom", "imageio"}
-class Hiding:
-    def __init__(self, finder):
-        self.finder = finder
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
-sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
-"""
+from tests.hiding import HIDE
 
 
 def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

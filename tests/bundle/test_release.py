@@ -22,25 +22,20 @@ import torch
 from monai.bundle import download
 
 from spinefuse_ext.bundle.pack import pack
+from tests.hiding import HIDE
 
 MONAI = "monai[fire,ignite,jsonschema,nibabel,tensorboard,tqdm]"
 REPO = "someone/spines/v1"
 NAMES = ("spine_fusion", "spine_semiseg")
 #: Takes away what MONAI and its extras do not bring, and this checkout, from every Python that finds it.
-ALONE = """
-import sys
+ALONE = (
+    HIDE
+    + """
 from pathlib import Path
-HIDDEN = {"itk", "pydicom", "scipy", "skimage", "matplotlib", "pywt", "highdicom", "imageio"}
-class Hiding:
-    def __init__(self, finder):
-        self.finder = finder
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
-sys.meta_path[:] = [Hiding(each) for each in sys.meta_path if "editable" not in f"{each} {type(each)}"]
+sys.meta_path[:] = [each for each in sys.meta_path if "editable" not in f"{each.finder} {type(each.finder)}"]
 sys.path[:] = [path for path in sys.path if not (Path(path) / "spinefuse_ext").is_dir()]
 """
+)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from nibabel.eulerangles import euler2mat
-from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from spinefuse_ext.dicom import StudyHeader, read_series, write_fused, write_seg, write_series, write_volume
 from spinefuse_ext.validation import (
@@ -29,6 +29,7 @@ from spinefuse_ext.validation import (
     PatientMismatchError,
     SourceError,
 )
+from tests.dicom.enhanced import as_enhanced
 
 STUDY = StudyHeader(patient_id="P-7", patient_name="Doe^Jo", patient_sex="F")
 SHAPE = (7, 6, 5)
@@ -204,24 +205,7 @@ def test_of_a_tilted_gantry_the_images_lie_on_the_upright_grid_on_which_it_is_fu
 
 
 def test_frames_of_an_enhanced_ct_become_images_with_references_to_them(tmp_path: Path) -> None:
-    images = _images(_series(tmp_path / "ct"))
-    enhanced, shared, frames = images[0], pydicom.Dataset(), []
-    orientation, measures = pydicom.Dataset(), pydicom.Dataset()
-    orientation.ImageOrientationPatient = enhanced.ImageOrientationPatient
-    measures.PixelSpacing, measures.SliceThickness = enhanced.PixelSpacing, enhanced.SliceThickness
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    for place in (3, 0, 4, 1, 2):
-        frame, position = pydicom.Dataset(), pydicom.Dataset()
-        position.ImagePositionPatient = images[place].ImagePositionPatient
-        frame.PlanePositionSequence = [position]
-        frames.append(frame)
-    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
-        del enhanced[tag]
-    enhanced.SOPClassUID = enhanced.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    enhanced.SharedFunctionalGroupsSequence, enhanced.PerFrameFunctionalGroupsSequence = [shared], frames
-    enhanced.NumberOfFrames, enhanced.PixelData = len(frames), enhanced.PixelData * len(frames)
-    (tmp_path / "enhanced").mkdir()
-    enhanced.save_as(tmp_path / "enhanced" / "all.dcm")
+    as_enhanced(_series(tmp_path / "ct"), tmp_path / "enhanced")
     out = write_fused(_fused(), tmp_path / "enhanced", tmp_path / "fused")
     _check_same(_decoded(out), _points(_fused()))
     assert [image.SourceImageSequence[0].ReferencedFrameNumber for image in _images(out)] == [2, 4, 5, 1, 3]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
-from pydicom.uid import EnhancedCTImageStorage, generate_uid
+from pydicom.uid import generate_uid
 
 from spinefuse_ext.dicom import StudyHeader, read_seg, write_seg, write_series, write_volume
 from spinefuse_ext.labels import SNOMED_CT
@@ -28,6 +28,7 @@ from spinefuse_ext.validation import (
     SourceError,
     UnknownLabelError,
 )
+from tests.dicom.enhanced import as_enhanced
 
 STUDY = StudyHeader(patient_id="P-7", patient_name="Doe^Jo")
 SHAPE = (7, 6, 5)
@@ -165,33 +166,9 @@ def test_a_tilted_gantry_keeps_its_tilt(write_series: Callable[..., np.ndarray],
     assert vertebra.voxels == 12
 
 
-def _as_enhanced(series: Path, folder: Path) -> Path:
-    """One multi-frame file of a series, its frames in an order that is not spatial; only what a SEG needs of it."""
-    images = [pydicom.dcmread(path) for path in sorted(series.iterdir())]
-    enhanced = images[0]
-    shared, frames = pydicom.Dataset(), []
-    orientation, measures = pydicom.Dataset(), pydicom.Dataset()
-    orientation.ImageOrientationPatient = enhanced.ImageOrientationPatient
-    measures.PixelSpacing, measures.SliceThickness = enhanced.PixelSpacing, enhanced.SliceThickness
-    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-    for place in (3, 0, 4, 1, 2):
-        frame, position = pydicom.Dataset(), pydicom.Dataset()
-        position.ImagePositionPatient = images[place].ImagePositionPatient
-        frame.PlanePositionSequence = [position]
-        frames.append(frame)
-    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
-        del enhanced[tag]
-    enhanced.SOPClassUID = enhanced.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    enhanced.SharedFunctionalGroupsSequence, enhanced.PerFrameFunctionalGroupsSequence = [shared], frames
-    enhanced.NumberOfFrames, enhanced.PixelData = len(frames), enhanced.PixelData * len(frames)
-    folder.mkdir()
-    enhanced.save_as(folder / "all.dcm")
-    return folder
-
-
 def test_frames_of_an_enhanced_file_are_found_by_their_places(tmp_path: Path) -> None:
     labels = _labels()
-    source = _as_enhanced(_series(tmp_path / "series"), tmp_path / "enhanced")
+    source = as_enhanced(_series(tmp_path / "series"), tmp_path / "enhanced")
     out = write_seg(labels, source, tmp_path / "seg.dcm")
     for segment in read_seg(out):
         np.testing.assert_allclose(_decoded(out, segment.number), _places(labels, segment.number), atol=1e-3)
