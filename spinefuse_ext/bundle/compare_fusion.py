@@ -20,7 +20,7 @@ _PICTURED_CASES, _SLICES_A_CASE = 4, 3
 
 
 class FusionComparison(Comparison):
-    """Table 2 of the paper: nine scores of every slice that the methods fuse."""
+    """Table 2 of the paper: eleven scores of every slice that the methods fuse."""
 
     task, methods = "fusion", FUSION_METHODS
     step, folder = "fuse", "fused"

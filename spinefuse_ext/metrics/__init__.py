@@ -3,7 +3,12 @@
 from spinefuse_ext.metrics.contrast import average_gradient, spatial_frequency, standard_deviation
 from spinefuse_ext.metrics.convention import Convention
 from spinefuse_ext.metrics.edges import edge_preservation
-from spinefuse_ext.metrics.fidelity import sum_of_correlations_of_differences, visual_information_fidelity
+from spinefuse_ext.metrics.fidelity import (
+    bone_brightness,
+    soft_tissue_correlation,
+    sum_of_correlations_of_differences,
+    visual_information_fidelity,
+)
 from spinefuse_ext.metrics.fusion_metric import FUSION_SCORES, FusionMetric
 from spinefuse_ext.metrics.information import entropy, mutual_information
 from spinefuse_ext.metrics.overlap import overlap_table
@@ -18,11 +23,13 @@ __all__ = [
     "Convention",
     "FusionMetric",
     "average_gradient",
+    "bone_brightness",
     "edge_preservation",
     "entropy",
     "mutual_information",
     "overlap_table",
     "segmentation_table",
+    "soft_tissue_correlation",
     "spatial_frequency",
     "standard_deviation",
     "structural_similarity",

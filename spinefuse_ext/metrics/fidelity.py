@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spinefuse_ext.metrics.convention import Convention, GreyLevels, convention_of, masked_mean, paired_levels
+from spinefuse_ext.metrics.convention import PEAK, Convention, GreyLevels, convention_of, masked_mean, paired_levels
 from spinefuse_ext.metrics.structural import WINDOW_PX, ssim_map
 from spinefuse_ext.metrics.windows import crop_valid, filter_valid, local_moments
 
@@ -12,6 +12,8 @@ from spinefuse_ext.metrics.windows import crop_valid, filter_valid, local_moment
 SMALLEST_VIF_PX = 41
 WINDOWS_PX = (17, 9, 5, 3)
 NOISE_VARIANCE = 2.0
+#: Bone is where CT is at or above this part of its window; soft tissue where it is below and a source above the second.
+BONE, FOREGROUND = 0.9, 0.05
 _EPSILON = 1e-10
 # grey levels squared; far below what a snapped image can have unless it is constant
 _NO_VARIANCE = 1e-8
@@ -61,6 +63,53 @@ def sum_of_correlations_of_differences(
     levels = paired_levels(fused, sources, data_range, mask)
     rest = levels.fused - levels.sources.flip(1)
     return levels.finish(_correlation(levels.sources, rest, levels.mask).sum(1))
+
+
+def bone_brightness(
+    fused: torch.Tensor,
+    sources: torch.Tensor | None,
+    data_range: float = 1.0,
+    convention: str = Convention.EVALUATOR,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Mean of fused over mean of CT, in bone: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)``, 0 to 1.11.
+
+    Bone is every voxel whose CT is at or above ``BONE`` of the range, that is, of the CT window. 1 is bone as bright as
+    in CT. NaN without bone. No published score: MI, VIF, Qabf and SSIM do not mind bone that fades, this one does.
+    """
+    convention_of(convention, "the brightness of bone", printed=False)
+    levels = paired_levels(fused, sources, data_range, mask)
+    bone = _inside(_is_bone(levels), levels.mask)
+    means = masked_mean(torch.cat((levels.fused, levels.sources[:, :1]), dim=1), bone)
+    return levels.finish(means[:, 0] / means[:, 1])
+
+
+def soft_tissue_correlation(
+    fused: torch.Tensor,
+    sources: torch.Tensor | None,
+    data_range: float = 1.0,
+    convention: str = Convention.EVALUATOR,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Pearson correlation of fused with MR outside bone: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)`` in [-1, 1].
+
+    Over the voxels that ``bone_brightness`` leaves out and where CT or MR is above ``FOREGROUND`` of the range. 1 is
+    the contrast of MR. NaN where either image is constant there. No published score; read it beside the other.
+    """
+    convention_of(convention, "the correlation in soft tissue", printed=False)
+    levels = paired_levels(fused, sources, data_range, mask)
+    body = levels.sources.amax(1, keepdim=True) > FOREGROUND * PEAK
+    soft = _inside(body & ~_is_bone(levels), levels.mask)
+    return levels.finish(_correlation(levels.sources[:, 1:], levels.fused, soft)[:, 0])
+
+
+def _is_bone(levels: GreyLevels) -> torch.Tensor:
+    """Where CT shows bone: ``(B, 1, *S)``, boolean."""
+    return levels.sources[:, :1] >= BONE * PEAK
+
+
+def _inside(where: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return where.double() if mask is None else where * mask
 
 
 def _fidelity(levels: GreyLevels) -> torch.Tensor:

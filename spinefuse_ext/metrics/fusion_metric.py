@@ -12,7 +12,12 @@ from monai.utils import look_up_option
 from spinefuse_ext.metrics.contrast import average_gradient, spatial_frequency, standard_deviation
 from spinefuse_ext.metrics.convention import PEAK, Convention, check_images, grey_levels
 from spinefuse_ext.metrics.edges import edge_preservation
-from spinefuse_ext.metrics.fidelity import sum_of_correlations_of_differences, visual_information_fidelity
+from spinefuse_ext.metrics.fidelity import (
+    bone_brightness,
+    soft_tissue_correlation,
+    sum_of_correlations_of_differences,
+    visual_information_fidelity,
+)
 from spinefuse_ext.metrics.information import entropy, mutual_information
 from spinefuse_ext.metrics.structural import structural_similarity
 from spinefuse_ext.validation import ImageReadError
@@ -32,6 +37,8 @@ FUSION_SCORES: dict[str, Score] = {
         sum_of_correlations_of_differences,
         edge_preservation,
         structural_similarity,
+        bone_brightness,
+        soft_tissue_correlation,
     )
 }
 # slices scored at a time, which bounds the memory a volume takes

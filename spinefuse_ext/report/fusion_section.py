@@ -23,6 +23,8 @@ SHORT_NAMES = {
     "sum_of_correlations_of_differences": "SCD",
     "edge_preservation": "Qabf",
     "structural_similarity": "SSIM",
+    "bone_brightness": "bone",
+    "soft_tissue_correlation": "soft",
 }
 
 

@@ -18,9 +18,11 @@ from skimage.metrics import structural_similarity as skimage_ssim
 from spinefuse_ext.metrics import (
     FUSION_SCORES,
     average_gradient,
+    bone_brightness,
     edge_preservation,
     entropy,
     mutual_information,
+    soft_tissue_correlation,
     spatial_frequency,
     standard_deviation,
     structural_similarity,
@@ -36,7 +38,10 @@ NOT_IN_PAPER = (
     "sum_of_correlations_of_differences",
     "edge_preservation",
     "structural_similarity",
+    "bone_brightness",
+    "soft_tissue_correlation",
 )
+KNOW_CT_FROM_MR = ("bone_brightness", "soft_tissue_correlation")
 Image = NDArray[np.float64]
 
 
@@ -242,7 +247,7 @@ def test_inputs_are_left_as_they_were(rng: np.random.Generator, name: str) -> No
     assert torch.equal(sources, copies[1])
 
 
-@pytest.mark.parametrize("name", WITH_SOURCES)
+@pytest.mark.parametrize("name", [name for name in WITH_SOURCES if name not in KNOW_CT_FROM_MR])
 def test_sources_are_exchangeable(rng: np.random.Generator, name: str) -> None:
     fused, sources = example(rng)
     score = FUSION_SCORES[name]
@@ -311,6 +316,31 @@ def test_identical_images_reach_the_highest_scores(rng: np.random.Generator) -> 
         2 * math.log(2) * one(entropy(fused, None, 255))
     )
     assert 0.97 < one(edge_preservation(fused, sources, 255)) < 0.9999 * 0.9879
+
+
+@given(fade=st.floats(0, 1), offset=st.floats(0, 50), slope=st.floats(0.1, 0.8))
+def test_bone_and_soft_tissue_are_rated_apart(fade: float, offset: float, slope: float) -> None:
+    rng = np.random.default_rng(0)
+    ct, mr = smooth(rng, 1, 2, 20, 24).split(1, dim=1)
+    ct[..., :9, :9] = 240
+    bone = ct >= 0.9 * 255
+    fused = torch.where(bone, fade * ct, offset + slope * mr)
+    scores = [one(FUSION_SCORES[name](fused, torch.cat((ct, mr), dim=1), 255)) for name in KNOW_CT_FROM_MR]
+    assert scores == [pytest.approx(fade, abs=1e-3), pytest.approx(1, abs=1e-3)]
+
+
+def test_soft_tissue_correlation_equals_numpy_where_a_source_is_above_the_background(rng: np.random.Generator) -> None:
+    fused, sources = example(rng)
+    sources[..., :20, :] = 12  # below 5 % of the range in both: air
+    ct, mr = sources[0].numpy()
+    counts = (ct < 0.9 * 255) & (np.maximum(ct, mr) > 0.05 * 255)
+    expected = np.corrcoef(fused[0, 0].numpy()[counts], mr[counts])[0, 1]
+    assert one(soft_tissue_correlation(fused, sources, 255)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_bone_its_brightness_is_nan(rng: np.random.Generator) -> None:
+    fused, sources = example(rng)
+    assert math.isnan(one(bone_brightness(fused, 0.8 * sources, 255)))
 
 
 @pytest.mark.parametrize("name", FUSION_SCORES)
