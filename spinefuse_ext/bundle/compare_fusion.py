@@ -39,11 +39,11 @@ class FusionComparison(Comparison):
         from spinefuse_ext.bundle.slice_scores import score_slices
         from spinefuse_ext.report.comparison import write_scores
 
-        axis = self.pairs.slice_axis
+        axis, bone = self.pairs.slice_axis, self.pairs.bone_level
         scores = [
             one
             for pair in tqdm(self.pairs, desc=f"Scoring {plan.name}", unit="case")
-            for one in score_slices(pair.case, pair.fused(folder / self.folder), pair.image, axis)
+            for one in score_slices(pair.case, pair.fused(folder / self.folder), pair.image, axis, bone)
         ]
         if not scores:
             raise DatalistError("No slice of the scored cases shows anything in both CT and MR; check the images.")

@@ -15,7 +15,7 @@ from monai.utils import ImageMetaKey
 from spinefuse_ext.data import CaseLayout, load_datalist
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import CaseKeys
-from spinefuse_ext.metrics import FUSION_SCORES, FusionMetric
+from spinefuse_ext.metrics import FUSION_SCORES, FusionMetric, bone_level_of
 from spinefuse_ext.report.comparison import Scored
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.validation import DatalistError, GridMismatchError, check_exists
@@ -55,6 +55,7 @@ class ScoredPairs:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.slice_axis = int(config["slice_axis"])
         self.dataset_dir = config["dataset_dir"]
+        self.bone_level = bone_level_of(config["ct_window_hu"])
         listed = config["datalist"], config["sections"], config["pair_keys"]
         self.items = load_datalist(*listed, base_dir=self.dataset_dir)
         folders = [Path(item[CaseKeys.CT]).parent for item in self.items]
@@ -73,7 +74,9 @@ class ScoredPairs:
             yield Pair(image, Path(layout.filename(str(image.meta[ImageMetaKey.FILENAME_OR_OBJ]))))
 
 
-def score_slices(case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis: int) -> list[Scored]:
+def score_slices(
+    case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis: int, bone_level: float | None = None
+) -> list[Scored]:
     """All fusion scores of each slice of ``(1, X, Y, Z)`` beside its pair ``(2, X, Y, Z)``.
 
     The scores are those of :class:`~spinefuse_ext.metrics.FusionMetric`, so their mean over a case is what
@@ -88,7 +91,10 @@ def score_slices(case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis:
     held = torch.nonzero((flat.amax(2) > flat.amin(2)).all(1))[:, 0].tolist()
     if not held:
         return []
-    columns = {name: torch.as_tensor(FusionMetric(name)(images[held], sources[held])) for name in FUSION_SCORES}
+    columns = {
+        name: torch.as_tensor(FusionMetric(name, bone_level=bone_level)(images[held], sources[held]))
+        for name in FUSION_SCORES
+    }
     return [
         Scored(case, index, {name: float(values[row, 0]) for name, values in columns.items()})
         for row, index in enumerate(held)

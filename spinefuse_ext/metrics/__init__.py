@@ -5,6 +5,7 @@ from spinefuse_ext.metrics.convention import Convention
 from spinefuse_ext.metrics.edges import edge_preservation
 from spinefuse_ext.metrics.fidelity import (
     bone_brightness,
+    bone_level_of,
     soft_tissue_correlation,
     sum_of_correlations_of_differences,
     visual_information_fidelity,
@@ -24,6 +25,7 @@ __all__ = [
     "FusionMetric",
     "average_gradient",
     "bone_brightness",
+    "bone_level_of",
     "edge_preservation",
     "entropy",
     "mutual_information",

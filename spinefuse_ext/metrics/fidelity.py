@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from spinefuse_ext.metrics.convention import PEAK, Convention, GreyLevels, convention_of, masked_mean, paired_levels
@@ -12,8 +14,12 @@ from spinefuse_ext.metrics.windows import crop_valid, filter_valid, local_moment
 SMALLEST_VIF_PX = 41
 WINDOWS_PX = (17, 9, 5, 3)
 NOISE_VARIANCE = 2.0
-#: Bone is where CT is at or above this part of its window; soft tissue where it is below and a source above the second.
-BONE, FOREGROUND = 0.9, 0.05
+#: CT from which on a voxel counts as bone: dense bone, of which spongiosa and calcium fall short.
+BONE_HU = 250.0
+#: The same as a part of the CT window from -200 to 1000 HU.
+BONE_LEVEL = 0.375
+#: Soft tissue is where CT is no bone, and CT or MR above this part of the range.
+FOREGROUND = 0.05
 _EPSILON = 1e-10
 # grey levels squared; far below what a snapped image can have unless it is constant
 _NO_VARIANCE = 1e-8
@@ -65,21 +71,28 @@ def sum_of_correlations_of_differences(
     return levels.finish(_correlation(levels.sources, rest, levels.mask).sum(1))
 
 
+def bone_level_of(ct_window_hu: Sequence[float]) -> float:
+    """``BONE_HU`` as a part, 0 to 1, of a CT window (lower, upper) in HU."""
+    lower, upper = ct_window_hu
+    return min(max((BONE_HU - lower) / (upper - lower), 0.0), 1.0)
+
+
 def bone_brightness(
     fused: torch.Tensor,
     sources: torch.Tensor | None,
     data_range: float = 1.0,
     convention: str = Convention.EVALUATOR,
     mask: torch.Tensor | None = None,
+    bone_level: float = BONE_LEVEL,
 ) -> torch.Tensor:
-    """Mean of fused over mean of CT, in bone: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)``, 0 to 1.11.
+    """Mean of fused over mean of CT, in bone: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)``, at least 0.
 
-    Bone is every voxel whose CT is at or above ``BONE`` of the range, that is, of the CT window. 1 is bone as bright as
-    in CT. NaN without bone. No published score: MI, VIF, Qabf and SSIM do not mind bone that fades, this one does.
+    Bone is every voxel whose CT is at or above ``bone_level`` (0 to 1) of the range. 1 is bone as bright as in CT. NaN
+    without bone. No published score: MI, VIF, Qabf and SSIM do not mind bone that fades, this one does.
     """
     convention_of(convention, "the brightness of bone", printed=False)
     levels = paired_levels(fused, sources, data_range, mask)
-    bone = _inside(_is_bone(levels), levels.mask)
+    bone = _inside(_is_bone(levels, bone_level), levels.mask)
     means = masked_mean(torch.cat((levels.fused, levels.sources[:, :1]), dim=1), bone)
     return levels.finish(means[:, 0] / means[:, 1])
 
@@ -90,6 +103,7 @@ def soft_tissue_correlation(
     data_range: float = 1.0,
     convention: str = Convention.EVALUATOR,
     mask: torch.Tensor | None = None,
+    bone_level: float = BONE_LEVEL,
 ) -> torch.Tensor:
     """Pearson correlation of fused with MR outside bone: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)`` in [-1, 1].
 
@@ -99,13 +113,13 @@ def soft_tissue_correlation(
     convention_of(convention, "the correlation in soft tissue", printed=False)
     levels = paired_levels(fused, sources, data_range, mask)
     body = levels.sources.amax(1, keepdim=True) > FOREGROUND * PEAK
-    soft = _inside(body & ~_is_bone(levels), levels.mask)
+    soft = _inside(body & ~_is_bone(levels, bone_level), levels.mask)
     return levels.finish(_correlation(levels.sources[:, 1:], levels.fused, soft)[:, 0])
 
 
-def _is_bone(levels: GreyLevels) -> torch.Tensor:
+def _is_bone(levels: GreyLevels, bone_level: float) -> torch.Tensor:
     """Where CT shows bone: ``(B, 1, *S)``, boolean."""
-    return levels.sources[:, :1] >= BONE * PEAK
+    return levels.sources[:, :1] >= bone_level * PEAK
 
 
 def _inside(where: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ FUSION_SCORES: dict[str, Score] = {
         soft_tissue_correlation,
     )
 }
+#: Those of them that tell bone from soft tissue.
+_WITH_BONE_LEVEL = (bone_brightness, soft_tissue_correlation)
 # slices scored at a time, which bounds the memory a volume takes
 _SLICES_AT_ONCE = 8
 
@@ -59,6 +62,8 @@ class FusionMetric(CumulativeIterationMetric):
         data_range: largest possible value; the smallest is 0.
         eight_bit: round to 256 levels first, as the image files behind published numbers are. Without it mutual
             information of a network's output is meaningless, as nearly every pixel is a grey level of its own.
+        bone_level: part of the range of CT from which on a voxel is bone, for the scores that tell bone from soft
+            tissue; None leaves it at theirs. ``bone_level_of`` gives that of a CT window.
     """
 
     def __init__(
@@ -69,9 +74,12 @@ class FusionMetric(CumulativeIterationMetric):
         *,
         data_range: float = 1.0,
         eight_bit: bool = True,
+        bone_level: float | None = None,
     ) -> None:
         super().__init__()
         self.score: Score = metric if callable(metric) else FUSION_SCORES[look_up_option(metric, set(FUSION_SCORES))]
+        if bone_level is not None and self.score in _WITH_BONE_LEVEL:
+            self.score = partial(self.score, bone_level=bone_level)
         if slice_axis not in (None, 0, 1, 2):
             raise ValueError(f"Expected slice_axis 0, 1, 2 or None, got {slice_axis}.")
         self.slice_axis = slice_axis

@@ -79,6 +79,18 @@ def test_every_score_is_found_by_name(name: str) -> None:
     assert torch.isfinite(rate(FusionMetric(name), pair.mean(1, keepdim=True), pair)).all()
 
 
+@pytest.mark.parametrize("bone_level", [0.3, 0.8])
+def test_bone_begins_where_the_metric_is_told(bone_level: float) -> None:
+    pair = whole_levels(1, 2, *SHAPE)
+    fused = torch.where(pair[:, :1] >= bone_level, 0.5 * pair[:, :1], pair[:, 1:])
+    bone, soft = (
+        rate(FusionMetric(name, bone_level=bone_level), fused, pair).item()
+        for name in ("bone_brightness", "soft_tissue_correlation")
+    )
+    assert bone == pytest.approx(0.5, abs=0.01)  # halves are rounded to whole levels
+    assert soft == pytest.approx(1)
+
+
 def test_slices_that_lack_a_source_are_skipped() -> None:
     pair = whole_levels(1, 2, *SHAPE)
     pair[:, 0, 0] = 0  # no CT

@@ -19,6 +19,7 @@ from spinefuse_ext.metrics import (
     FUSION_SCORES,
     average_gradient,
     bone_brightness,
+    bone_level_of,
     edge_preservation,
     entropy,
     mutual_information,
@@ -322,10 +323,9 @@ def test_identical_images_reach_the_highest_scores(rng: np.random.Generator) -> 
 def test_bone_and_soft_tissue_are_rated_apart(fade: float, offset: float, slope: float) -> None:
     rng = np.random.default_rng(0)
     ct, mr = smooth(rng, 1, 2, 20, 24).split(1, dim=1)
-    ct[..., :9, :9] = 240
-    bone = ct >= 0.9 * 255
-    fused = torch.where(bone, fade * ct, offset + slope * mr)
-    scores = [one(FUSION_SCORES[name](fused, torch.cat((ct, mr), dim=1), 255)) for name in KNOW_CT_FROM_MR]
+    fused = torch.where(ct >= 0.6 * 255, fade * ct, offset + slope * mr)
+    pair = torch.cat((ct, mr), dim=1)
+    scores = [one(FUSION_SCORES[name](fused, pair, 255, bone_level=0.6)) for name in KNOW_CT_FROM_MR]
     assert scores == [pytest.approx(fade, abs=1e-3), pytest.approx(1, abs=1e-3)]
 
 
@@ -333,14 +333,21 @@ def test_soft_tissue_correlation_equals_numpy_where_a_source_is_above_the_backgr
     fused, sources = example(rng)
     sources[..., :20, :] = 12  # below 5 % of the range in both: air
     ct, mr = sources[0].numpy()
-    counts = (ct < 0.9 * 255) & (np.maximum(ct, mr) > 0.05 * 255)
+    counts = (ct < 0.375 * 255) & (np.maximum(ct, mr) > 0.05 * 255)
     expected = np.corrcoef(fused[0, 0].numpy()[counts], mr[counts])[0, 1]
     assert one(soft_tissue_correlation(fused, sources, 255)) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("window", "level"), [((-200, 1000), 0.375), ((0, 500), 0.5), ((300, 900), 0), ((-100, 200), 1)]
+)
+def test_bone_begins_at_250_hu_in_any_window(window: tuple[int, int], level: float) -> None:
+    assert bone_level_of(window) == level
+
+
 def test_without_bone_its_brightness_is_nan(rng: np.random.Generator) -> None:
     fused, sources = example(rng)
-    assert math.isnan(one(bone_brightness(fused, 0.8 * sources, 255)))
+    assert math.isnan(one(bone_brightness(fused, 0.3 * sources, 255)))
 
 
 @pytest.mark.parametrize("name", FUSION_SCORES)
