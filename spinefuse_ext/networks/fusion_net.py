@@ -18,6 +18,9 @@ from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTra
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
 from spinefuse_ext.validation import check_spatial_dims
 
+#: Corrections of the maximum up to this part of the range are none.
+CORRECTION_THRESHOLD = 0.01
+
 
 class PairFeatures(NamedTuple):
     """What the encoder keeps of a pair, each ``(B, dim, *S)``: base (what is common) and detail (edges, texture)."""
@@ -100,12 +103,17 @@ class SparseCorrection(nn.Module):
     The correction is soft-thresholded, so that it is exactly 0 at most voxels: there the fused image is a copy of the
     brighter modality, and air stays as black as the scanners left it. The last layer starts at zero, so an untrained
     network gives the maximum rule. Below the threshold the gradient is ``LEAK`` instead of 0, or nothing would start.
+
+    Raises:
+        ValueError: a negative threshold.
     """
 
     LEAK = 0.3
 
-    def __init__(self, head: nn.Sequential, threshold: float = 0.01) -> None:
+    def __init__(self, head: nn.Sequential, threshold: float = CORRECTION_THRESHOLD) -> None:
         super().__init__()
+        if not threshold >= 0:
+            raise ValueError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
         self.head, self.threshold, self.leak = head, threshold, self.LEAK
         nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
 
@@ -128,8 +136,14 @@ class SpineFusionNet(nn.Module):
         detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
         output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
             (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
+        threshold: of the sparse correction, in [0, 1]: corrections up to it are none, larger ones lose as much. None
+            is 0.01, which is what to train with. More at inference, with the same weights, leaves more voxels as they
+            are in the brighter modality.
         checkpointing: recompute the blocks of encoder and decoder in the backward pass: less memory, more time, same
             result.
+
+    Raises:
+        ValueError: an unknown choice, a negative threshold, or a threshold without a correction.
     """
 
     def __init__(  # noqa: PLR0913 (the choices of the network, all keyword-only but four)
@@ -142,11 +156,14 @@ class SpineFusionNet(nn.Module):
         base: str = "lsra",
         detail: str = "cnn",
         output: str = "sigmoid",
+        threshold: float | None = None,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
         look_up_option(output, ("sigmoid", "correction"))
+        if threshold is not None and output != "correction":
+            raise ValueError(f"A threshold belongs to the output 'correction', but the output is {output!r}.")
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
         new_base = partial(look_up_option(base, BASES), spatial_dims, dim, num_heads)
         new_detail = partial(look_up_option(detail, DETAILS), spatial_dims, dim)
@@ -165,7 +182,8 @@ class SpineFusionNet(nn.Module):
         self.base_fusion = new_base()
         self.detail_fusion = new_detail(depth=1)
         self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, heads[0])
-        self.correction = SparseCorrection(heads[1]) if output == "correction" else None
+        limit = CORRECTION_THRESHOLD if threshold is None else threshold
+        self.correction = SparseCorrection(heads[1], limit) if output == "correction" else None
 
     def encode(self, x: torch.Tensor) -> PairFeatures:
         """Pair ``(B, 2, *S)`` to the base and detail features of each modality."""

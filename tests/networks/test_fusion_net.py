@@ -91,6 +91,29 @@ def test_a_correction_below_the_threshold_changes_nothing_and_still_learns() -> 
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in used)
 
 
+def test_a_larger_threshold_leaves_more_voxels_as_they_were() -> None:
+    network, x = _correcting(), _pair(2)
+    firmer = SpineFusionNet(**SMALL, output="correction", threshold=0.1)
+    firmer.load_state_dict(network.state_dict())
+    brighter = x.amax(1, keepdim=True)
+    changed, changed_by_firmer = ((net(x) - brighter).abs() for net in (network, firmer))
+    assert 0 < (changed_by_firmer > 0).sum() < (changed > 0).sum()
+    assert (changed_by_firmer <= changed).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "correction", "threshold": -0.1}, "threshold of corrections of 0 or more, got -0.1"),
+        ({"output": "correction", "threshold": float("nan")}, "threshold of corrections of 0 or more, got nan"),
+        ({"threshold": 0.1}, "belongs to the output 'correction', but the output is 'sigmoid'"),
+    ],
+)
+def test_a_threshold_that_cannot_be_used_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SpineFusionNet(**SMALL, **options)
+
+
 def test_a_correction_stays_in_range_and_leaves_voxels_as_they_were() -> None:
     network, x = _correcting(), _pair(2)
     fused, brighter = network(x), x.amax(1, keepdim=True)
