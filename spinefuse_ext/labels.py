@@ -1,9 +1,12 @@
-"""The one table of structures and the one table of vertebrae: index -> name."""
+"""The one table of structures and the one table of vertebrae: index -> name; and where bone begins in CT."""
 
 from __future__ import annotations
 
 #: Classes of the segmentation network, in channel order.
 STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal"}
+
+#: CT from which on a voxel is bone, spongy bone included, in HU: in outlines, in the choice of slices and in scores.
+BONE_HU = 150.0
 
 #: What the structures are called in SNOMED CT: code value and meaning, for DICOM and other exports.
 SNOMED_CT: dict[str, tuple[str, str]] = {

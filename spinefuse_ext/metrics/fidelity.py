@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import torch
 
+from spinefuse_ext.labels import BONE_HU
 from spinefuse_ext.metrics.convention import PEAK, Convention, GreyLevels, convention_of, masked_mean, paired_levels
 from spinefuse_ext.metrics.structural import WINDOW_PX, ssim_map
 from spinefuse_ext.metrics.windows import crop_valid, filter_valid, local_moments
+from spinefuse_ext.validation import ConfigError
 
 #: Below this size the coarsest of the four scales has no whole window.
 SMALLEST_VIF_PX = 41
 WINDOWS_PX = (17, 9, 5, 3)
 NOISE_VARIANCE = 2.0
-#: CT from which on a voxel counts as bone: dense bone, of which spongiosa and calcium fall short.
-BONE_HU = 250.0
-#: The same as a part of the CT window from -200 to 1000 HU.
-BONE_LEVEL = 0.375
+#: ``BONE_HU`` as a part of the bundle's CT window, from -200 to 1000 HU.
+BONE_LEVEL = 350 / 1200
 #: Soft tissue is where CT is no bone, and CT or MR above this part of the range.
 FOREGROUND = 0.05
 _EPSILON = 1e-10
@@ -72,8 +72,14 @@ def sum_of_correlations_of_differences(
 
 
 def bone_level_of(ct_window_hu: Sequence[float]) -> float:
-    """``BONE_HU`` as a part, 0 to 1, of a CT window (lower, upper) in HU."""
+    """``BONE_HU`` as a part, 0 to 1, of a CT window (lower, upper) in HU.
+
+    Raises:
+        ConfigError: the window is empty or upside down.
+    """
     lower, upper = ct_window_hu
+    if not lower < upper:
+        raise ConfigError(f"ct_window_hu should go from a lower to a higher HU, got {lower:g} to {upper:g}.")
     return min(max((BONE_HU - lower) / (upper - lower), 0.0), 1.0)
 
 

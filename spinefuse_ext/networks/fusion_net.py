@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 #: Corrections of the maximum up to this part of the range are none.
 CORRECTION_THRESHOLD = 0.01
@@ -105,7 +105,7 @@ class SparseCorrection(nn.Module):
     network gives the maximum rule. Below the threshold the gradient is ``LEAK`` instead of 0, or nothing would start.
 
     Raises:
-        ValueError: a negative threshold.
+        ConfigError: a negative threshold.
     """
 
     LEAK = 0.3
@@ -113,7 +113,7 @@ class SparseCorrection(nn.Module):
     def __init__(self, head: nn.Sequential, threshold: float = CORRECTION_THRESHOLD) -> None:
         super().__init__()
         if not threshold >= 0:
-            raise ValueError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
+            raise ConfigError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
         self.head, self.threshold, self.leak = head, threshold, self.LEAK
         nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
 
@@ -143,7 +143,8 @@ class SpineFusionNet(nn.Module):
             result.
 
     Raises:
-        ValueError: an unknown choice, a negative threshold, or a threshold without a correction.
+        ConfigError: a negative threshold, or one without a correction.
+        ValueError: an unknown choice.
     """
 
     def __init__(  # noqa: PLR0913 (the choices of the network, all keyword-only but four)
@@ -163,7 +164,7 @@ class SpineFusionNet(nn.Module):
         check_spatial_dims(spatial_dims)
         look_up_option(output, ("sigmoid", "correction"))
         if threshold is not None and output != "correction":
-            raise ValueError(f"A threshold belongs to the output 'correction', but the output is {output!r}.")
+            raise ConfigError(f"A threshold belongs to the output 'correction', but the output is {output!r}.")
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
         new_base = partial(look_up_option(base, BASES), spatial_dims, dim, num_heads)
         new_detail = partial(look_up_option(detail, DETAILS), spatial_dims, dim)

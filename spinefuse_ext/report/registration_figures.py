@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.filters import threshold_otsu
 
+from spinefuse_ext.labels import BONE_HU
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report.drawing import annotate, extent_mm, outline, panel_grid, show_slice
 from spinefuse_ext.report.palette import CT_TINT, MR_TINT, STRUCTURE_COLOURS, TEXT
@@ -16,8 +17,6 @@ from spinefuse_ext.report.views import ImageLike, Limits, Volume, as_volumes, in
 
 #: Grey limits that show soft tissue, disc and bone of the spine together.
 CT_WINDOW_HU: Limits = (-160.0, 700.0)
-#: Above this a voxel counts as bone, spongy bone included, when slices are chosen and outlines drawn.
-BONE_HU = 150.0
 
 
 def bone_mask(ct: Volume, window_hu: Limits | None = CT_WINDOW_HU) -> NDArray[np.bool_]:

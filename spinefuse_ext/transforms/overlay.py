@@ -21,11 +21,12 @@ from skimage.color import ycbcr2rgb
 from skimage.segmentation import find_boundaries
 
 from spinefuse_ext.files import whole_folder
+from spinefuse_ext.labels import BONE_HU
+from spinefuse_ext.metrics.fidelity import bone_level_of
 from spinefuse_ext.validation import ConfigError, check_same_shape
 
 Picture = NDArray[np.float64]
 
-BONE_HU = 150.0
 LONGEST_PX = 768
 PLANES = ("sagittal", "coronal", "axial")
 #: Sky blue of Okabe and Ito's colour-blind-safe set.
@@ -99,7 +100,7 @@ class SaveOverlayd(MapTransform):
             )
         self.pair_key, self.folder_layout = pair_key, folder_layout
         self.slice_axis, self.slices, self.draw = slice_axis, slices, STYLES[style]
-        self.bone_level = (BONE_HU - low) / (high - low)
+        self.bone_level = bone_level_of(ct_window_hu)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

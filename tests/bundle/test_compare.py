@@ -206,6 +206,7 @@ KNOWN = ", ".join(FUSION_METHODS)
         ({"network_def#dmi": 3}, ConfigError, "None of the methods ours, max has the setting network_def#dmi"),
         ({"ckpt_dir": "x"}, ConfigError, "sets ckpt_dir for each method itself; leave --ckpt_dir out"),
         ({"network_def": {}}, ConfigError, "sets network_def for each method itself"),
+        ({"network_def#threshold": 0.1}, ConfigError, "sets network_def#threshold for each method itself"),
         ({"dataset_dir": "gone"}, MissingPathError, r"The dataset folder \(dataset_dir\) .*gone does not exist"),
         ({"sections": ["tests"]}, DatalistError, "has no section tests"),
         ({"bundle": "gone"}, MissingPathError, "The bundle gone does not exist"),

@@ -30,6 +30,7 @@ from spinefuse_ext.metrics import (
     sum_of_correlations_of_differences,
     visual_information_fidelity,
 )
+from spinefuse_ext.validation import ConfigError
 
 WITHOUT_SOURCES = ("entropy", "standard_deviation", "spatial_frequency", "average_gradient")
 WITH_SOURCES = tuple(name for name in FUSION_SCORES if name not in WITHOUT_SOURCES)
@@ -333,21 +334,27 @@ def test_soft_tissue_correlation_equals_numpy_where_a_source_is_above_the_backgr
     fused, sources = example(rng)
     sources[..., :20, :] = 12  # below 5 % of the range in both: air
     ct, mr = sources[0].numpy()
-    counts = (ct < 0.375 * 255) & (np.maximum(ct, mr) > 0.05 * 255)
+    counts = (ct < 350 / 1200 * 255) & (np.maximum(ct, mr) > 0.05 * 255)
     expected = np.corrcoef(fused[0, 0].numpy()[counts], mr[counts])[0, 1]
     assert one(soft_tissue_correlation(fused, sources, 255)) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("window", "level"), [((-200, 1000), 0.375), ((0, 500), 0.5), ((300, 900), 0), ((-100, 200), 1)]
+    ("window", "level"), [((-200, 1000), 350 / 1200), ((0, 500), 0.3), ((200, 900), 0), ((-100, 100), 1)]
 )
-def test_bone_begins_at_250_hu_in_any_window(window: tuple[int, int], level: float) -> None:
+def test_bone_begins_at_150_hu_in_any_window(window: tuple[int, int], level: float) -> None:
     assert bone_level_of(window) == level
+
+
+@pytest.mark.parametrize("window", [(100, 100), (1000, -200)])
+def test_a_ct_window_that_is_none_is_refused(window: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match="ct_window_hu should go from a lower to a higher HU"):
+        bone_level_of(window)
 
 
 def test_without_bone_its_brightness_is_nan(rng: np.random.Generator) -> None:
     fused, sources = example(rng)
-    assert math.isnan(one(bone_brightness(fused, 0.3 * sources, 255)))
+    assert math.isnan(one(bone_brightness(fused, 0.25 * sources, 255)))
 
 
 @pytest.mark.parametrize("name", FUSION_SCORES)

@@ -11,6 +11,7 @@ from monai.networks.utils import eval_mode
 
 from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss, StructureFusionLoss
 from spinefuse_ext.networks import SpineFusionNet
+from spinefuse_ext.validation import ConfigError
 
 SMALL: dict[str, Any] = {"dim": 8, "num_blocks": (1, 1), "num_heads": 2}
 VARIANTS = [
@@ -110,7 +111,7 @@ def test_a_larger_threshold_leaves_more_voxels_as_they_were() -> None:
     ],
 )
 def test_a_threshold_that_cannot_be_used_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         SpineFusionNet(**SMALL, **options)
 
 
