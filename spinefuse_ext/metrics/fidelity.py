@@ -91,15 +91,17 @@ def bone_brightness(
     mask: torch.Tensor | None = None,
     bone_level: float = BONE_LEVEL,
 ) -> torch.Tensor:
-    """Mean of fused over mean of CT, in bone: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)``, at least 0.
+    """Share of the brightness of CT that bone keeps: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)`` in [0, 1].
 
-    Bone is every voxel whose CT is at or above ``bone_level`` (0 to 1) of the range. 1 is bone as bright as in CT. NaN
-    without bone. No published score: MI, VIF, Qabf and SSIM do not mind bone that fades, this one does.
+    Bone is every voxel whose CT is at or above ``bone_level`` (0 to 1) of the range; the score is the
+    mean there of fused, or of CT where fused is brighter, over the mean of CT. 1 is bone as bright as in CT everywhere.
+    NaN without bone. No published score: MI, VIF, Qabf and SSIM do not mind bone that fades, this one does.
     """
     convention_of(convention, "the brightness of bone", printed=False)
     levels = paired_levels(fused, sources, data_range, mask)
     bone = _inside(_is_bone(levels, bone_level), levels.mask)
-    means = masked_mean(torch.cat((levels.fused, levels.sources[:, :1]), dim=1), bone)
+    ct = levels.sources[:, :1]
+    means = masked_mean(torch.cat((torch.minimum(levels.fused, ct), ct), dim=1), bone)
     return levels.finish(means[:, 0] / means[:, 1])
 
 

@@ -352,6 +352,12 @@ def test_a_ct_window_that_is_none_is_refused(window: tuple[int, int]) -> None:
         bone_level_of(window)
 
 
+def test_bone_brighter_than_in_ct_does_not_make_up_for_bone_that_faded() -> None:
+    ct = image_of([[200, 200, 100, 0]])
+    fused = image_of([[255, 100, 100, 255]])
+    assert one(bone_brightness(fused, torch.cat((ct, ct), dim=1), 255)) == pytest.approx(400 / 500)
+
+
 def test_without_bone_its_brightness_is_nan(rng: np.random.Generator) -> None:
     fused, sources = example(rng)
     assert math.isnan(one(bone_brightness(fused, 0.25 * sources, 255)))
