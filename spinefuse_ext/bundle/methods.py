@@ -15,7 +15,7 @@ from monai.bundle import ComponentLocator, ConfigParser
 
 from spinefuse_ext.validation import ConfigError, check_exists
 
-#: Settings that a comparison gives each method itself; a threshold is of inference alone, and not every method has one.
+#: Settings that a comparison gives each method itself; a network without corrections refuses a threshold.
 OWN_SETTINGS = ("bundle_root", "ckpt_dir", "output_dir", "checkpoint", "network_def", "network_def#threshold")
 NETWORK = "network_def"
 

@@ -1,4 +1,4 @@
-"""The two-stage training of a fusion network: first rebuild each modality, then fuse them (CDDFuse, CVPR 2023)."""
+"""The training of a fusion network by stages: first rebuild each modality, then fuse them (CDDFuse, CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ Outputs = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
 
 
 class FusionNetwork(Protocol):
-    """What ``FusionTrainer`` asks of a network; the features are one tuple, the arguments of the decomposition loss."""
+    """What ``FusionTrainer`` asks of a network; the features are one tuple, the arguments of the decomposition loss.
+
+    A network with a method ``train_softly(soft: bool)`` is told before each step whether it is one of stage 2.
+    """
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Pair ``(B, 2, *S)`` to its features."""
@@ -43,11 +46,13 @@ def weight_decay_groups(network: nn.Module, weight_decay: float) -> list[dict[st
 
 
 class FusionTrainer(SupervisedTrainer):
-    """Trains a ``FusionNetwork`` on pairs ``image (B, 2, *S)`` in [0, 1]: one iteration of stage 1 or stage 2.
+    """Trains a ``FusionNetwork`` on pairs ``image (B, 2, *S)`` in [0, 1]: one iteration of a stage.
 
-    Stage 1 lasts ``stage1_epochs`` epochs and minimises ``reconstruction + decomposition_weight * decomposition``,
-    stage 2 ``fusion + decomposition_weight * decomposition``. The output holds ``image``, ``pred`` (the reconstruction
-    ``(B, 2, *S)`` in stage 1, the fused image ``(B, 1, *S)`` in stage 2), ``loss`` and ``FusionKeys``: the stage, the
+    Stage 1 is the first ``stage1_epochs`` epochs and minimises ``reconstruction + decomposition_weight *
+    decomposition``, stage 2 ``fusion + decomposition_weight * decomposition``. Stage 3, the last ``stage3_epochs``
+    epochs, is stage 2 with ``stage3_loss`` as the fusion loss and, where the network has a correction, with the hard
+    threshold of inference. The output holds ``image``, ``pred`` (the reconstruction ``(B, 2, *S)`` in stage 1, the
+    fused image ``(B, 1, *S)`` later), ``loss`` and ``FusionKeys``: the stage, the
     unweighted terms (a term of the other stage is 0) and the number of skipped steps so far.
 
     A step whose loss or gradient is not finite, on any rank, is skipped, logged and counted (``skipped_steps``).
@@ -58,7 +63,9 @@ class FusionTrainer(SupervisedTrainer):
         reconstruction_loss: of ``(reconstruction, image)``.
         fusion_loss: of ``(fused, image)``; the ``loss_function`` of the base class.
         decomposition_loss: of the features that ``encode`` returns.
-        stage1_epochs: epochs of stage 1; 0 trains stage 2 only.
+        stage1_epochs: epochs of stage 1; 0 begins with stage 2.
+        stage3_epochs: epochs of stage 3, the last of ``max_epochs``; 0 leaves it out.
+        stage3_loss: of ``(fused, image)`` in stage 3; None is ``fusion_loss``.
         decomposition_weight: of the decomposition loss in both stages.
         clip_norm: largest gradient norm of each child module of the network; ``None`` does not clip.
         supervised: further arguments of MONAI's ``SupervisedTrainer``; ``compile`` compiles each child module.
@@ -71,6 +78,8 @@ class FusionTrainer(SupervisedTrainer):
         fusion_loss: Callable[..., torch.Tensor],
         decomposition_loss: Callable[..., torch.Tensor],
         stage1_epochs: int = 33,
+        stage3_epochs: int = 0,
+        stage3_loss: Callable[..., torch.Tensor] | None = None,
         decomposition_weight: float = 2.0,
         clip_norm: float | None = 0.01,
         **supervised: Any,
@@ -80,6 +89,8 @@ class FusionTrainer(SupervisedTrainer):
         super().__init__(loss_function=fusion_loss, **supervised)
         _check_network(self.network)
         self.reconstruction_loss, self.decomposition_loss = reconstruction_loss, decomposition_loss
+        self.stage3_loss = stage3_loss or fusion_loss
+        self.before_stage3 = self.state.max_epochs - stage3_epochs  # a federation sets max_epochs anew for each round
         self.stage1_epochs, self.decomposition_weight, self.clip_norm = stage1_epochs, decomposition_weight, clip_norm
         self.skipped_steps = 0
         self.amp_kwargs = {"dtype": torch.bfloat16, **self.amp_kwargs}
@@ -96,9 +107,11 @@ class FusionTrainer(SupervisedTrainer):
         """One step of the stage that the epoch belongs to; returns the output described in the class."""
         image = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)[0]
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
-        stage = 1 if self.state.epoch <= self.stage1_epochs else 2
+        stage = self._stage()
         starts, ends = self._accumulation()
         self.network.train()
+        if hasattr(inner := unwrap(self.network), "train_softly"):
+            inner.train_softly(stage == 2)
         if starts:
             self.optimizer.zero_grad(set_to_none=self.optim_set_to_none)
         output = self.state.output = {CommonKeys.IMAGE: image, FusionKeys.STAGE: stage}
@@ -117,6 +130,12 @@ class FusionTrainer(SupervisedTrainer):
             output[FusionKeys.RECONSTRUCTION] = output[CommonKeys.PRED]
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return self.state.output
+
+    def _stage(self) -> int:
+        """The stage of the epoch under way: 1, 2 or 3."""
+        if self.state.epoch <= self.stage1_epochs:
+            return 1
+        return 2 if self.state.epoch <= self.before_stage3 else 3
 
     def _accumulation(self) -> tuple[bool, bool]:
         """Whether this iteration is the first, and the last, of those whose gradients make one step."""
@@ -142,7 +161,11 @@ class FusionTrainer(SupervisedTrainer):
         objective, key, other = (
             (self.reconstruction_loss, FusionKeys.RECONSTRUCTION_LOSS, FusionKeys.FUSION_LOSS)
             if stage == 1
-            else (self.loss_function, FusionKeys.FUSION_LOSS, FusionKeys.RECONSTRUCTION_LOSS)
+            else (
+                self.stage3_loss if stage == 3 else self.loss_function,
+                FusionKeys.FUSION_LOSS,
+                FusionKeys.RECONSTRUCTION_LOSS,
+            )
         )
         main = objective(_float32(predicted), image)
         decomposition = self.decomposition_loss(*map(_float32, features))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spinefuse_ext.losses.boundary_weighted import BoundaryWeightedLoss, boundary_weight
 from spinefuse_ext.losses.consistency import ConsistencyLoss, sharpen
 from spinefuse_ext.losses.decomposition import DecompositionLoss
+from spinefuse_ext.losses.fidelity import lost_fidelity, shared_information
 from spinefuse_ext.losses.fusion import FusionLoss
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation, gradient_energy
 from spinefuse_ext.losses.place_contrast import PlaceContrastLoss
@@ -35,6 +36,8 @@ __all__ = [
     "gradient_energy",
     "information_measure",
     "lost_edges",
+    "lost_fidelity",
+    "shared_information",
     "sharpen",
     "signed_distance",
 ]

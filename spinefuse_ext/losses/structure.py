@@ -7,6 +7,7 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
+from spinefuse_ext.losses.fidelity import lost_fidelity, shared_information
 from spinefuse_ext.losses.gradients import CLASSIC_SOBEL, sobel
 from spinefuse_ext.validation import check_fused_and_pair
 
@@ -40,7 +41,7 @@ def lost_edges(fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
 
 
 class StructureFusionLoss(_Loss):
-    """Error to the maximum of the modalities and to their stronger gradient, lost edges, and lost local structure.
+    """Error to the maximum of the modalities and to their stronger gradient, lost edges, structure and information.
 
     Unlike ``FusionLoss`` it compares gradients with their signs, so that an edge keeps its direction, and it asks for
     the structure of both modalities (SSIM in uniform windows of 7 voxels). The smaller ``data_range``, the more a faint
@@ -51,7 +52,11 @@ class StructureFusionLoss(_Loss):
         gradient_weight: of the absolute error of the Sobel gradient, summed over the axes.
         edge_weight: of ``lost_edges``. Too much of it hollows out bone and bright fluid: only their outlines are kept.
         ssim_weight: of ``(1 - SSIM) / 2``, summed over the modalities.
+        fidelity_weight: of ``lost_fidelity``. As the main term it makes copies of one modality.
+        information_weight: of ``shared_information``, negated.
         data_range: of the SSIM, in units of the images.
+        information_reach: the gradient of the mutual information is taken only where the fused image differs from the
+            maximum by less than this; elsewhere it would take every correction back.
     """
 
     def __init__(
@@ -60,14 +65,19 @@ class StructureFusionLoss(_Loss):
         gradient_weight: float = 2.0,
         edge_weight: float = 6.0,
         ssim_weight: float = 12.0,
+        fidelity_weight: float = 0.0,
+        information_weight: float = 0.0,
         *,
         data_range: float = 0.03,
+        information_reach: float = 0.04,
     ) -> None:
         super().__init__()
         if not data_range > 0:
             raise ValueError(f"Expected a positive data range of the SSIM, got {data_range}.")
         self.intensity_weight, self.gradient_weight = intensity_weight, gradient_weight
         self.edge_weight, self.ssim_weight, self.data_range = edge_weight, ssim_weight, data_range
+        self.fidelity_weight, self.information_weight = fidelity_weight, information_weight
+        self.information_reach = information_reach
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """input: fused ``(B, 1, *S)``; target: its pair ``(B, 2, *S)``; in [0, 1], 7 voxels or more an axis."""
@@ -76,14 +86,22 @@ class StructureFusionLoss(_Loss):
             raise ValueError(f"Expected at least {WINDOW} voxels on every axis, got an image of {tuple(input.shape)}.")
         input = input.to(torch.promote_types(input.dtype, torch.float32))
         target = target.to(input.dtype)
-        intensity = F.l1_loss(input, target.amax(1, keepdim=True))
+        brightest = target.amax(1, keepdim=True)
+        intensity = F.l1_loss(input, brightest)
         gradient = (sobel(input) - stronger_gradient(target)).abs().sum(0).mean()
-        return (
+        loss = (
             self.intensity_weight * intensity
             + self.gradient_weight * gradient
             + self.edge_weight * lost_edges(input, target)
             + self.ssim_weight * sum(self._dissimilarity(input, modality) for modality in target.split(1, dim=1))
         )
+        if self.fidelity_weight:
+            loss = loss + self.fidelity_weight * lost_fidelity(input, target)
+        if self.information_weight:
+            near = (input - brightest).abs() < self.information_reach
+            held = torch.where(near, input, input.detach())
+            loss = loss - self.information_weight * shared_information(held, target)
+        return loss
 
     def _dissimilarity(self, fused: torch.Tensor, modality: torch.Tensor) -> torch.Tensor:
         axes = fused.ndim - 2

@@ -50,7 +50,7 @@ def visual_information_fidelity(
             f"VIF needs at least {SMALLEST_VIF_PX} pixels along each axis, got {tuple(fused.shape[2:])}; "
             "score a larger region, or resample to a finer grid."
         )
-    return levels.finish(_fidelity(levels))
+    return levels.finish(fidelity(torch.cat((levels.fused, levels.sources), dim=1), levels.mask))
 
 
 def sum_of_correlations_of_differences(
@@ -134,20 +134,25 @@ def _inside(where: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return where.double() if mask is None else where * mask
 
 
-def _fidelity(levels: GreyLevels) -> torch.Tensor:
-    images = torch.cat((levels.fused, levels.sources), dim=1)
+def fidelity(images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """VIF of the first of the images ``(B, 3, *S)``, levels 0..255, float64, summed over the others: ``(B,)``.
+
+    Differentiable. A scale whose window is larger than what is left of the image, and all after it, are left out.
+    """
     # variances do not see an offset; without it they lose fewer digits
     images = images - images.flatten(2).mean(2).reshape(*images.shape[:2], *[1] * (images.ndim - 2))
-    mask = torch.ones_like(levels.fused) if levels.mask is None else levels.mask
-    sums = images.new_zeros(3, *levels.sources.shape[:2])  # kept, available, windows: each (B, 2)
+    mask = torch.ones_like(images[:, :1]) if mask is None else mask
+    sums = images.new_zeros(3, images.shape[0], 2)  # kept, available, windows: each (B, 2)
     for scale, width in enumerate(WINDOWS_PX):
         kernel = _gaussian(width)
-        if scale:
+        if scale and min(images.shape[2:]) >= width:
             images, mask = _every_second(filter_valid(images, kernel)), _every_second(crop_valid(mask, width))
-        sums += _information(images, kernel, crop_valid(mask, width))
+        if min(images.shape[2:]) < width:
+            break
+        sums = sums + _information(images, kernel, crop_valid(mask, width))
     kept, available, windows = sums
-    fidelity = torch.where(available > 0, kept / available, 1.0)
-    return torch.where(windows > 0, fidelity, torch.nan).sum(1)
+    known = torch.where(available > 0, available, 1.0)  # or the derivative of what is not taken would be NaN
+    return torch.where(windows > 0, torch.where(available > 0, kept / known, 1.0), torch.nan).sum(1)
 
 
 def _information(images: torch.Tensor, kernel: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,11 @@ from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, c
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 #: Corrections of the maximum up to this part of the range are none.
-CORRECTION_THRESHOLD = 0.01
+CORRECTION_THRESHOLD = 0.08
+#: The same while corrections are still small and learnt, softly thresholded.
+SOFT_THRESHOLD = 0.01
+#: How much brighter or darker the tone makes a voxel at most, as a part of its brightness; too little to be seen.
+TONE_REACH = 0.01
 
 
 class PairFeatures(NamedTuple):
@@ -100,9 +104,23 @@ class FusionDecoder(nn.Module):
 class SparseCorrection(nn.Module):
     """Features ``(B, dim, *S)`` and a pair in [0, 1] to the pair's maximum, corrected where it pays: ``(B, 1, *S)``.
 
-    The correction is soft-thresholded, so that it is exactly 0 at most voxels: there the fused image is a copy of the
-    brighter modality, and air stays as black as the scanners left it. The last layer starts at zero, so an untrained
-    network gives the maximum rule. Below the threshold the gradient is ``LEAK`` instead of 0, or nothing would start.
+    Two things change the maximum. ``tone``, a small network of the two values at a voxel alone, moves its brightness by
+    up to ``TONE_REACH`` of it, so that fewer different pairs of values become one grey level; air stays black. The
+    correction, made of the features, is 0 unless it is larger than ``threshold`` (hard thresholding): most voxels
+    copy the brighter modality, and only edges that one modality hides are redrawn. Both start at zero, so an untrained
+    network gives the maximum rule.
+
+    Hard thresholding teaches nothing below the threshold. So corrections are first trained while ``soft`` is set:
+    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``.
+
+    Args:
+        head: features to the raw correction, its last layer a convolution.
+        tone: the four images ``(B, 4, *S)`` of CT, MR, their maximum and minimum, in [-2, 2], to ``(B, 1, *S)``; its
+            last layer is a convolution with bias.
+        threshold: corrections up to it are none.
+
+    Attributes:
+        soft: as above, at first True; evaluation mode ignores it.
 
     Raises:
         ConfigError: a negative threshold.
@@ -110,18 +128,25 @@ class SparseCorrection(nn.Module):
 
     LEAK = 0.3
 
-    def __init__(self, head: nn.Sequential, threshold: float = CORRECTION_THRESHOLD) -> None:
+    def __init__(self, head: nn.Sequential, tone: nn.Sequential, threshold: float = CORRECTION_THRESHOLD) -> None:
         super().__init__()
         if not threshold >= 0:
             raise ConfigError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
-        self.head, self.threshold, self.leak = head, threshold, self.LEAK
-        nn.init.zeros_(head[-1].weight)  # type: ignore[arg-type]
+        self.head, self.tone, self.threshold = head, tone, threshold
+        self.soft_threshold, self.leak, self.soft = SOFT_THRESHOLD, self.LEAK, True
+        for start in (head[-1].weight, tone[-1].weight, tone[-1].bias):
+            nn.init.zeros_(start)  # type: ignore[arg-type]
 
     def forward(self, features: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
+        pair = at_least_float32(pair)
         raw = at_least_float32(self.head(features))
-        leak = self.leak * raw
-        correction = F.softshrink(raw, self.threshold) + (leak - leak.detach())
-        return (at_least_float32(pair).amax(1, keepdim=True) + correction).clamp(0, 1)
+        brightest = pair.amax(1, keepdim=True)
+        if self.soft and self.training:
+            leak = self.leak * raw
+            return (brightest + F.softshrink(raw, self.soft_threshold) + (leak - leak.detach())).clamp(0, 1)
+        levels = torch.cat((pair, brightest, pair.amin(1, keepdim=True)), dim=1) * 4 - 2
+        toned = brightest * (1 + TONE_REACH * torch.tanh(at_least_float32(self.tone(levels))))
+        return (toned + torch.where(raw.abs() > self.threshold, raw, 0.0)).clamp(0, 1)
 
 
 class SpineFusionNet(nn.Module):
@@ -136,9 +161,8 @@ class SpineFusionNet(nn.Module):
         detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
         output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
             (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
-        threshold: of the sparse correction, in [0, 1]: corrections up to it are none, larger ones lose as much. None
-            is 0.01, which is what to train with. More at inference, with the same weights, leaves more voxels as they
-            are in the brighter modality.
+        threshold: of the sparse correction, in [0, 1]: corrections up to it are none. None is 0.08. More at inference,
+            with the same weights, leaves more voxels as they are in the brighter modality.
         checkpointing: recompute the blocks of encoder and decoder in the backward pass: less memory, more time, same
             result.
 
@@ -184,7 +208,12 @@ class SpineFusionNet(nn.Module):
         self.detail_fusion = new_detail(depth=1)
         self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, heads[0])
         limit = CORRECTION_THRESHOLD if threshold is None else threshold
-        self.correction = SparseCorrection(heads[1], limit) if output == "correction" else None
+        self.correction = SparseCorrection(heads[1], _tone(spatial_dims), limit) if output == "correction" else None
+
+    def train_softly(self, soft: bool) -> None:
+        """Set whether training thresholds the correction softly, as ``SparseCorrection`` says; without one, nothing."""
+        if self.correction is not None:
+            self.correction.soft = soft
 
     def encode(self, x: torch.Tensor) -> PairFeatures:
         """Pair ``(B, 2, *S)`` to the base and detail features of each modality."""
@@ -215,6 +244,13 @@ class SpineFusionNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pair ``(B, 2, *S)`` in [0, 1], CT first, to the fused image ``(B, 1, *S)`` in [0, 1]."""
         return self.fuse_features(self.encode(x), x)
+
+
+def _tone(spatial_dims: int, width: int = 32) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (4, width):
+        layers += [Conv[Conv.CONV, spatial_dims](channels, width, 1), nn.GELU()]
+    return nn.Sequential(*layers, Conv[Conv.CONV, spatial_dims](width, 1, 1))
 
 
 def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:

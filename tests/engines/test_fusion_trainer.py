@@ -77,12 +77,14 @@ def test_each_stage_learns(stage1_epochs: int, amp: bool) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_both_stages_train_on_cuda() -> None:
-    device = torch.device("cuda")
-    trainer = _trainer(_network(output="correction").to(device), device=device, fusion_loss=StructureFusionLoss())
+def test_all_stages_train_on_cuda() -> None:
+    network = _network(output="correction").to("cuda")
+    firm = StructureFusionLoss(fidelity_weight=1, information_weight=1)
+    third = {"max_epochs": 3, "stage3_epochs": 1, "stage3_loss": firm}
+    trainer = _trainer(network, device=torch.device("cuda"), fusion_loss=StructureFusionLoss(), **third)
     stages, losses = _record(trainer, FusionKeys.STAGE), _record(trainer, "loss")
     trainer.run()
-    assert stages == [1, 1, 2, 2]
+    assert stages == [1, 1, 2, 2, 3, 3]
     assert all(loss.is_cuda for loss in losses)
     assert trainer.skipped_steps == 0
 
@@ -93,6 +95,27 @@ def test_stage_switches_after_its_epochs() -> None:
     trainer.run()
     assert stages == [1, 1, 1, 1, 2, 2]  # two iterations an epoch
     assert [prediction.shape[1] for prediction in predictions] == [2, 2, 2, 2, 1, 1]
+
+
+def test_the_last_epochs_are_stage_three_with_its_loss_and_the_hard_threshold() -> None:
+    network = _network(output="correction")
+    trainer = _trainer(network, max_epochs=4, stage3_epochs=2, stage3_loss=lambda fused, pair: 0 * fused.sum() + 7)
+    stages, losses = _record(trainer, FusionKeys.STAGE), _record(trainer, FusionKeys.FUSION_LOSS)
+    soft: list[bool] = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: soft.append(network.correction.soft))
+    trainer.run()
+    assert stages == [1, 1, 2, 2, 3, 3, 3, 3]
+    assert [loss == 7 for loss in losses] == [stage == 3 for stage in stages]
+    assert [is_soft for is_soft, stage in zip(soft, stages, strict=True) if stage > 1] == [True] * 2 + [False] * 4
+
+
+def test_stage_three_is_counted_from_the_planned_end_when_rounds_move_the_end() -> None:
+    trainer = _trainer(max_epochs=3, stage3_epochs=1)
+    stages = _record(trainer, FusionKeys.STAGE)
+    for rounds in (1, 2, 3):
+        trainer.state.max_epochs = rounds
+        trainer.run()
+    assert stages == [1, 1, 2, 2, 3, 3]
 
 
 def test_stage_one_leaves_the_fusion_layers_alone_and_stage_two_trains_them() -> None:

@@ -38,11 +38,21 @@ def test_lost_edges_fall_as_the_score_of_preserved_edges_rises() -> None:
     assert torch.equal(lost.argsort(), kept.argsort(descending=True))
 
 
-@pytest.mark.parametrize("weight", ["intensity_weight", "gradient_weight", "edge_weight", "ssim_weight"])
+WEIGHTS = (
+    "intensity_weight",
+    "gradient_weight",
+    "edge_weight",
+    "ssim_weight",
+    "fidelity_weight",
+    "information_weight",
+)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
 def test_every_term_pulls(weight: str) -> None:
-    only = dict.fromkeys(("intensity_weight", "gradient_weight", "edge_weight", "ssim_weight"), 0.0) | {weight: 1.0}
-    fused, pair = _smooth(1, 1, 16, 16).requires_grad_(), _smooth(1, 2, 16, 16)
-    StructureFusionLoss(**only)(fused, pair).backward()
+    only = dict.fromkeys(WEIGHTS, 0.0) | {weight: 1.0}
+    fused, pair = _smooth(1, 1, 20, 20).requires_grad_(), _smooth(1, 2, 20, 20)
+    StructureFusionLoss(**only, information_reach=1.0)(fused, pair).backward()
     assert fused.grad is not None
     assert fused.grad.abs().sum() > 0
 
@@ -52,10 +62,21 @@ def test_no_order_of_the_modalities() -> None:
     torch.testing.assert_close(StructureFusionLoss()(fused, pair), StructureFusionLoss()(fused, pair.flip(1)))
 
 
+def test_information_moves_no_voxel_that_was_corrected() -> None:
+    pair = _smooth(1, 2, 20, 20)
+    fused = pair.amax(1, keepdim=True) + 0.001
+    fused[..., :10] -= 0.2
+    fused.requires_grad_()
+    StructureFusionLoss(**dict.fromkeys(WEIGHTS[:-1], 0.0), information_weight=1.0)(fused, pair).backward()
+    assert fused.grad is not None
+    assert fused.grad[..., :10].abs().max() == 0
+    assert fused.grad[..., 10:].abs().max() > 0
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_constant_images_give_finite_gradients(value: float) -> None:
-    fused = torch.full((1, 1, 16, 16), value, requires_grad=True)
-    loss = StructureFusionLoss()(fused, torch.full((1, 2, 16, 16), value))
+    fused = torch.full((1, 1, 20, 20), value, requires_grad=True)
+    loss = StructureFusionLoss(fidelity_weight=1, information_weight=1)(fused, torch.full((1, 2, 20, 20), value))
     loss.backward()
     assert loss.isfinite()
     assert fused.grad is not None

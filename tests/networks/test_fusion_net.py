@@ -81,25 +81,64 @@ def test_an_untrained_correction_gives_the_maximum_rule(spatial_dims: int) -> No
     torch.testing.assert_close(fused, x.amax(1, keepdim=True), atol=0, rtol=0)
 
 
-def test_a_correction_below_the_threshold_changes_nothing_and_still_learns() -> None:
+def test_a_correction_below_the_soft_threshold_changes_nothing_and_still_learns() -> None:
     network, x = _correcting(), _pair(2)
     assert network.correction is not None
-    network.correction.threshold = 1e6
+    network.correction.soft_threshold = 1e6
     fused = network(x)
     torch.testing.assert_close(fused, x.amax(1, keepdim=True))
     fused.sum().backward()
-    used = [weight for name, weight in network.named_parameters() if not name.startswith("decoder.head")]
+    used = [w for name, w in network.named_parameters() if not name.startswith(("decoder.head", "correction.tone"))]
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in used)
 
 
-def test_a_larger_threshold_leaves_more_voxels_as_they_were() -> None:
+def test_a_hard_threshold_teaches_only_the_voxels_that_it_lets_through() -> None:
     network, x = _correcting(), _pair(2)
-    firmer = SpineFusionNet(**SMALL, output="correction", threshold=0.1)
+    network.train_softly(False)
+    fused = network(x)
+    below = fused == x.amax(1, keepdim=True)
+    assert 0 < below.sum() < below.numel()
+    assert network.correction is not None
+    last = network.correction.head[-1].weight
+    (silent,) = torch.autograd.grad(fused[below].sum(), last, retain_graph=True)
+    (heard,) = torch.autograd.grad(fused[~below].sum(), last)
+    assert silent.abs().max() == 0
+    assert heard.abs().max() > 0
+
+
+def test_a_larger_threshold_leaves_more_voxels_as_they_were_and_the_others_alike() -> None:
+    network, x = _correcting().eval(), _pair(2)
+    firmer = SpineFusionNet(**SMALL, output="correction", threshold=0.5).eval()
     firmer.load_state_dict(network.state_dict())
     brighter = x.amax(1, keepdim=True)
-    changed, changed_by_firmer = ((net(x) - brighter).abs() for net in (network, firmer))
-    assert 0 < (changed_by_firmer > 0).sum() < (changed > 0).sum()
-    assert (changed_by_firmer <= changed).all()
+    fused, by_firmer = network(x), firmer(x)
+    changed = by_firmer != brighter
+    assert 0 < changed.sum() < (fused != brighter).sum()
+    torch.testing.assert_close(by_firmer[changed], fused[changed])
+
+
+def test_evaluation_does_not_ask_how_it_is_trained() -> None:
+    network, x = _correcting(), _pair(2)
+    soft = network(x)
+    network.eval()
+    before = network(x)
+    network.train_softly(False)
+    torch.testing.assert_close(network(x), before, atol=0, rtol=0)
+    network.train()
+    torch.testing.assert_close(network(x), before)
+    assert not torch.equal(soft, before)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_tone_reads_one_voxel_at_a_time_and_leaves_black_black(spatial_dims: int) -> None:
+    network, x = SpineFusionNet(spatial_dims, **SMALL, output="correction").eval(), _pair(spatial_dims)
+    assert network.correction is not None
+    torch.nn.init.normal_(network.correction.tone[-1].weight, std=0.1)
+    x[:, :, :3] = 0
+    fused = network(x)
+    assert (fused[:, :, :3] == 0).all()
+    assert not torch.equal(fused, x.amax(1, keepdim=True))
+    torch.testing.assert_close(network(x.flip(2)), fused.flip(2))  # no correction yet, so no neighbour counts
 
 
 @pytest.mark.parametrize(
@@ -116,7 +155,7 @@ def test_a_threshold_that_cannot_be_used_is_refused(options: dict[str, Any], mes
 
 
 def test_a_correction_stays_in_range_and_leaves_voxels_as_they_were() -> None:
-    network, x = _correcting(), _pair(2)
+    network, x = _correcting().eval(), _pair(2)
     fused, brighter = network(x), x.amax(1, keepdim=True)
     assert ((fused >= 0) & (fused <= 1)).all()
     assert not torch.equal(fused, brighter)
