@@ -15,8 +15,11 @@ from monai.bundle import ComponentLocator, ConfigParser
 
 from spinefuse_ext.validation import ConfigError, check_exists
 
-#: Settings that a comparison gives each method itself; a network without corrections refuses a threshold.
-OWN_SETTINGS = ("bundle_root", "ckpt_dir", "output_dir", "checkpoint", "network_def", "network_def#threshold")
+#: Settings that a comparison gives each method itself; a network without corrections refuses the last two.
+OWN_SETTINGS = (
+    *("bundle_root", "ckpt_dir", "output_dir", "checkpoint"),
+    *("network_def", "network_def#threshold", "network_def#tone_reach"),
+)
 NETWORK = "network_def"
 
 

@@ -19,10 +19,12 @@ from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, c
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 #: Corrections of the maximum up to this part of the range are none.
-CORRECTION_THRESHOLD = 0.08
+CORRECTION_THRESHOLD = 0.12
+#: Part of that threshold in training: corrections a little below it still learn, so that they can pass it again.
+TRAINED_SHARE = 2 / 3
 #: The same while corrections are still small and learnt, softly thresholded.
 SOFT_THRESHOLD = 0.01
-#: How much brighter or darker the tone makes a voxel at most, as a part of its brightness; too little to be seen.
+#: Too little to be seen.
 TONE_REACH = 0.01
 
 
@@ -105,35 +107,47 @@ class SparseCorrection(nn.Module):
     """Features ``(B, dim, *S)`` and a pair in [0, 1] to the pair's maximum, corrected where it pays: ``(B, 1, *S)``.
 
     Two things change the maximum. ``tone``, a small network of the two values at a voxel alone, moves its brightness by
-    up to ``TONE_REACH`` of it, so that fewer different pairs of values become one grey level; air stays black. The
+    up to ``tone_reach`` of it, so that fewer different pairs of values become one grey level; air stays black. The
     correction, made of the features, is 0 unless it is larger than ``threshold`` (hard thresholding): most voxels
     copy the brighter modality, and only edges that one modality hides are redrawn. Both start at zero, so an untrained
     network gives the maximum rule.
 
     Hard thresholding teaches nothing below the threshold. So corrections are first trained while ``soft`` is set:
-    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``.
+    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``. Then they are
+    trained with ``TRAINED_SHARE`` of the hard threshold.
 
     Args:
         head: features to the raw correction, its last layer a convolution.
         tone: the four images ``(B, 4, *S)`` of CT, MR, their maximum and minimum, in [-2, 2], to ``(B, 1, *S)``; its
             last layer is a convolution with bias.
         threshold: corrections up to it are none.
+        tone_reach: how much brighter or darker the tone makes a voxel at most, as a part of its brightness.
 
     Attributes:
         soft: as above, at first True; evaluation mode ignores it.
 
     Raises:
-        ConfigError: a negative threshold.
+        ConfigError: a negative threshold, or a reach that is not in [0, 1).
     """
 
     LEAK = 0.3
 
-    def __init__(self, head: nn.Sequential, tone: nn.Sequential, threshold: float = CORRECTION_THRESHOLD) -> None:
+    def __init__(
+        self,
+        head: nn.Sequential,
+        tone: nn.Sequential,
+        threshold: float = CORRECTION_THRESHOLD,
+        tone_reach: float = TONE_REACH,
+    ) -> None:
         super().__init__()
         if not threshold >= 0:
             raise ConfigError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
+        if not 0 <= tone_reach < 1:
+            raise ConfigError(f"Expected a reach of the tone of 0 or more and less than 1, got {tone_reach}.")
         self.head, self.tone, self.threshold = head, tone, threshold
         self.soft_threshold, self.leak, self.soft = SOFT_THRESHOLD, self.LEAK, True
+        self.trained_share = TRAINED_SHARE
+        self.tone_reach = tone_reach
         for start in (head[-1].weight, tone[-1].weight, tone[-1].bias):
             nn.init.zeros_(start)  # type: ignore[arg-type]
 
@@ -145,8 +159,9 @@ class SparseCorrection(nn.Module):
             leak = self.leak * raw
             return (brightest + F.softshrink(raw, self.soft_threshold) + (leak - leak.detach())).clamp(0, 1)
         levels = torch.cat((pair, brightest, pair.amin(1, keepdim=True)), dim=1) * 4 - 2
-        toned = brightest * (1 + TONE_REACH * torch.tanh(at_least_float32(self.tone(levels))))
-        return (toned + torch.where(raw.abs() > self.threshold, raw, 0.0)).clamp(0, 1)
+        toned = brightest * (1 + self.tone_reach * torch.tanh(at_least_float32(self.tone(levels))))
+        threshold = self.threshold * self.trained_share if self.training else self.threshold
+        return (toned + torch.where(raw.abs() > threshold, raw, 0.0)).clamp(0, 1)
 
 
 class SpineFusionNet(nn.Module):
@@ -161,13 +176,15 @@ class SpineFusionNet(nn.Module):
         detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
         output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
             (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
-        threshold: of the sparse correction, in [0, 1]: corrections up to it are none. None is 0.08. More at inference,
+        threshold: of the sparse correction, in [0, 1]: corrections up to it are none. None is 0.12. More at inference,
             with the same weights, leaves more voxels as they are in the brighter modality.
+        tone_reach: of the sparse correction, in [0, 1): how much brighter or darker its tone makes a voxel at most, as a
+            part of its brightness. None is 0.01; 0 at inference leaves the tone out.
         checkpointing: recompute the blocks of encoder and decoder in the backward pass: less memory, more time, same
             result.
 
     Raises:
-        ConfigError: a negative threshold, or one without a correction.
+        ConfigError: a threshold or a reach out of range, or one without a correction.
         ValueError: an unknown choice.
     """
 
@@ -182,13 +199,17 @@ class SpineFusionNet(nn.Module):
         detail: str = "cnn",
         output: str = "sigmoid",
         threshold: float | None = None,
+        tone_reach: float | None = None,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
         look_up_option(output, ("sigmoid", "correction"))
-        if threshold is not None and output != "correction":
-            raise ConfigError(f"A threshold belongs to the output 'correction', but the output is {output!r}.")
+        given = {"threshold": threshold, "tone_reach": tone_reach}
+        of_correction = {name: value for name, value in given.items() if value is not None}
+        if of_correction and output != "correction":
+            names = " and ".join(of_correction)
+            raise ConfigError(f"The setting {names} belongs to the output 'correction', but the output is {output!r}.")
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
         new_base = partial(look_up_option(base, BASES), spatial_dims, dim, num_heads)
         new_detail = partial(look_up_option(detail, DETAILS), spatial_dims, dim)
@@ -207,8 +228,9 @@ class SpineFusionNet(nn.Module):
         self.base_fusion = new_base()
         self.detail_fusion = new_detail(depth=1)
         self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, heads[0])
-        limit = CORRECTION_THRESHOLD if threshold is None else threshold
-        self.correction = SparseCorrection(heads[1], _tone(spatial_dims), limit) if output == "correction" else None
+        self.correction = (
+            SparseCorrection(heads[1], _tone(spatial_dims), **of_correction) if output == "correction" else None
+        )
 
     def train_softly(self, soft: bool) -> None:
         """Set whether training thresholds the correction softly, as ``SparseCorrection`` says; without one, nothing."""

@@ -124,20 +124,31 @@ def test_evaluation_does_not_ask_how_it_is_trained() -> None:
     before = network(x)
     network.train_softly(False)
     torch.testing.assert_close(network(x), before, atol=0, rtol=0)
-    network.train()
-    torch.testing.assert_close(network(x), before)
     assert not torch.equal(soft, before)
+
+
+def test_training_lets_corrections_through_that_are_a_little_too_small_for_evaluation() -> None:
+    network, x = _correcting(threshold=0.3), _pair(2)
+    network.train_softly(False)
+    trained, evaluated, brighter = network(x), network.eval()(x), x.amax(1, keepdim=True)
+    shown = evaluated != brighter
+    torch.testing.assert_close(trained[shown], evaluated[shown])
+    hidden = (trained - brighter)[~shown].abs()
+    assert 0.2 < hidden.max() <= 0.3
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_the_tone_reads_one_voxel_at_a_time_and_leaves_black_black(spatial_dims: int) -> None:
     network, x = SpineFusionNet(spatial_dims, **SMALL, output="correction").eval(), _pair(spatial_dims)
     assert network.correction is not None
-    torch.nn.init.normal_(network.correction.tone[-1].weight, std=0.1)
+    torch.nn.init.normal_(network.correction.tone[-1].weight, std=10)
     x[:, :, :3] = 0
-    fused = network(x)
+    fused, brighter = network(x), x.amax(1, keepdim=True)
     assert (fused[:, :, :3] == 0).all()
-    assert not torch.equal(fused, x.amax(1, keepdim=True))
+    assert 0.009 < ((fused - brighter) / brighter)[:, :, 3:].abs().max() < 0.0101
+    network.correction.tone_reach = 0.0
+    torch.testing.assert_close(network(x), brighter, atol=0, rtol=0)
+    network.correction.tone_reach = 0.01
     torch.testing.assert_close(network(x.flip(2)), fused.flip(2))  # no correction yet, so no neighbour counts
 
 
@@ -146,10 +157,13 @@ def test_the_tone_reads_one_voxel_at_a_time_and_leaves_black_black(spatial_dims:
     [
         ({"output": "correction", "threshold": -0.1}, "threshold of corrections of 0 or more, got -0.1"),
         ({"output": "correction", "threshold": float("nan")}, "threshold of corrections of 0 or more, got nan"),
-        ({"threshold": 0.1}, "belongs to the output 'correction', but the output is 'sigmoid'"),
+        ({"output": "correction", "tone_reach": 1}, "reach of the tone of 0 or more and less than 1, got 1"),
+        ({"output": "correction", "tone_reach": -0.1}, "reach of the tone of 0 or more and less than 1, got -0.1"),
+        ({"threshold": 0.1}, "threshold belongs to the output 'correction', but the output is 'sigmoid'"),
+        ({"tone_reach": 0}, "tone_reach belongs to the output 'correction', but the output is 'sigmoid'"),
     ],
 )
-def test_a_threshold_that_cannot_be_used_is_refused(options: dict[str, Any], message: str) -> None:
+def test_a_setting_of_the_correction_that_cannot_be_used_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SpineFusionNet(**SMALL, **options)
 
