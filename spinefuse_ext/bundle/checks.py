@@ -20,6 +20,7 @@ def check_run(
     *,
     spatial_dims: int | None = None,
     multiple_of: int = 1,
+    intervals: dict[str, Sequence[float]] | None = None,
 ) -> None:
     """Check the settings of the bundle run that evaluates this call, before anything is built.
 
@@ -31,6 +32,7 @@ def check_run(
         settings: numbers that must be positive, by name; a list is a size in voxels and must be positive throughout.
         spatial_dims: how many numbers each size must have.
         multiple_of: what each number of a size must be a multiple of, for networks that halve it several times.
+        intervals: settings that are a lower and a higher number, by name.
 
     Raises:
         ConfigError: a setting that no config defines, a value out of range, or a wrong ``bundle_root``.
@@ -53,6 +55,9 @@ def check_run(
             raise ConfigError(f"The setting {name} must be positive, got {value}.")
         if sizes is not None:
             _check_size(name, sizes, spatial_dims, multiple_of)
+    for name, ends in (intervals or {}).items():
+        if len(ends) != 2 or not ends[0] < ends[1]:
+            raise ConfigError(f"The setting {name} needs a lower and a higher number, got {list(ends)}.")
 
 
 def _check_size(name: str, size: Sequence[int], spatial_dims: int | None, multiple_of: int) -> None:

@@ -39,6 +39,9 @@ def test_the_shipped_settings_pass() -> None:
         ({"val_interval": None}, "The setting val_interval must be positive, got None"),
         ({"epoch": 3}, "No config defines the setting epoch.* Did you mean epochs"),
         ({"canvas": [64, 64, 64]}, r"The setting canvas needs 2 numbers for a 2-D network, got \[64, 64, 64\]"),
+        ({"ct_window_hu": [100, 100]}, r"The setting ct_window_hu needs a lower and a higher number, got \[100, 100\]"),
+        ({"mr_percentiles": [99, 1]}, r"The setting mr_percentiles needs a lower and a higher number, got \[99, 1\]"),
+        ({"ct_window_hu": [-200]}, r"The setting ct_window_hu needs a lower and a higher number, got \[-200\]"),
         ({"bundle_root": "nowhere"}, "bundle_root nowhere has no folder configs; run from the bundle's folder or give"),
     ],
 )

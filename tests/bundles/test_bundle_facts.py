@@ -24,6 +24,7 @@ FULL = {"train.json", "inference.json", "metadata.json"}
 NEW_IDS = {
     *("checkpoint", "sections", "surface_tolerance_mm"),
     "vgg16_weights",  # a file that only U2Fusion's training can use
+    "weights",  # of fine_tune.json
 }
 #: Ids that the deltas for many processes add.
 RANK_IDS = {

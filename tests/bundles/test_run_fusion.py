@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
@@ -26,7 +27,7 @@ TRAINING: dict[str, Any] = {
     **NETWORK,
     "patch_size": [32, 32],
     "patch_scales": [0.75, 1.0],
-    "epochs": 6,
+    "epochs": 7,
     "stage1_epochs": 4,
     "val_interval": 1,
     "batch_size": 4,
@@ -86,12 +87,28 @@ def test_batches_have_every_scale(trained: Run) -> None:
     assert trained.sizes == {(2, 24, 24), (2, 32, 32)}
 
 
-def test_only_the_fusing_stage_is_validated(trained: Run) -> None:
-    assert trained.validated == [5, 6]
+def test_only_the_last_stage_is_validated(trained: Run) -> None:
+    assert trained.validated == [7]
     steps = np.array(trained.losses["fusion_loss"])
-    assert len(steps) == 6 * 4  # 6 epochs of 4 cases x 4 crops / batch 4
+    assert len(steps) == 7 * 4  # 7 epochs of 4 cases x 4 crops / batch 4
     assert (steps[: 4 * 4] == 0).all()
     assert (steps[4 * 4 :] > 0).all()
+
+
+def test_fine_tuning_begins_with_given_weights_and_without_stage_one(
+    trained: Run, workflow: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    settings = {name: value for name, value in TRAINING.items() if name != "stage1_epochs"}
+    settings |= {"epochs": 1, "learning_rate": 1e-12, "weights": trained.checkpoint}
+    made = workflow("spine_fusion", "train.json", "fine_tune.json", **places, **settings)
+    trainer, stages = made.parser.get_parsed_content("train#trainer"), []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: stages.append(engine.state.output[0]["stage"]))
+    made.run()
+    assert set(stages) == {2}
+    before, after = (torch.load(path) for path in (trained.checkpoint, tmp_path / "models" / "model_final.pt"))
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight)
 
 
 def test_evaluation_writes_a_row_per_case_for_every_metric(

@@ -75,6 +75,19 @@ def test_training_learns_from_the_labels_and_uses_the_unlabelled_cases(trained: 
     assert {path.parent.name for path in trained.folder.rglob("events.out*")} == {"train", "validate"}
 
 
+def test_fine_tuning_begins_with_given_weights(
+    trained: Run, workflow: Callable[..., ConfigWorkflow], tmp_path: Path
+) -> None:
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    settings = {**TRAINING, "epochs": 1, "learning_rate": 1e-12, "weights": trained.checkpoint}
+    made = workflow("spine_semiseg", "train.json", "fine_tune.json", **places, **settings)
+    learnt = [name for name, _ in made.parser.get_parsed_content("network_def").named_parameters()]
+    made.run()
+    before, after = (torch.load(path) for path in (trained.checkpoint, tmp_path / "models" / "model_final.pt"))
+    for name in learnt:
+        torch.testing.assert_close(after[name], before[name])
+
+
 def test_evaluation_gives_dice_and_jaccard_of_every_class_and_case(
     trained: Run, workflow: Callable[..., ConfigWorkflow], tmp_path: Path
 ) -> None:

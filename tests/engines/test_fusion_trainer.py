@@ -23,9 +23,9 @@ from spinefuse_ext.networks import SpineFusionNet
 from spinefuse_ext.validation import ConfigError
 
 
-def _cases(count: int = 4) -> list[dict[str, MetaTensor]]:
+def _cases(count: int = 4, size: int = 16) -> list[dict[str, MetaTensor]]:
     """A bright square in CT, a bright disc in MR, at places of their own."""
-    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    rows, columns = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
     cases = []
     for index in range(count):
         ct = 0.1 + 0.8 * ((rows - 5 - index).abs().maximum((columns - 6).abs()) < 3)
@@ -80,7 +80,7 @@ def test_each_stage_learns(stage1_epochs: int, amp: bool) -> None:
 def test_all_stages_train_on_cuda() -> None:
     network = _network(output="correction").to("cuda")
     firm = StructureFusionLoss(fidelity_weight=1, information_weight=1)
-    third = {"max_epochs": 3, "stage3_epochs": 1, "stage3_loss": firm}
+    third = {"max_epochs": 3, "stage3_epochs": 1, "stage3_loss": firm, "cases": _cases(size=20)}
     trainer = _trainer(network, device=torch.device("cuda"), fusion_loss=StructureFusionLoss(), **third)
     stages, losses = _record(trainer, FusionKeys.STAGE), _record(trainer, "loss")
     trainer.run()
