@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
+from monai.utils import look_up_option
 
 
 class SpinefuseError(ValueError):
@@ -106,6 +109,23 @@ def check_spatial_dims(spatial_dims: int) -> None:
     """Raise ``ValueError`` unless ``spatial_dims`` is 2 or 3."""
     if spatial_dims not in (2, 3):
         raise ValueError(f"Expected spatial_dims 2 or 3, got {spatial_dims}.")
+
+
+def chosen(setting: str, value: Any, choices: Any) -> Any:
+    """What ``value`` stands for among ``choices``, a StrEnum, a mapping by name or a collection of names.
+
+    Raises:
+        ConfigError: none of them; names the setting, the nearest choice and all of them.
+    """
+    try:
+        return look_up_option(value, choices)
+    except ValueError as error:
+        near = re.search(r"did you mean '.*?'\?", str(error))
+        names = sorted(str(getattr(choice, "value", choice)) for choice in choices)
+        hint = f"; {near.group()}" if near else "."
+        raise ConfigError(
+            f"The setting {setting} cannot be {value!r}{hint} It is one of {', '.join(names)}."
+        ) from error
 
 
 def check_exists(path: str | Path, what: str) -> Path:

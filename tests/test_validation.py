@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from spinefuse_ext import validation
+from spinefuse_ext.enums import Competition
 from spinefuse_ext.validation import (
+    ConfigError,
     MissingPathError,
     OutputError,
     SpinefuseError,
@@ -15,6 +17,7 @@ from spinefuse_ext.validation import (
     check_same_shape,
     check_spatial_dims,
     check_writable,
+    chosen,
 )
 
 
@@ -25,6 +28,15 @@ def test_every_cause_has_a_type_that_says_what_it_means() -> None:
     assert len(kinds) > 8
     assert all(issubclass(kind, SpinefuseError) and kind.__doc__ for kind in kinds)
     assert issubclass(SpinefuseError, ValueError)
+
+
+def test_a_choice_is_found_or_all_choices_are_named() -> None:
+    assert chosen("base", "lsra", {"lsra": 1, "inn": 2}) == 1
+    assert chosen("competition", "soft", Competition) is Competition.SOFT
+    with pytest.raises(ConfigError, match=r"competition cannot be 'softt'; did you mean 'soft'.* one of sharpened, "):
+        chosen("competition", "softt", Competition)
+    with pytest.raises(ConfigError, match=r"base cannot be 'zzz'\. It is one of inn, lsra\."):
+        chosen("base", "zzz", {"lsra": 1, "inn": 2})
 
 
 def test_shapes_are_listed_by_name() -> None:

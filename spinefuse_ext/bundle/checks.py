@@ -50,14 +50,18 @@ def check_run(
     if parser is not None:
         check_overrides(parser.get(), configs_dir)
     for name, value in (settings or {}).items():
-        sizes = value if isinstance(value, Sequence) and not isinstance(value, str) else None
-        if not all(isinstance(number, (int, float)) and number > 0 for number in sizes or [value]):
-            raise ConfigError(f"The setting {name} must be positive, got {value}.")
-        if sizes is not None:
-            _check_size(name, sizes, spatial_dims, multiple_of)
+        _check_positive(name, value, spatial_dims, multiple_of)
     for name, ends in (intervals or {}).items():
         if len(ends) != 2 or not ends[0] < ends[1]:
             raise ConfigError(f"The setting {name} needs a lower and a higher number, got {list(ends)}.")
+
+
+def _check_positive(name: str, value: object, spatial_dims: int | None, multiple_of: int) -> None:
+    sizes = value if isinstance(value, Sequence) and not isinstance(value, str) else None
+    if not all(isinstance(number, (int, float)) and number > 0 for number in sizes or [value]):
+        raise ConfigError(f"The setting {name} must be positive, got {value}.")
+    if sizes is not None:
+        _check_size(name, sizes, spatial_dims, multiple_of)
 
 
 def _check_size(name: str, size: Sequence[int], spatial_dims: int | None, multiple_of: int) -> None:

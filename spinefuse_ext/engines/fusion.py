@@ -71,7 +71,7 @@ class FusionTrainer(SupervisedTrainer):
         supervised: further arguments of MONAI's ``SupervisedTrainer``; ``compile`` compiles each child module.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the lengths and losses of the stages, all keyword-only)
         self,
         *,
         reconstruction_loss: Callable[..., torch.Tensor],
@@ -110,8 +110,9 @@ class FusionTrainer(SupervisedTrainer):
         stage = self._stage()
         starts, ends = self._accumulation()
         self.network.train()
-        if hasattr(inner := unwrap(self.network), "train_softly"):
-            inner.train_softly(stage == 2)
+        train_softly = getattr(unwrap(self.network), "train_softly", None)
+        if callable(train_softly):
+            train_softly(stage == 2)
         if starts:
             self.optimizer.zero_grad(set_to_none=self.optim_set_to_none)
         output = self.state.output = {CommonKeys.IMAGE: image, FusionKeys.STAGE: stage}

@@ -10,12 +10,12 @@ import torch
 from ignite.engine import EventEnum, Events
 from monai.data import MetaTensor
 from monai.engines import IterationEvents, SupervisedTrainer, Workflow
-from monai.utils import CommonKeys, look_up_option
+from monai.utils import CommonKeys
 
 from spinefuse_ext.engines.streams import case_names, check_finite, check_no_label, endless, loader_length
 from spinefuse_ext.enums import EpochBy, Section
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.validation import DatalistError, check_classes
+from spinefuse_ext.validation import DatalistError, check_classes, chosen
 
 _LABELLED, _UNLABELLED = "_labelled", "_unlabelled"  # ends of the names of what the network returned
 
@@ -79,7 +79,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         planned_epochs: int | None = None,
         **workflow: Any,
     ) -> None:
-        by_unlabelled = look_up_option(epoch_by, EpochBy) == EpochBy.UNLABELLED
+        by_unlabelled = chosen("epoch_by", epoch_by, EpochBy) == EpochBy.UNLABELLED
         if workflow.get("epoch_length") is None and unlabelled_data_loader is not None and by_unlabelled:
             workflow["epoch_length"] = loader_length(unlabelled_data_loader)
             if workflow["epoch_length"] is None:

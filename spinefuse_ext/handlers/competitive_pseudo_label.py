@@ -8,12 +8,13 @@ import ignite.distributed as idist
 import torch
 from monai.engines import IterationEvents, Workflow
 from monai.networks import one_hot
-from monai.utils import CommonKeys, look_up_option
+from monai.utils import CommonKeys
 
 from spinefuse_ext.enums import Competition
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.losses import disagreement_mask, sharpen
+from spinefuse_ext.validation import chosen
 
 _SMOOTH = 1e-5
 _UNDECIDED = -1
@@ -67,7 +68,7 @@ class CompetitivePseudoLabelHandler:
         if not 0 <= score_ema < 1:
             raise ValueError(f"Expected 0 <= score_ema < 1, got {score_ema}.")
         self.temperature = temperature
-        self.competition = look_up_option(competition, Competition)
+        self.competition = chosen("competition", competition, Competition)
         self.tolerance = tolerance
         self.hysteresis = hysteresis
         self.score_ema = score_ema

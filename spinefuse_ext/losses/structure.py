@@ -59,7 +59,7 @@ class StructureFusionLoss(_Loss):
             maximum by less than this; elsewhere it would take every correction back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a weight for each term)
         self,
         intensity_weight: float = 5.0,
         gradient_weight: float = 2.0,

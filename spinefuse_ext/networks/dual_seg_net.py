@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from monai.utils import look_up_option
 from torch import nn
 
 from spinefuse_ext.enums import SubNetwork
+from spinefuse_ext.validation import chosen
 
 
 class DualSegNet(nn.Module):
@@ -26,7 +26,7 @@ class DualSegNet(nn.Module):
         super().__init__()
         self.unet = unet
         self.vnet = vnet
-        self.output = str(look_up_option(output, SubNetwork).value)
+        self.output = str(chosen("output", output, SubNetwork).value)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> logits ``(2, B, K, *S)`` in training, probabilities ``(B, K, *S)`` in evaluation."""

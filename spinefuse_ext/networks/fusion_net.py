@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from monai.networks.layers.factories import Conv
-from monai.utils import look_up_option
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
-from spinefuse_ext.validation import ConfigError, check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
 
 #: Corrections of the maximum up to this part of the range are none.
 CORRECTION_THRESHOLD = 0.12
@@ -113,8 +112,8 @@ class SparseCorrection(nn.Module):
     network gives the maximum rule.
 
     Hard thresholding teaches nothing below the threshold. So corrections are first trained while ``soft`` is set:
-    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``. Then they are
-    trained with ``TRAINED_SHARE`` of the hard threshold.
+    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``. Then they
+    are trained with ``TRAINED_SHARE`` of the hard threshold.
 
     Args:
         head: features to the raw correction, its last layer a convolution.
@@ -178,14 +177,13 @@ class SpineFusionNet(nn.Module):
             (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
         threshold: of the sparse correction, in [0, 1]: corrections up to it are none. None is 0.12. More at inference,
             with the same weights, leaves more voxels as they are in the brighter modality.
-        tone_reach: of the sparse correction, in [0, 1): how much brighter or darker its tone makes a voxel at most, as a
-            part of its brightness. None is 0.01; 0 at inference leaves the tone out.
+        tone_reach: of the sparse correction, in [0, 1): how much brighter or darker its tone makes a voxel at most,
+            as a part of its brightness. None is 0.01; 0 at inference leaves the tone out.
         checkpointing: recompute the blocks of encoder and decoder in the backward pass: less memory, more time, same
             result.
 
     Raises:
-        ConfigError: a threshold or a reach out of range, or one without a correction.
-        ValueError: an unknown choice.
+        ConfigError: an unknown choice, a threshold or a reach out of range, or one without a correction.
     """
 
     def __init__(  # noqa: PLR0913 (the choices of the network, all keyword-only but four)
@@ -204,15 +202,15 @@ class SpineFusionNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        look_up_option(output, ("sigmoid", "correction"))
+        chosen("output", output, ("sigmoid", "correction"))
         given = {"threshold": threshold, "tone_reach": tone_reach}
         of_correction = {name: value for name, value in given.items() if value is not None}
         if of_correction and output != "correction":
             names = " and ".join(of_correction)
             raise ConfigError(f"The setting {names} belongs to the output 'correction', but the output is {output!r}.")
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
-        new_base = partial(look_up_option(base, BASES), spatial_dims, dim, num_heads)
-        new_detail = partial(look_up_option(detail, DETAILS), spatial_dims, dim)
+        new_base = partial(chosen("base", base, BASES), spatial_dims, dim, num_heads)
+        new_detail = partial(chosen("detail", detail, DETAILS), spatial_dims, dim)
         encoder_blocks, decoder_blocks = (
             BlockStack([RestormerBlock(spatial_dims, dim, num_heads) for _ in range(count)], checkpointing)
             for count in num_blocks

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from monai.utils import look_up_option
 from torch import nn
 
 from spinefuse_ext.enums import MeanTeacherOutput
+from spinefuse_ext.validation import chosen
 
 
 class MeanTeacherNet(nn.Module):
@@ -27,7 +27,7 @@ class MeanTeacherNet(nn.Module):
         super().__init__()
         self.student = network
         self.teacher = copy.deepcopy(network).requires_grad_(False)
-        self.output = str(look_up_option(output, MeanTeacherOutput).value)
+        self.output = str(chosen("output", output, MeanTeacherOutput).value)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> the student's training output, or probabilities ``(B, K, *S)`` in evaluation."""

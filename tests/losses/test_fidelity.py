@@ -59,5 +59,5 @@ def test_small_patches_are_compared_at_the_scales_that_fit(size: tuple[int, ...]
 
 
 def test_patches_without_a_whole_window_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 17 voxels .* fidelity_weight to 0"):
+    with pytest.raises(ValueError, match=r"at least 17 voxels .* fidelity_weight to 0"):
         lost_fidelity(torch.rand(1, 1, 16, 40), torch.rand(1, 2, 16, 40))

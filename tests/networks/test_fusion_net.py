@@ -277,7 +277,10 @@ def test_refuses_another_number_of_channels() -> None:
         SpineFusionNet(**SMALL)(torch.rand(1, 3, 8, 8))
 
 
-@pytest.mark.parametrize(("option", "typo", "nearest"), [("base", "lsrb", "lsra"), ("detail", "cnm", "cnn")])
+@pytest.mark.parametrize(
+    ("option", "typo", "nearest"),
+    [("base", "lsrb", "lsra"), ("detail", "cnm", "cnn"), ("output", "sigmoit", "sigmoid")],
+)
 def test_refuses_an_unknown_variant_and_names_the_nearest(option: str, typo: str, nearest: str) -> None:
-    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
+    with pytest.raises(ConfigError, match=f"The setting {option} cannot be '{typo}'; did you mean '{nearest}'"):
         SpineFusionNet(**(SMALL | {option: typo}))
