@@ -35,8 +35,8 @@ def test_a_choice_is_found_or_all_choices_are_named() -> None:
     assert chosen("competition", "soft", Competition) is Competition.SOFT
     with pytest.raises(ConfigError, match=r"competition cannot be 'softt'; did you mean 'soft'.* one of sharpened, "):
         chosen("competition", "softt", Competition)
-    with pytest.raises(ConfigError, match=r"base cannot be 5\. It is one of inn, lsra\."):
-        chosen("base", 5, {"lsra": 1, "inn": 2})
+    with pytest.raises(ConfigError, match=r"base cannot be '0123456789'\. It is one of inn, lsra\."):
+        chosen("base", "0123456789", {"lsra": 1, "inn": 2})
 
 
 def test_shapes_are_listed_by_name() -> None:
