@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 Step = Callable[[], None]
+STAGE3 = (5.0, 2.0, 6.0, 30.0, 10.0, 1.0)  # weights of the terms of the loss
 PAIRS, SIZE = 8, 512  # pairs in a batch and pixels along an axis of the throughput on a GPU
 
 
@@ -50,14 +51,15 @@ def fuse_one_pair_naively() -> Step:
     return step
 
 
-def fusion_training_step(checkpointing: bool = False) -> Step:
-    from spinefuse_ext.losses import DecompositionLoss, FusionLoss
+def fusion_training_step(checkpointing: bool = False, stage3: bool = False) -> Step:
+    from spinefuse_ext.losses import DecompositionLoss, StructureFusionLoss
     from spinefuse_ext.networks import SpineFusionNet, keep_freed_memory
 
     keep_freed_memory()
-    network = SpineFusionNet(checkpointing=checkpointing)
+    network = SpineFusionNet(output="correction", checkpointing=checkpointing)
+    network.train_softly(not stage3)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
-    fusion, decomposition = FusionLoss(), DecompositionLoss()
+    fusion, decomposition = StructureFusionLoss(*STAGE3 if stage3 else ()), DecompositionLoss()
     pair = torch.rand(2, 2, 128, 128)
 
     def step() -> None:
@@ -175,10 +177,11 @@ class Row(NamedTuple):
 CDDFUSE: dict[str, Any] = {"base": "cddfuse", "detail": "inn"}
 ROWS: dict[str, Row] = {
     "phantom case, 128 mm at 1 mm": Row(phantom_case, 1),
-    "fuse one 512 x 512 pair, default network": Row(fuse_one_pair, 3, 6, 2),
-    "fuse one pair, default network, bfloat16": Row(partial(fuse_one_pair, True), 3, 4),
+    "fuse one 512 x 512 pair, default network": Row(partial(fuse_one_pair, output="correction"), 3, 6, 2),
+    "fuse one pair, default network, bfloat16": Row(partial(fuse_one_pair, True, output="correction"), 3, 4),
     "fuse one pair, CDDFuse composition": Row(partial(fuse_one_pair, **CDDFUSE), 3, 10),
     "fusion training step, batch 2 of 128 x 128, stage 2": Row(fusion_training_step, 3, 3.5),
+    "fusion training step, stage 3": Row(partial(fusion_training_step, stage3=True), 3),
     "fusion training step, checkpointing": Row(partial(fusion_training_step, True), 3, None, 1.5),
     "segmentation training step, 4 images of 128 x 160": Row(segmentation_training_step, 5),
     "semi-supervised step, 2 + 2 patches of 64 x 64 x 48, bfloat16": Row(semi_supervised_step_3d, 4, 2.8),
@@ -229,7 +232,7 @@ def measure_throughput(device: str, **options: int) -> None:
     networks: dict[str, Callable[[], nn.Module]] = {
         "CDDFuse composition, naive": lambda: NaiveCDDFuse(SpineFusionNet(**CDDFUSE)),
         "CDDFuse composition": lambda: SpineFusionNet(**CDDFUSE),
-        "default network": SpineFusionNet,
+        "default network": lambda: SpineFusionNet(output="correction"),
     }
     write(f"\n{f'batch {PAIRS}, bfloat16, inference':<54}{'pairs/s':>10}{'naive x':>10}\n")
     first = None
