@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def test_a_torn_file_is_made_anew(share: float, garbage: bytes, tmp_path: Path) 
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))] + garbage)
     assert first_value(item, tmp_path / "cache") == pytest.approx(0.1)
-    assert file.stat().st_size == len(whole)
+    with zipfile.ZipFile(file) as archive:  # the sizes of two files of one image can differ by a byte
+        assert archive.testzip() is None
 
 
 class Harm:
