@@ -8,10 +8,11 @@ import torch
 from monai.networks.blocks.convolutions import ResidualUnit
 from monai.networks.layers.factories import Conv
 from torch import nn
+from torch.nn import functional as F
 
 from spinefuse_ext.networks.lite_transformer import check_even
 from spinefuse_ext.networks.restormer import at_least_float32, channels_last
-from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach
+from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, run_in_strips
 from spinefuse_ext.validation import check_spatial_dims
 
 
@@ -52,11 +53,18 @@ class Bottleneck(nn.Sequential):
         convolution, wide = Conv[Conv.CONV, spatial_dims], 2 * dim
         super().__init__(
             convolution(dim, wide, 1, bias=False),
-            nn.ReLU6(),
-            convolution(wide, wide, 3, padding=1, padding_mode="reflect", groups=wide, bias=False),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
+            convolution(wide, wide, 3, groups=wide, bias=False),
+            nn.ReLU6(inplace=True),
             convolution(wide, dim, 1, bias=False),
         )
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        # a border reflected before the image is widened is the border reflected after, of half as many channels
+        x = F.pad(input, [1, 1] * (input.ndim - 2), mode="reflect")
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class AffineCoupling(nn.Module):
@@ -84,6 +92,14 @@ class AffineCoupling(nn.Module):
         self.exponent_limit = exponent_limit
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            cut = in_strips(x)
+            if cut:
+                halo = reach(self.shuffle) + reach(self.offset) + max(reach(self.log_scale), reach(self.shift))
+                return each_item(partial(run_in_strips, self._couple, halo=halo), channels_last(x))
+        return self._couple(x)
+
+    def _couple(self, x: torch.Tensor) -> torch.Tensor:
         first, second = self.shuffle(x).chunk(2, dim=1)
         second = second + self.offset(first)
         exponent = at_least_float32(self.log_scale(second))

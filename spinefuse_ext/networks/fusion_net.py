@@ -43,19 +43,22 @@ class BlockStack(nn.ModuleList):
         super().__init__(blocks)
         self.checkpointing = checkpointing
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            for block in self:
+    def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """The blocks, of which the first may ``overwrite`` ``x`` and each other what the one before it made."""
+        for block in self:
+            if torch.jit.is_scripting():  # type: ignore[attr-defined]
                 x = block(x)
-        else:
-            for block in self:
-                x = run_block(block, x, self.checkpointing)
+            else:
+                x = run_block(block, x, self.checkpointing, overwrite)
+            overwrite = True
         return x
 
 
-def run_block(block: nn.Module, x: torch.Tensor, checkpointing: bool) -> torch.Tensor:
-    """``block(x)``, recomputed in the backward pass when ``checkpointing``."""
-    return checkpoint(block, x, use_reentrant=False) if checkpointing and torch.is_grad_enabled() else block(x)
+def run_block(block: nn.Module, x: torch.Tensor, checkpointing: bool, overwrite: bool = False) -> torch.Tensor:
+    """``block(x, overwrite)``, recomputed in the backward pass when ``checkpointing``."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(block, x, use_reentrant=False)
+    return block(x, overwrite)
 
 
 class FusionEncoder(nn.Module):
@@ -74,10 +77,11 @@ class FusionEncoder(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # of one channel that lies last in memory the convolution makes channels that do: four times faster
         image = image.flatten(1).unsqueeze(-1).reshape(image.movedim(1, -1).shape).movedim(-1, 1)
-        shared = self.shared(channels_last(self.embedding(image)))
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return run_block(self.base, shared, self.checkpointing), self.detail(shared)
-        return self.base(shared), self.detail(shared)
+        shared = self.shared(channels_last(self.embedding(image)), True)
+        detail = self.detail(shared)
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self.base(shared, True), detail
+        return run_block(self.base, shared, self.checkpointing, overwrite=True), detail
 
 
 class FusionDecoder(nn.Module):
@@ -95,7 +99,7 @@ class FusionDecoder(nn.Module):
         # half a matrix for each, summed: the same as the whole for both in one tensor, which need not be made then
         weight = self.reduce.weight.flatten(1).split([base.shape[1], detail.shape[1]], dim=1)  # type: ignore[operator]
         joined = F.linear(base.movedim(1, -1), weight[0]).add_(F.linear(detail.movedim(1, -1), weight[1]))
-        return self.blocks(joined.movedim(-1, 1))
+        return self.blocks(joined.movedim(-1, 1), True)
 
     def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         logits = at_least_float32(self.head(self.features(base, detail)))
@@ -251,7 +255,7 @@ class SpineFusionNet(nn.Module):
 
     def fuse_features(self, features: PairFeatures, x: torch.Tensor) -> torch.Tensor:
         """Both modalities of the pair ``x`` merged branch by branch, then decoded: ``(B, 1, *S)`` in [0, 1]."""
-        base = self.base_fusion(features.base_ct + features.base_mr)
+        base = self.base_fusion(features.base_ct + features.base_mr, True)
         detail = self.detail_fusion(features.detail_ct + features.detail_mr)
         if self.correction is None:
             return self.decoder(base, detail)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from spinefuse_ext.networks.restormer import (
     channels_last,
     check_heads,
 )
-from spinefuse_ext.networks.strips import LocalFunction, Strip, StripFunction, is_exporting, reach, strips
+from spinefuse_ext.networks.strips import LocalFunction, is_exporting, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 POOL_SIZE = 8
@@ -148,8 +150,8 @@ class LongShortRangeMixing(nn.Module):
         far, near = x.chunk(2, dim=1)
         return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
 
-    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> StripFunction:
-        """What makes the rows of ``x + self(norm(x))`` of one image ``(1, C, *S)`` that a strip takes."""
+    def update_in_strips(self, x: torch.Tensor, norm: nn.Module) -> Iterator[int]:
+        """Add ``self(norm(x))`` to one image ``x`` ``(1, C, *S)`` in place; yields how many of its rows are done."""
         far, near = (torch.empty_like(half) for half in x.chunk(2, dim=1))
         total = at_least_float32(x.new_zeros(near.shape[:2]))
         for strip in strips(x, reach(self)):
@@ -160,12 +162,11 @@ class LongShortRangeMixing(nn.Module):
             total += at_least_float32(local).flatten(2).sum(2)
         attend = self.long_range.in_strips(far)  # type: ignore[operator]
         mean = (total / math.prod(x.shape[2:])).to(x.dtype)
-
-        def add(strip: Strip) -> torch.Tensor:
-            short = self.short_range.finish(strip.take(near), mean)  # type: ignore[operator]
-            return strip.take(x) + torch.cat((attend(strip.take(far)), short), dim=1)
-
-        return add
+        for strip in strips(x, 0):
+            to_far, to_near = strip.rows(x).chunk(2, dim=1)
+            to_far += attend(strip.rows(far))
+            to_near += self.short_range.finish(strip.rows(near), mean)  # type: ignore[operator]
+            yield strip.last
 
 
 class FlatFeedForward(nn.Sequential):
@@ -226,11 +227,21 @@ class DenseChannelAttention(ChannelAttention):
         super().__init__(spatial_dims, dim, num_heads)
         self.qkv_dwconv = Convolution(spatial_dims, 3 * dim, 3 * dim, bias=False, conv_only=True)
 
-    def _mix(self, x: torch.Tensor) -> torch.Tensor:
+    def _merged(self) -> torch.Tensor:
+        """The weight of that one convolution."""
         project = self.qkv.conv.weight  # type: ignore[union-attr]
         dense = self.qkv_dwconv.conv.weight  # type: ignore[union-attr]
-        weight = torch.tensordot(dense, project.flatten(1), dims=([1], [0])).movedim(-1, 1)  # type: ignore[operator]
+        return torch.tensordot(dense, project.flatten(1), dims=([1], [0])).movedim(-1, 1)  # type: ignore[operator]
+
+    def _mix(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self._merged()
         return F.conv2d(x, weight, padding=1) if self.spatial_dims == 2 else F.conv3d(x, weight, padding=1)
+
+    def _mix_apart(self, order: torch.Tensor) -> tuple[LocalFunction, LocalFunction]:
+        run: Any = F.conv2d if self.spatial_dims == 2 else F.conv3d
+        weight = self._merged()
+        parts = weight[order], weight[len(order) :]
+        return partial(run, weight=parts[0], padding=1), partial(run, weight=parts[1], padding=1)
 
 
 class DenseRestormerBlock(PreNormBlock):

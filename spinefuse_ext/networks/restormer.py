@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
-from spinefuse_ext.networks.strips import Strip, StripFunction, each_item, eager_on_cpu, in_strips, reach, strips
+from spinefuse_ext.networks.strips import LocalFunction, eager_on_cpu, in_strips, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
-
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """Return ``x``, half precision lifted to float32; for norms, exponentials and correlations under autocast."""
@@ -109,41 +111,59 @@ class ChannelAttention(CABlock):
         out = self._project(value, self._weights(queries_keys))
         return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
-    def add_in_strips(self, x: torch.Tensor, norm: nn.Module) -> StripFunction:
-        """What makes the rows of ``x + self(norm(x))`` of one image ``(1, C, *S)`` that a strip takes.
+    def _mix_apart(self, order: torch.Tensor) -> tuple[LocalFunction, LocalFunction]:
+        """Two functions for queries and keys, in ``order`` ``(2C,)`` of their channels, and for values."""
+        dim = len(order) // 2
+        of_values = torch.arange(2 * dim, 3 * dim, device=order.device)
+        return partial(self._mix_some, order), partial(self._mix_some, of_values)
 
-        Inner products and squared norms are sums over the voxels, so each strip adds its own.
+    def _mix_some(self, channels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        run: Any = F.conv2d if x.ndim == 4 else F.conv3d
+        wide, local = self.qkv.conv, self.qkv_dwconv.conv  # type: ignore[union-attr]
+        (wide, wide_bias), (local, local_bias) = (
+            (layer.weight[channels], None if layer.bias is None else layer.bias[channels])  # type: ignore[index]
+            for layer in (wide, local)
+        )
+        return run(run(x, wide, wide_bias), local, local_bias, padding=local.shape[2] // 2, groups=len(channels))
+
+    def update_in_strips(self, x: torch.Tensor, norm: nn.Module) -> Iterator[int]:
+        """Add ``self(norm(x))`` to one image ``x`` ``(1, C, *S)`` in place; yields how many of its rows are done.
+
+        Inner products are sums over the voxels, so each strip adds its own; values wait for the last strip. Only
+        channels of one head meet, so queries and keys of a head are put side by side.
         """
-        dim, values = x.shape[1], torch.empty_like(x)
-        product, squares = at_least_float32(x.new_zeros(dim, dim)), at_least_float32(x.new_zeros(2 * dim))
+        dim = x.shape[1]
+        groups = 1 if x.dtype == torch.bfloat16 else self.num_heads  # of bfloat16 the whole product is faster
+        order = torch.arange(2 * dim, device=x.device).reshape(2, groups, -1).transpose(0, 1).flatten()
+        queries_keys_of, values_of = self._mix_apart(order)
+        product = at_least_float32(x.new_zeros(groups, 2 * dim // groups, 2 * dim // groups))
+        values = []
         for strip in strips(x, reach(self)):
-            mixed = strip.core(self._mix(norm(strip.take(x))))
-            strip.rows(values).copy_(mixed[:, 2 * dim :])
-            add_products(mixed[0, : 2 * dim].flatten(1).t(), product, squares)
-        norms = squares.clamp(min=self.eps**2).sqrt()
-        weights = self._attend((product / norms[:dim, None] / norms[dim:]).unsqueeze(0))
-        matrix = self._matrix(weights).reshape(dim, dim, *[1] * (x.ndim - 2))
-
-        def add(strip: Strip) -> torch.Tensor:
-            y = strip.take(x).clone()
-            add_convolution(y, strip.take(values), matrix, self.project_out.conv.bias)  # type: ignore[union-attr, arg-type]
-            return y
-
-        return add
+            normed = norm(strip.take(x))
+            values.append((strip, strip.core(values_of(normed))))
+            add_products(strip.core(queries_keys_of(normed))[0].flatten(1).t(), product)
+        cosines = torch.block_diag(*map(_cosines, product))
+        matrix = self._matrix(self._attend(cosines.unsqueeze(0))).reshape(dim, dim, *[1] * (x.ndim - 2))
+        for strip, value in values:
+            add_convolution(strip.rows(x), value, matrix, self.project_out.conv.bias)  # type: ignore[union-attr, arg-type]
+            yield strip.last
 
 
-def add_products(tokens: torch.Tensor, product: torch.Tensor, squares: torch.Tensor) -> None:
-    """Add to ``product`` ``(C, C)`` and ``squares`` ``(2C,)`` those of queries and keys ``(voxels, 2C)``, used up."""
-    dim = len(product)
-    if tokens.dtype == torch.bfloat16:  # where the squares alone would take longer than all products
-        both = tokens.t() @ tokens
-        product += both[:dim, dim:]
-        squares += both.diagonal()
-        return
+def add_products(tokens: torch.Tensor, product: torch.Tensor) -> None:
+    """Add to ``product`` ``(groups, C, C)`` the inner products in each group of ``tokens`` ``(voxels, groups * C)``."""
     with torch.autocast("cpu", enabled=False):
-        tokens = tokens.float() if tokens.dtype == torch.float16 else tokens  # these sums leave its range
-        product += tokens[:, :dim].t() @ tokens[:, dim:]
-        squares += tokens.square_().sum(0)
+        if len(product) == 1 and tokens.dtype != torch.float16:
+            product[0] += tokens.t() @ tokens
+        else:  # in float32: these sums leave the range of float16
+            grouped = tokens.float().unflatten(1, product.shape[:2])
+            product += torch.bmm(grouped.permute(1, 2, 0), grouped.transpose(0, 1))
+
+
+def _cosines(product: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
+    """Of inner products of queries and keys with each other ``(2C, 2C)`` to cosines between the two ``(C, C)``."""
+    dim = len(product) // 2
+    norms = product.diagonal().clamp(min=eps**2).sqrt()
+    return product[:dim, dim:] / norms[:dim, None] / norms[dim:]
 
 
 class GatedFeedForward(FeedForward):
@@ -183,8 +203,9 @@ class GatedFeedForward(FeedForward):
 class PreNormBlock(nn.Module):
     """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given.
 
-    ``mixing.add_in_strips(x, norm)`` is the first pass over a large image; the feed-forward is a local function, in two
-    parts: ``hidden``, and ``add_output``, which works on each voxel alone.
+    On large images ``mixing.update_in_strips(x, norm)`` collects what mixing asks of all voxels, then adds it strip by
+    strip; the feed-forward is a local function, in two parts: ``hidden``, and ``add_output``, which works on each voxel
+    alone.
     """
 
     def __init__(self, dim: int, mixing: nn.Module, feed_forward: nn.Module) -> None:
@@ -194,24 +215,34 @@ class PreNormBlock(nn.Module):
         self.feed_forward_norm = ChannelNorm(dim)
         self.feed_forward = feed_forward
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Mix, then feed forward; the result of a large image takes the memory of ``x`` if it may ``overwrite`` it."""
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             cut = in_strips(x)
             if cut:
-                return each_item(self._in_strips, channels_last(x))
+                return self._in_strips(x if overwrite else x.clone())
         x = x + self.mixing(self.mixing_norm(x))
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def _in_strips(self, x: torch.Tensor) -> torch.Tensor:
-        """The same function of one image, in two passes: what mixing asks of all voxels, then the rest."""
-        feed, out = self.feed_forward, torch.empty_like(x)
-        mixed = self.mixing.add_in_strips(x, self.mixing_norm)  # type: ignore[operator]
-        for strip in strips(x, reach(feed)):
-            y = mixed(strip)
-            hidden = feed.hidden(self.feed_forward_norm(y))  # type: ignore[operator]
-            rows = strip.rows(out).copy_(strip.core(y))
-            feed.add_output(rows, strip.core(hidden))  # type: ignore[operator]
-        return out
+        """``self(x)`` in the memory of ``x``."""
+        plain = channels_last(x.as_subclass(torch.Tensor))  # MONAI's tensors with meta data are slow to cut
+        for item in plain.split(1):
+            self._update(item)
+        return plain.as_subclass(type(x))
+
+    def _update(self, x: torch.Tensor) -> None:
+        feed: Any = self.feed_forward
+        halo, mixed_rows, waiting = reach(feed), 0, None
+        mixing = self.mixing.update_in_strips(x, self.mixing_norm)  # type: ignore[operator]
+        for strip in strips(x, halo):
+            while mixed_rows < min(strip.last + halo, x.shape[2]):
+                mixed_rows = next(mixing)
+            hidden = strip.core(feed.hidden(self.feed_forward_norm(strip.take(x))))
+            if waiting is not None:  # the strip before, whose last rows were still to be seen as they were
+                feed.add_output(*waiting)
+            waiting = strip.rows(x), hidden
+        feed.add_output(*waiting)
 
 
 class RestormerBlock(PreNormBlock):
