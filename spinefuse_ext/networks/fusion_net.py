@@ -45,12 +45,13 @@ class BlockStack(nn.ModuleList):
 
     def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """The blocks, of which the first may ``overwrite`` ``x`` and each other what the one before it made."""
-        for block in self:
-            if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            for block in self:
                 x = block(x)
-            else:
+        else:
+            for block in self:
                 x = run_block(block, x, self.checkpointing, overwrite)
-            overwrite = True
+                overwrite = True
         return x
 
 

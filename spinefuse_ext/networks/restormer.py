@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
 from spinefuse_ext.networks.strips import LocalFunction, eager_on_cpu, in_strips, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
+
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """Return ``x``, half precision lifted to float32; for norms, exponentials and correlations under autocast."""
@@ -119,10 +119,9 @@ class ChannelAttention(CABlock):
 
     def _mix_some(self, channels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         run: Any = F.conv2d if x.ndim == 4 else F.conv3d
-        wide, local = self.qkv.conv, self.qkv_dwconv.conv  # type: ignore[union-attr]
+        layers: list[Any] = [self.qkv.conv, self.qkv_dwconv.conv]
         (wide, wide_bias), (local, local_bias) = (
-            (layer.weight[channels], None if layer.bias is None else layer.bias[channels])  # type: ignore[index]
-            for layer in (wide, local)
+            (layer.weight[channels], None if layer.bias is None else layer.bias[channels]) for layer in layers
         )
         return run(run(x, wide, wide_bias), local, local_bias, padding=local.shape[2] // 2, groups=len(channels))
 
@@ -233,16 +232,17 @@ class PreNormBlock(nn.Module):
 
     def _update(self, x: torch.Tensor) -> None:
         feed: Any = self.feed_forward
-        halo, mixed_rows, waiting = reach(feed), 0, None
+        halo, mixed_rows = reach(feed), 0
+        waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         mixing = self.mixing.update_in_strips(x, self.mixing_norm)  # type: ignore[operator]
         for strip in strips(x, halo):
             while mixed_rows < min(strip.last + halo, x.shape[2]):
                 mixed_rows = next(mixing)
             hidden = strip.core(feed.hidden(self.feed_forward_norm(strip.take(x))))
-            if waiting is not None:  # the strip before, whose last rows were still to be seen as they were
-                feed.add_output(*waiting)
-            waiting = strip.rows(x), hidden
-        feed.add_output(*waiting)
+            if waiting:  # the strip before, whose last rows were still to be seen as they were
+                feed.add_output(*waiting.pop())
+            waiting.append((strip.rows(x), hidden))
+        feed.add_output(*waiting.pop())
 
 
 class RestormerBlock(PreNormBlock):

@@ -17,6 +17,7 @@ from spinefuse_ext.networks import (
     RestormerBlock,
     SpineFusionNet,
 )
+from spinefuse_ext.networks.detail import CouplingDetailEncoder
 from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, strips
 
 BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
@@ -55,6 +56,41 @@ def test_detail_encoder_in_strips_equals_the_whole(size: tuple[int, ...]) -> Non
     torch.manual_seed(0)
     in_parts, whole = _both(_perturbed(DetailEncoder(len(size), 4)), torch.randn(2, 4, *size))
     torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(37, 19), (2, 64), (120, 2), (11, 7, 5)])
+def test_couplings_in_strips_equal_the_whole(size: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    encoder = _perturbed(CouplingDetailEncoder(len(size), 4, depth=2, exponent_limit=1.0))
+    in_parts, whole = _both(encoder, torch.randn(2, 4, *size))
+    torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("block_type", BLOCKS)
+def test_a_block_changes_what_it_is_given_only_if_told(block_type: Callable[..., nn.Module]) -> None:
+    torch.manual_seed(0)
+    block = _perturbed(block_type(2, 8, 2))
+    given = torch.randn(1, 37, 19, 8).movedim(-1, 1)
+    x = given.clone()
+    with torch.no_grad():
+        result = block(x)
+        torch.testing.assert_close(x, given, atol=0, rtol=0)
+        in_place = block(x, overwrite=True)
+    assert in_place.data_ptr() == x.data_ptr()
+    torch.testing.assert_close(in_place, result, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"base": "cddfuse", "detail": "inn"}], ids=["default", "cddfuse"])
+def test_features_in_strips_equal_the_whole_and_outlive_the_fusion(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = _perturbed(SpineFusionNet(dim=8, num_blocks=(2, 2), num_heads=2, **options))
+    x = torch.rand(2, 2, 45, 31)
+    whole = network.encode(x)
+    with torch.no_grad():
+        features = network.encode(x)
+        network.fuse_features(features, x)
+    for in_parts, expected in zip(features, whole, strict=True):
+        torch.testing.assert_close(in_parts, expected.detach(), atol=1e-4, rtol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
