@@ -177,19 +177,19 @@ class Row(NamedTuple):
 CDDFUSE: dict[str, Any] = {"base": "cddfuse", "detail": "inn"}
 ROWS: dict[str, Row] = {
     "phantom case, 128 mm at 1 mm": Row(phantom_case, 1),
-    "fuse one 512 x 512 pair, default network": Row(partial(fuse_one_pair, output="correction"), 3, 6, 2),
-    "fuse one pair, default network, bfloat16": Row(partial(fuse_one_pair, True, output="correction"), 3, 4),
-    "fuse one pair, CDDFuse composition": Row(partial(fuse_one_pair, **CDDFUSE), 3, 10),
-    "fusion training step, batch 2 of 128 x 128, stage 2": Row(fusion_training_step, 3, 3.5),
-    "fusion training step, stage 3": Row(partial(fusion_training_step, stage3=True), 3),
-    "fusion training step, checkpointing": Row(partial(fusion_training_step, True), 3, None, 1.5),
+    "fuse one 512 x 512 pair, default network": Row(partial(fuse_one_pair, output="correction"), 8, 6, 2),
+    "fuse one pair, default network, bfloat16": Row(partial(fuse_one_pair, True, output="correction"), 8, 4),
+    "fuse one pair, CDDFuse composition": Row(partial(fuse_one_pair, **CDDFUSE), 8, 10),
+    "fusion training step, batch 2 of 128 x 128, stage 2": Row(fusion_training_step, 8, 3.5),
+    "fusion training step, stage 3": Row(partial(fusion_training_step, stage3=True), 8),
+    "fusion training step, checkpointing": Row(partial(fusion_training_step, True), 8, None, 1.5),
     "segmentation training step, 4 images of 128 x 160": Row(segmentation_training_step, 5),
     "semi-supervised step, 2 + 2 patches of 64 x 64 x 48, bfloat16": Row(semi_supervised_step_3d, 4, 2.8),
     "segment 148 x 141 x 88, windows of 112 x 112 x 80, bfloat16": Row(segment_volume, 1, 3.3),
     "VIF of one 512 x 512 pair": Row(score_fidelity, 5, 0.2),
     "MI of one 512 x 512 pair of 8 bit": Row(score_information, 50, 0.005),
 }
-NAIVE = {"fuse one pair, CDDFuse composition, naive": Row(fuse_one_pair_naively, 1)}
+NAIVE = {"fuse one pair, CDDFuse composition, naive": Row(fuse_one_pair_naively, 2)}
 
 
 def measure(name: str, threads: int, queue: multiprocessing.Queue[tuple[float, float, float]]) -> None:
