@@ -10,6 +10,8 @@ from monai.utils import StrEnum, convert_to_tensor, look_up_option
 PEAK = 255.0
 #: Grey levels are snapped to multiples of 1/4096: what went through float32 in [0, 1] is again one value per level.
 STEPS_PER_LEVEL = 4096
+#: How far from a whole level a value is snapped to it; less than half a step, by more than float32 rounds at level 255.
+SNAPPED_FOR_SURE = 0.4 / STEPS_PER_LEVEL
 #: How far, as a part of the range, values may overshoot; they are cut off as on saving to 8 bit.
 OVERSHOOT = 0.1
 
@@ -80,15 +82,20 @@ def paired_levels(
     return grey_levels(fused, sources, data_range, mask)
 
 
-def whole_levels(fused: torch.Tensor, sources: torch.Tensor | None, data_range: float) -> torch.Tensor | None:
-    """``(B, 3, *S)`` integers, fused first, where all values are whole levels 0..255 as they come; None where not."""
-    if sources is None or data_range != PEAK:
+def whole_levels(fused: torch.Tensor, sources: torch.Tensor | None, data_range: float) -> list[torch.Tensor] | None:
+    """Fused, CT and MR as integers ``(B, 1, *S)`` where ``grey_levels`` finds whole levels 0..255; None where not."""
+    if sources is None or not data_range > 0 or not fused.numel():
         return None
-    images = [convert_to_tensor(image, track_meta=False) for image in (fused, sources.to(fused.device))]
-    values = torch.cat(images, dim=1)
-    whole = values.int()
-    inside = values.numel() > 0 and whole.amin() >= 0 and whole.amax() <= PEAK
-    return whole if inside and values.equal(whole.to(values.dtype)) else None
+    channels: list[torch.Tensor] = []
+    for image in (fused, *sources.to(fused.device).split(1, dim=1)):  # one by one, so that they share memory
+        values = convert_to_tensor(image, track_meta=False)
+        levels = values.to(torch.promote_types(values.dtype, torch.float32)) * (PEAK / data_range)
+        whole = levels.round()
+        close = levels.sub_(whole).abs_().amax() <= SNAPPED_FOR_SURE  # not so for NaN
+        if not (close and whole.amin() >= 0 and whole.amax() <= PEAK):
+            return None
+        channels.append(whole.int())
+    return channels
 
 
 def convention_of(name: str, score: str, *, printed: bool = True) -> Convention:

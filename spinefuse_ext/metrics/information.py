@@ -56,7 +56,7 @@ def mutual_information(
     check_images(fused, sources, mask)
     whole = whole_levels(fused, sources, data_range) if mask is None else None
     if whole is not None:  # nothing to round, and no need of float64: a third of the time
-        pairs = [[(image.flatten(), GREY_LEVELS) for image in item] for item in whole]
+        pairs = [[(image.flatten(), GREY_LEVELS) for image in item] for item in zip(*whole, strict=True)]
         return torch.stack([_shared(item[1], item[2:]) if paper else _shared(item[0], item[1:]) for item in pairs])
     levels = paired_levels(fused, sources, data_range, mask)
     scores = []

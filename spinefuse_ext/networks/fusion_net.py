@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
+from spinefuse_ext.networks.fused import add_convolution
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
+from spinefuse_ext.networks.strips import eager_on_cpu
 from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
 
 #: Corrections of the maximum up to this part of the range are none.
@@ -97,10 +99,19 @@ class FusionDecoder(nn.Module):
 
     def features(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
         """Both branches joined and decoded up to the head: ``(B, dim, *S)``."""
+        return self.blocks(self._join(base, detail), True)
+
+    def _join(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
         # half a matrix for each, summed: the same as the whole for both in one tensor, which need not be made then
-        weight = self.reduce.weight.flatten(1).split([base.shape[1], detail.shape[1]], dim=1)  # type: ignore[operator]
-        joined = F.linear(base.movedim(1, -1), weight[0]).add_(F.linear(detail.movedim(1, -1), weight[1]))
-        return self.blocks(joined.movedim(-1, 1), True)
+        weight = self.reduce.weight.split([base.shape[1], detail.shape[1]], dim=1)  # type: ignore[operator]
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            in_place = eager_on_cpu(base) and not torch.is_grad_enabled()
+            if in_place:
+                joined = (F.conv2d if base.ndim == 4 else F.conv3d)(base, weight[0])
+                add_convolution(joined, detail, weight[1], None)
+                return joined
+        of_base = F.linear(base.movedim(1, -1), weight[0].flatten(1))
+        return of_base.add_(F.linear(detail.movedim(1, -1), weight[1].flatten(1))).movedim(-1, 1)
 
     def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         logits = at_least_float32(self.head(self.features(base, detail)))

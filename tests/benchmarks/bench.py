@@ -278,7 +278,7 @@ def main() -> None:
         process.start()
         wall, cpu, peak = queue.get()
         process.join()
-        write(f"{name:<54}{wall:>8.3f}{cpu:>8.4g}{peak:>10.2f}  {row.target()}\n")
+        write(f"{name:<54}{wall:>8.3f}{cpu:>8.3f}{peak:>10.2f}  {row.target()}\n")
     if torch.cuda.is_available() and not options.rows:
         measure_throughput("cuda")
 
