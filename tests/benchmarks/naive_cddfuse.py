@@ -37,11 +37,26 @@ def naive_block(block: Any, x: torch.Tensor) -> torch.Tensor:
     return x + naive_feed_forward(block.feed_forward, naive_norm(block.feed_forward_norm, x))
 
 
+def naive_bottleneck(bottleneck: Any, x: torch.Tensor) -> torch.Tensor:
+    widen, _, local, _, narrow = bottleneck
+    x = F.pad(F.relu6(widen(x)), [1, 1, 1, 1], mode="reflect")
+    return narrow(F.relu6(local(x)))
+
+
+def naive_detail(couplings: Any, x: torch.Tensor) -> torch.Tensor:
+    for coupling in couplings:
+        first, second = coupling.shuffle(x).chunk(2, 1)
+        second = second + naive_bottleneck(coupling.offset, first)
+        scale = naive_bottleneck(coupling.log_scale, second).exp()
+        x = torch.cat((first * scale + naive_bottleneck(coupling.shift, second), second), 1)
+    return x
+
+
 def naive_encoder(encoder: Any, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = encoder.embedding(image)
     for block in encoder.shared:
         x = naive_block(block, x)
-    return naive_block(encoder.base, x), encoder.detail(x)
+    return naive_block(encoder.base, x), naive_detail(encoder.detail, x)
 
 
 class NaiveCDDFuse(nn.Module):
@@ -56,7 +71,7 @@ class NaiveCDDFuse(nn.Module):
         base_ct, detail_ct = naive_encoder(network.encoder, pair[:, :1])
         base_mr, detail_mr = naive_encoder(network.encoder, pair[:, 1:])
         base = naive_block(network.base_fusion, base_ct + base_mr)
-        detail = network.detail_fusion(detail_ct + detail_mr)
+        detail = naive_detail(network.detail_fusion, detail_ct + detail_mr)
         x = network.decoder.reduce(torch.cat((base, detail), 1))
         for block in network.decoder.blocks:
             x = naive_block(block, x)

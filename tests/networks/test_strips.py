@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +93,15 @@ def test_features_in_strips_equal_the_whole_and_outlive_the_fusion(options: dict
         network.fuse_features(features, x)
     for in_parts, expected in zip(features, whole, strict=True):
         torch.testing.assert_close(in_parts, expected.detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_benchmark_compares_with_the_same_function() -> None:
+    torch.manual_seed(0)
+    naive = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "naive_cddfuse.py"))["NaiveCDDFuse"]
+    network = _perturbed(SpineFusionNet(dim=8, num_blocks=(1, 1), num_heads=2, base="cddfuse", detail="inn"))
+    x = torch.rand(1, 2, 45, 31)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), naive(network)(x), atol=1e-5, rtol=0)
 
 
 @settings(max_examples=20, deadline=None)
