@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
+import io
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import fire
 
@@ -58,16 +55,20 @@ def main(arguments: list[str] | None = None) -> None:
     verb, *rest = arguments
     if verb not in VERBS:
         _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
-    from spinefuse_ext.bundle.plain_errors import plain_message  # brings torch and monai, which help does not need
+    from spinefuse_ext.arguments import asks_for_help, bind_arguments  # they bring torch, which help does not need
+    from spinefuse_ext.bundle.plain_errors import plain_message
 
+    _show_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
     logging.getLogger("tensorboard").setLevel(logging.WARNING)
     module, function = VERBS[verb][0].split(":")
     try:
         command = getattr(importlib.import_module(module), function)
-        _check_options(verb, command, rest)
-        result = fire.Fire(command, command=rest, name=f"spinefuse {verb}", serialize=_shown)
+        if asks_for_help(rest):
+            fire.Fire(command, command=["--help"], name=f"spinefuse {verb}")
+        bound = bind_arguments(verb, command, rest)
+        result = command(*bound.args, **bound.kwargs)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -83,22 +84,11 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(status)
 
 
-def _check_options(verb: str, command: Callable[..., Any], given: Sequence[str]) -> None:
-    """Refuse a misspelt option before the work starts; fire would complain when it is done."""
-    parameters = inspect.signature(command).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    known = {*parameters, *(f"no{name}" for name in parameters), "help"}
-    names = [argument[2:].partition("=")[0].replace("-", "_") for argument in given if argument.startswith("--")]
-    unknown = next((name for name in names if name and name not in known), None)
-    if unknown is not None:
-        near = difflib.get_close_matches(unknown, parameters, n=1) or list(parameters)
-        _fail(f"`spinefuse {verb}` has no option --{unknown}; did you mean {', '.join(f'--{name}' for name in near)}?")
-
-
-def _shown(result: object) -> object:
-    """Print nothing for a verb that returns a rich object; the verb has said what it did."""
-    return None if result is None else str(result) if isinstance(result, str) else None
+def _show_any_name() -> None:
+    """Write file names that are no text in this terminal's encoding with escapes, instead of failing on them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _usage() -> str:
