@@ -6,6 +6,7 @@ import importlib
 import io
 import logging
 import sys
+from typing import Any
 
 import fire
 
@@ -55,20 +56,14 @@ def main(arguments: list[str] | None = None) -> None:
     verb, *rest = arguments
     if verb not in VERBS:
         _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
-    from spinefuse_ext.arguments import asks_for_help, bind_arguments  # they bring torch, which help does not need
-    from spinefuse_ext.bundle.plain_errors import plain_message
+    from spinefuse_ext.bundle.plain_errors import plain_message  # brings torch and monai, which help does not need
 
     _show_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
     logging.getLogger("tensorboard").setLevel(logging.WARNING)
-    module, function = VERBS[verb][0].split(":")
     try:
-        command = getattr(importlib.import_module(module), function)
-        if asks_for_help(rest):
-            fire.Fire(command, command=["--help"], name=f"spinefuse {verb}")
-        bound = bind_arguments(verb, command, rest)
-        result = command(*bound.args, **bound.kwargs)
+        result = _run(verb, rest)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -82,6 +77,18 @@ def main(arguments: list[str] | None = None) -> None:
     status = getattr(result, "exit_status", 0)
     if status:
         raise SystemExit(status)
+
+
+def _run(verb: str, words: list[str]) -> Any:
+    """Run a verb on the words after it, or show its help."""
+    from spinefuse_ext.arguments import asks_for_help, bind_arguments
+
+    module, function = VERBS[verb][0].split(":")
+    command = getattr(importlib.import_module(module), function)
+    if asks_for_help(words):
+        return fire.Fire(command, command=["--help"], name=f"spinefuse {verb}")
+    bound = bind_arguments(verb, command, words)
+    return command(*bound.args, **bound.kwargs)
 
 
 def _show_any_name() -> None:

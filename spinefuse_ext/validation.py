@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -137,26 +135,6 @@ def check_exists(path: str | Path, what: str) -> Path:
             f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path."
         )
     return path
-
-
-def check_writable(folder: str | Path) -> Path:
-    """Return ``folder``; raise ``OutputError`` where it cannot be made or no file be written into it.
-
-    A folder that was not there is not left behind: who is refused later for another reason finds nothing new.
-    """
-    folder = Path(folder)
-    absent = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(f"The output folder {folder} cannot be written to ({reason}); name another.") from error
-    with contextlib.suppress(OSError):  # another process may have put something there
-        for place in absent:
-            place.rmdir()
-    return folder
 
 
 def check_classes(

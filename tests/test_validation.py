@@ -11,12 +11,10 @@ from spinefuse_ext.enums import Competition
 from spinefuse_ext.validation import (
     ConfigError,
     MissingPathError,
-    OutputError,
     SpinefuseError,
     check_exists,
     check_same_shape,
     check_spatial_dims,
-    check_writable,
     chosen,
 )
 
@@ -62,19 +60,3 @@ def test_a_missing_path_is_named_with_the_nearest_folder(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingPathError, match=rf"The MR x/y.nii does not exist; .* is {tmp_path}\."):
         check_exists("x/y.nii", "The MR")
-
-
-def test_a_folder_to_write_to_is_not_left_behind_unless_it_was_there(tmp_path: Path) -> None:
-    assert check_writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "c").mkdir()
-    check_writable(tmp_path / "c")
-    assert not list((tmp_path / "c").iterdir())
-
-
-def test_a_place_that_nothing_can_be_written_to_is_told_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"The output folder .*file cannot be written to \(File exists\)"):
-        check_writable(tmp_path / "file")
-    with pytest.raises(OutputError, match=r"file/out cannot be written to \(Not a directory\); name another"):
-        check_writable(tmp_path / "file" / "out")

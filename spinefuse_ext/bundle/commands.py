@@ -1,23 +1,39 @@
-"""Assemble and run bundle commands, and print them, so that a user of ``spinefuse`` learns the config way."""
+"""The verbs that run a bundle; each prints its command, so that a user of ``spinefuse`` learns the config way."""
 
 from __future__ import annotations
 
-import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser
-
+from spinefuse_ext.bundle.run import BundleRun, bundle_command, check_places, config_files, merged_configs, run_bundle
+from spinefuse_ext.bundle.settings import typed_settings
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.validation import ConfigError, check_exists, check_writable
+from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.validation import ConfigError, check_exists
 
+__all__ = [
+    "BUNDLES",
+    "bundle_command",
+    "check_places",
+    "config_files",
+    "evaluate",
+    "find_bundle",
+    "fuse",
+    "run_bundle",
+    "segment",
+    "train",
+]
+
+#: Files of a case beside its images: the option, the key in the configs, and what a sentence calls it.
+_FILES = {
+    "dicom": (CaseKeys.DICOM, "The DICOM series"),
+    "ct_landmarks": (RegistrationKeys.LANDMARKS_CT, "Landmark file"),
+    "mr_landmarks": (RegistrationKeys.LANDMARKS_MR, "Landmark file"),
+    "transform": (RegistrationKeys.TRANSFORM, "Transform file"),
+    "vertebrae": (RegistrationKeys.VERTEBRAE, "The vertebra label volume"),
+}
 BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
 
 
@@ -39,69 +55,6 @@ def find_bundle(task: str, bundle: str | Path | None = None) -> Path:
     return found
 
 
-def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> list[str]:
-    """Return the ``python -m monai.bundle run`` command for configs of ``bundle`` with overrides by config id."""
-    files = config_files(bundle, configs)
-    values = {"bundle_root": str(bundle), **overrides}
-    check_places(files, values)
-    command = [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        "run",
-        "--config_file",
-        files[0] if len(files) == 1 else str(files),
-    ]
-    for name, value in values.items():
-        command += [f"--{name}", value if isinstance(value, str) else _spelled(value)]
-    return command
-
-
-def config_files(bundle: Path, configs: Sequence[str]) -> list[str]:
-    """Return the paths of configs of ``bundle``, or of files of one's own.
-
-    Raises:
-        MissingPathError: one that is neither.
-    """
-    files = [str(path if Path(path).is_file() else bundle / "configs" / path) for path in configs]
-    for path in files:
-        check_exists(path, "The config file")
-    return files
-
-
-def _spelled(value: Any) -> str:
-    """A value as JSON where the command line reads it back as what it is, else as Python writes it (True, None)."""
-    text = json.dumps(value)
-    return text if DefaultParseValue(text) == value else repr(value)
-
-
-def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:
-    """Print the bundle command, run it, and return it as one line for a shell.
-
-    Raises:
-        SystemExit: with the status of the command, when it fails; it has said why.
-    """
-    command = bundle_command(bundle, configs, overrides)
-    line = shlex.join(["python", *command[1:]])
-    sys.stdout.write(f"$ {line}\n")
-    sys.stdout.flush()
-    status = subprocess.run(command, check=False).returncode
-    if status:
-        raise SystemExit(status)
-    return line
-
-
-def check_places(files: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` for an override below an entry that no file has; MONAI would fail with a bare KeyError."""
-    parser = ConfigParser()
-    parser.read_config(list(files))
-    for name, value in values.items():
-        parent = name.rpartition("#")[0]
-        if parent and parent not in parser:
-            raise ConfigError(f"No config defines {parent}, so the setting {name} has no place. Check the spelling.")
-        parser[name] = deepcopy(value)  # what a later override may go into
-
-
 def train(
     task: str,
     dataset_dir: str,
@@ -117,8 +70,8 @@ def train(
     an override by config id, for example ``--epochs 2 --canvas "[128,128]"``.
     """
     paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": _absolute(out, "models")}
-    paths["output_dir"] = str(check_writable(_absolute(out)) / "eval")
-    run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta)], {**paths, **overrides})
+    paths["output_dir"] = str(check_output_folder(_absolute(out)) / "eval")
+    BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta)], paths, overrides).start()
 
 
 def evaluate(
@@ -136,8 +89,8 @@ def evaluate(
     ``--delta`` names the config files that it was trained with on top of ``train.json``.
     """
     paths = {"dataset_dir": _absolute(dataset_dir), "checkpoint": _existing(checkpoint, "The checkpoint")}
-    paths["output_dir"] = str(check_writable(_absolute(out)))
-    run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], {**paths, **overrides})
+    paths["output_dir"] = str(check_output_folder(_absolute(out)))
+    BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], paths, overrides).start()
 
 
 def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -161,18 +114,27 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. A CT that is a DICOM folder also
     gives ``OUT/fused_dicom``, a DICOM series; for another CT, ``--dicom`` names the series on whose grid it lies.
     """
-    item: dict[Any, str] = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
-    files: dict[Any, tuple[str | None, str]] = {
-        CaseKeys.DICOM: (dicom, "The DICOM series"),
-        RegistrationKeys.LANDMARKS_CT: (ct_landmarks, "Landmark file"),
-        RegistrationKeys.LANDMARKS_MR: (mr_landmarks, "Landmark file"),
-        RegistrationKeys.TRANSFORM: (transform, "Transform file"),
-        RegistrationKeys.VERTEBRAE: (vertebrae, "The vertebra label volume"),
+    files = {
+        **{"dicom": dicom, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks},
+        **{"transform": transform, "vertebrae": vertebrae},
     }
-    item |= {key: _existing(path, what) for key, (path, what) in files.items() if path is not None}
-    folder = find_bundle("fusion", bundle)
-    given = {**_single_case(item, out, _weights(checkpoint, folder)), **overrides}
-    run_bundle(folder, ["inference.json"], given)
+    _fusion({"ct": ct, "mr": mr}, files, out, find_bundle("fusion", bundle), checkpoint, overrides).start()
+
+
+def _fusion(
+    pair: Mapping[str, str],
+    files: Mapping[str, str | None],
+    out: str,
+    bundle: Path,
+    checkpoint: str | None,
+    typed: Mapping[str, Any] | None = None,
+) -> BundleRun:
+    """The run that fuses a pair; ``files`` are further ones by their options."""
+    item: dict[Any, str] = {name: _existing(path, f"The {name.upper()}") for name, path in pair.items()}
+    for name, path in files.items():
+        if path is not None:
+            item[_FILES[name][0]] = _existing(path, _FILES[name][1])
+    return BundleRun(bundle, ["inference.json"], _single_case(item, out, _weights(checkpoint, bundle)), typed or {})
 
 
 def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
@@ -201,26 +163,36 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     """
     if out is None:
         raise ConfigError("`spinefuse segment` needs --out, the folder to write to.")
-    keys = overrides.get("image_keys", [str(CaseKeys.FUSED)])
-    if len(keys) != 1:
-        raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
     pair = {"ct": ct, "mr": mr}
     files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
-    alone = {**pair, "fusion_checkpoint": fusion_checkpoint, **files}
     series = None if dicom is None else _existing(dicom, "The DICOM series")
-    folder = find_bundle("semiseg", bundle)
-    weights = _weights(checkpoint, folder)
+    folder, configs = find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)]
+    weights, key = _weights(checkpoint, folder), _image_key(folder, configs, overrides)
+    runs = []
     if image is None:
         _check_pair(pair)
-        fuse(str(ct), str(mr), out, checkpoint=fusion_checkpoint, **files)
+        images = {name: str(path) for name, path in pair.items()}
+        runs.append(_fusion(images, files, out, find_bundle("fusion"), fusion_checkpoint))
         image = _absolute(out, "fused.nii.gz")
         series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
-    elif given := [name for name, value in alone.items() if value is not None]:
-        raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
     else:
+        _check_alone({**pair, "fusion_checkpoint": fusion_checkpoint, **files})
         image = _existing(image, "The image")
-    item = {str(keys[0]): image} | ({} if series is None else {str(CaseKeys.DICOM): series})
-    run_bundle(folder, ["inference.json", *_listed(delta)], {**_single_case(item, out, weights), **overrides})
+    item = {key: image} | ({} if series is None else {str(CaseKeys.DICOM): series})
+    runs.append(BundleRun(folder, configs, _single_case(item, out, weights), overrides))
+    for run in runs:  # all are checked before the first one takes its time
+        run.check()
+    for run in runs:
+        run.start()
+
+
+def _image_key(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:
+    """The key of the one image that is segmented."""
+    given = {name: value for name, value in overrides.items() if name == "image_keys"}
+    keys = typed_settings(merged_configs(config_files(bundle, configs)), given).get("image_keys", [CaseKeys.FUSED])
+    if not isinstance(keys, list) or len(keys) != 1:
+        raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
+    return str(keys[0])
 
 
 def _check_pair(pair: Mapping[str, str | None]) -> None:
@@ -232,11 +204,18 @@ def _check_pair(pair: Mapping[str, str | None]) -> None:
         raise ConfigError(f"`spinefuse segment` of a pair needs {' and '.join(missing)} too.")
 
 
+def _check_alone(pair: Mapping[str, str | None]) -> None:
+    """Raise ConfigError when something that belongs to fusing is given beside an image that is fused already."""
+    given = [name for name, value in pair.items() if value is not None]
+    if given:
+        raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
+
+
 def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str, Any]:
     """The settings of an inference on the files of one case, by their keys."""
     return {
         "dataset_dir": str(Path(next(iter(item.values()))).parent),
-        "output_dir": str(check_writable(_absolute(out))),
+        "output_dir": str(check_output_folder(_absolute(out))),
         "checkpoint": checkpoint,
         "dataset#data": [{str(key): path for key, path in item.items()}],
     }

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from spinefuse_ext.bundle.commands import find_bundle
 from spinefuse_ext.bundle.compare_fusion import FusionComparison
 from spinefuse_ext.bundle.compare_segmentation import InputComparison
@@ -15,6 +17,8 @@ from spinefuse_ext.bundle.compare_semiseg import SemiSegComparison
 from spinefuse_ext.bundle.comparison import Comparison, scored_section
 from spinefuse_ext.bundle.method_record import MethodRecord
 from spinefuse_ext.bundle.methods import choose_methods, merged, plan_methods
+from spinefuse_ext.bundle.settings import typed_settings
+from spinefuse_ext.files import check_output_folder
 from spinefuse_ext.validation import ConfigError
 
 TASKS: dict[str, type[Comparison]] = {
@@ -68,6 +72,8 @@ def compare(  # noqa: PLR0913 (the options of the verb, all keyword-only but thr
         begun = (name for name, method in kind.methods.items() if not method.reference or (Path(out) / name).is_dir())
         methods = list(begun)
     names, folder = choose_methods(methods, kind.methods), find_bundle(kind.task, bundle)
+    known = {**merged(folder, ("inference.json",)), **merged(folder, ("train.json",))}
+    overrides = typed_settings(ConfigParser(known), overrides)
     given = {**overrides, "dataset_dir": str(Path(dataset_dir).absolute())}
     if not overrides.get("sections"):
         given["sections"] = [scored_section({**merged(folder, ("inference.json",)), **given})]
@@ -90,6 +96,7 @@ def compare(  # noqa: PLR0913 (the options of the verb, all keyword-only but thr
 
 def _made(run: Comparison, redo: bool) -> list[MethodRecord]:
     """Make every method that is not yet made."""
+    check_output_folder(run.out)
     records = run.open(redo)
     for place, (plan, record) in enumerate(zip(run.plans, records, strict=True), start=1):
         run.make(plan, record, f"{place} of {len(records)}, {plan.title}")

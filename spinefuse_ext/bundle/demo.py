@@ -15,7 +15,8 @@ from typing import Any
 
 from spinefuse_ext.bundle.commands import find_bundle, run_bundle
 from spinefuse_ext.bundle.methods import merged
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import check_output_folder, empty_folder, whole_file
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import ConfigError
 
 #: Small sizes and few epochs, for two CPU cores. Everything else is as shipped.
@@ -154,10 +155,11 @@ class _Run:
 
 
 def _emptied(folder: Path) -> Path:
-    if folder.exists() and any(folder.iterdir()):
+    check_output_folder(folder)
+    if folder.exists() and any(data_paths(folder.iterdir())):
         if not (folder / "phantom").is_dir():
             raise ConfigError(f"{folder} is not empty and no demo wrote it; give another folder with --out.")
-        shutil.rmtree(folder)
+        empty_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -174,7 +176,7 @@ def _make_phantoms(run: _Run, cases: int, seed: int, size_mm: float, spacing_mm:
 def _register(run: _Run, seed: int) -> None:
     from spinefuse_ext.registration import register_case
 
-    for case in sorted((run.folder / "phantom").iterdir()):
+    for case in sorted(data_paths((run.folder / "phantom").iterdir())):
         if not case.is_dir():
             continue
         inputs: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import empty_folder, whole_file
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import ConfigError
 
 RECORD = "record.json"
@@ -70,10 +70,10 @@ def open_record(folder: Path, settings: Mapping[str, Any], *, redo: bool = False
         ConfigError: the folder holds results of other settings, or files that no comparison wrote.
     """
     record = MethodRecord(folder, json.loads(json.dumps(settings)))  # as it reads back: tuples become lists
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(data_paths(folder.iterdir())):
         if record._take_up(refuse=not redo):
             return record
-        shutil.rmtree(folder)
+        empty_folder(folder)
     record._write()
     return record
 
@@ -87,7 +87,7 @@ def find_record(folder: Path, settings: Mapping[str, Any]) -> MethodRecord | Non
         ConfigError: the folder holds results of other settings, or files that no comparison wrote.
     """
     record = MethodRecord(folder, json.loads(json.dumps(settings)))
-    begun = folder.is_dir() and any(folder.iterdir())
+    begun = folder.is_dir() and any(data_paths(folder.iterdir()))
     return record if begun and record._take_up(refuse=True) else None
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,8 +17,9 @@ from spinefuse_ext.validation import SpinefuseError
 def plain_message(error: BaseException | None) -> str | None:
     """Return the message of the ``SpinefuseError`` that caused ``error``, or None when none did.
 
-    A package that is not installed is one of them.
+    A package that is not installed is one of them, and an error of the file system about a file.
     """
+    first = error
     while error is not None:
         if isinstance(error, SpinefuseError):
             return str(error)
@@ -25,7 +27,14 @@ def plain_message(error: BaseException | None) -> str | None:
         if package is not None:
             return missing_sentence(package)
         error = error.__cause__ or error.__context__
-    return None
+    return _about_a_file(first)
+
+
+def _about_a_file(error: BaseException | None) -> str | None:
+    """What the file system said of a file that it named; None for any other error."""
+    if not isinstance(error, OSError) or error.strerror is None or not isinstance(error.filename, (str, Path)):
+        return None
+    return f"{error.filename}: {error.strerror}; check the path, the rights on it and the room on its disk."
 
 
 def install() -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: Headers whose voxels stand in another file of the same stem.
-_DETACHED = (".mhd", ".nhdr")
+from spinefuse_ext.formats import DETACHED_SUFFIXES, is_system_name
 
 
 def fingerprint(path: Path) -> dict[str, Any] | None:
@@ -27,14 +26,19 @@ def fingerprint(path: Path) -> dict[str, Any] | None:
     return {"files": count, "bytes": total, "newest_ns": newest, "digest": digest.hexdigest()}
 
 
+def _is_data(file: Path, root: Path) -> bool:
+    """Whether no part of the way from ``root`` is a system's: such files change when somebody merely looks."""
+    return not any(map(is_system_name, file.relative_to(root).parts))
+
+
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Names below ``path`` in a fixed order, with their files."""
     suffix = path.suffix.lower()
     if path.is_dir() or suffix == ".dcm":
         root = path if path.is_dir() else path.parent
-        found = sorted(file for file in root.rglob("*") if file.is_file())
+        found = sorted(file for file in root.rglob("*") if file.is_file() and _is_data(file, root))
         yield from ((file.relative_to(root).as_posix(), file) for file in found)
-    elif suffix in _DETACHED:
+    elif suffix in DETACHED_SUFFIXES:
         yield from ((file.name, file) for file in sorted(path.parent.iterdir()) if file.stem == path.stem)
     else:
         yield path.name, path

@@ -21,6 +21,8 @@ from spinefuse_ext.cohort.page import write_cohort_page
 from spinefuse_ext.cohort.pool import cpu_count
 from spinefuse_ext.cohort.table import read_cohort
 from spinefuse_ext.cohort.work import work_through
+from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
 from spinefuse_ext.validation import CohortError
@@ -162,8 +164,7 @@ def _written(
 @contextmanager
 def _own_folder(out: Path) -> Iterator[None]:
     """Keep a second run off the folder, and clear what a killed one left half-made."""
-    if out.exists() and not out.is_dir():
-        raise CohortError(f"The output folder {out} is a file; name a folder.")
+    check_output_folder(out)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock")
     try:
@@ -184,7 +185,7 @@ def _summary(prepared: Prepared) -> str:
     listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     lines = [f"{len(prepared.outcomes)} cases: {listed}. In the datalist: {len(prepared.sections)}."]
     known = {one.folder.name for one in prepared.outcomes}
-    others = sorted(path.name for path in (prepared.out / "cases").iterdir() if path.name not in known)
+    others = sorted(path.name for path in data_paths((prepared.out / "cases").iterdir()) if path.name not in known)
     lines += [f"No case of the section {section} may be used." for section in prepared.emptied]
     if others:
         lines.append(f"Of no case of the table, left as they are: cases/{', cases/'.join(others[:5])}.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from spinefuse_ext import __version__
 from spinefuse_ext.cohort.fingerprint import fingerprint
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.case import CT_FILE, FIELD_FILE, MR_FILE, REPORT_FILE, TRANSFORM_FILE
 from spinefuse_ext.validation import CohortError
 
@@ -69,7 +70,8 @@ def finished(job: Job, key: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def check_replaceable(folder: Path) -> None:
     """Raise ``CohortError`` when a case that must be done again has files that somebody else put beside it."""
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in FILES) if folder.is_dir() else []
+    held = data_paths(folder.iterdir()) if folder.is_dir() else ()
+    foreign = sorted(path.name for path in held if path.name not in FILES)
     if foreign:
         raise CohortError(
             f"The case changed, but {folder} holds files made from the earlier pair ({', '.join(foreign[:3])}); "
@@ -84,5 +86,5 @@ def drop(folder: Path) -> None:
     """
     for left in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
-    if folder.is_dir() and not any(path.name not in FILES for path in folder.iterdir()):
+    if folder.is_dir() and not any(path.name not in FILES for path in data_paths(folder.iterdir())):
         shutil.rmtree(folder)

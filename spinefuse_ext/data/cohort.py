@@ -9,11 +9,12 @@ from pathlib import Path
 from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.data.sections import draw_sections
 from spinefuse_ext.enums import CaseKeys, Section
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import check_output_file, whole_file
+from spinefuse_ext.formats import DICOM_FOLDER, IMAGE_SUFFIXES, data_paths
 from spinefuse_ext.validation import DatalistError, check_exists
 
 #: What a case folder may hold under the name of its key, in the order in which a name is looked for.
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", "_dicom")
+SUFFIXES = (*IMAGE_SUFFIXES, DICOM_FOLDER)
 KEYS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, CaseKeys.LABEL)
 
 
@@ -43,7 +44,8 @@ def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         DatalistError: no case folder is found, the split names one that is not there, or too few cases are there.
     """
     root = check_exists(root, "The folder of cases").absolute()
-    cases = {folder.name: _files(folder) for folder in sorted(root.iterdir()) if folder.is_dir()}
+    path = check_output_file(out or root / "datalist.json")
+    cases = {folder.name: _files(folder) for folder in sorted(data_paths(root.iterdir())) if folder.is_dir()}
     cases = {name: files for name, files in cases.items() if set(files) - {CaseKeys.PATIENT, CaseKeys.LABEL}}
     if not cases:
         raise DatalistError(f"{root} has no case folder; expected {root}/<case>/ct.nii.gz, mr.nii.gz or fused.nii.gz.")
@@ -58,7 +60,6 @@ def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         for section, names in sections.items()
     }
     check_patients_apart(content, root)
-    path = Path(out) if out else root / "datalist.json"
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     return path

@@ -21,10 +21,9 @@ from monai.transforms import Compose, Transform
 import spinefuse_ext
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import whole_file
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.formats import DETACHED_SUFFIXES
+from spinefuse_ext.validation import ConfigError, OutputError
 
-#: Headers whose numbers lie in another file of the same stem.
-_DETACHED = {".hdr", ".img", ".mhd", ".nhdr"}
 #: What torch.load raises for a file that is missing, not whole, or holds what is refused.
 _NOT_WHOLE = (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
 #: What tensors, MONAI's metadata and the arrays in them are built with.
@@ -107,7 +106,7 @@ def _files(path: Path) -> list[Path]:
     try:
         if path.is_dir():
             return [file for file in path.rglob("*") if file.is_file()]
-        if path.suffix in _DETACHED:
+        if path.suffix.lower() in DETACHED_SUFFIXES:
             return [file for file in path.parent.glob(glob.escape(path.stem) + ".*") if file.is_file()]
         return [path] if path.is_file() else []
     except (OSError, ValueError):  # too long for a name, or with a zero byte: text that is no path
@@ -151,7 +150,7 @@ def _write(entry: dict[str, Any], path: Path) -> None:
     try:
         with whole_file(path) as temporary:
             torch.save(entry, temporary)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError when the disk is full
+    except (OSError, OutputError, RuntimeError) as error:  # torch says RuntimeError when the disk is full
         raise ConfigError(
             f"The cached case {path} cannot be written ({error}); free space, give another cache_dir or choose the "
             "cache 'none'."

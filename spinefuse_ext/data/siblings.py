@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.formats import IMAGE_SUFFIXES, is_image_file
 from spinefuse_ext.validation import ImageReadError, MissingPathError
 
-#: Endings of image files; a folder is a DICOM series.
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
 _TRANSFORM_SUFFIXES = (".tfm", ".h5", ".hdf5", ".txt", ".mat")
 _SPOKEN = {CaseKeys.CT: "CT", CaseKeys.MR: "MR", CaseKeys.FUSED: "fused volume"}
@@ -82,7 +81,7 @@ def find_in_folder(folder: str | Path, keys: Sequence[str]) -> dict[str, Path]:
         ImageReadError: there are several.
     """
     folder = Path(folder)
-    images = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(IMAGE_SUFFIXES))
+    images = sorted(path for path in folder.iterdir() if path.is_file() and is_image_file(path))
     if not images:
         return dict.fromkeys(keys, folder)
     chosen = {}

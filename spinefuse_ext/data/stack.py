@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spinefuse_ext.dicom.volume import write_volume
+from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 #: World direction (RAS) of a picture's rows (downwards), its columns (to the right) and of the next slice.
@@ -56,6 +58,7 @@ def stack_slices(
     files = _by_case(check_exists(folder, "The folder of slices"), pattern)
     if plane not in PLANES:
         raise ImageReadError(f"Unknown plane {plane}; choose one of {', '.join(PLANES)}.")
+    check_output_folder(out)
     written = []
     for case, slices in tqdm(sorted(files.items()), desc=f"Stacking {name}", unit="case"):
         pixels = np.stack([_read(path) for path in _same_size(slices)], axis=-1)
@@ -67,7 +70,7 @@ def stack_slices(
 
 def _by_case(folder: Path, pattern: str) -> dict[str, list[Path]]:
     cases: defaultdict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for path in folder.glob("*.png"):
+    for path in data_paths(folder.glob("*.png")):
         match = re.search(pattern, path.stem)
         if match:
             cases[match.group(1)].append((int(match.group(2)), path))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from spinefuse_ext.data.datalist import load_datalist
-from spinefuse_ext.data.siblings import IMAGE_SUFFIXES, image_word
+from spinefuse_ext.data.siblings import image_word
 from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.formats import is_image_file
 from spinefuse_ext.validation import DatalistError, check_exists
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def load_unlabelled(
 
 def case_images(folder: str | Path) -> list[Path]:
     """Return the images of a folder that are cases of their own: not an MR or a fused volume beside its CT."""
-    files = sorted(path for path in Path(folder).iterdir() if path.is_file() and path.name.endswith(IMAGE_SUFFIXES))
+    files = sorted(path for path in Path(folder).iterdir() if path.is_file() and is_image_file(path))
     words = {image_word(path) for path in files}
     hidden = {CaseKeys.MR, CaseKeys.FUSED} if CaseKeys.CT in words else set()
     return [path for path in files if image_word(path) not in hidden]

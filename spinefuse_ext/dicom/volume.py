@@ -14,15 +14,11 @@ from monai.transforms import LoadImage
 from spinefuse_ext.dicom.ct_values import correct_hounsfield
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
+from spinefuse_ext.formats import META_IMAGE, NIFTI, NRRD, image_suffix
 from spinefuse_ext.packages import missing_sentence, package_missing_for
 from spinefuse_ext.validation import ImageReadError, MissingPackageError, check_exists
 
-_NIFTI = (".nii", ".nii.gz")
-_READERS = {
-    ".nii": "NibabelReader",
-    ".nii.gz": "NibabelReader",
-    **dict.fromkeys((".nrrd", ".nhdr", ".mha", ".mhd"), "ITKReader"),
-}
+_READERS = {**dict.fromkeys(NIFTI, "NibabelReader"), **dict.fromkeys((*NRRD, *META_IMAGE), "ITKReader")}
 
 
 def read_volume(path: str | Path, modality: str | None = None, series: str | int | None = None) -> MetaTensor:
@@ -44,7 +40,7 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
         ImageReadError: The file is of another kind, damaged, or holds no single 3-D volume; a series is named for it.
     """
     path = check_exists(path, modality or "Image")
-    suffix = _suffix(path)
+    suffix = image_suffix(path)
     if path.is_dir() or suffix == ".dcm":
         from spinefuse_ext.dicom.read_series import read_series  # needs packages that image files do not
 
@@ -77,7 +73,7 @@ def write_volume(image: MetaTensor, path: str | Path, dtype: np.dtype[Any] | typ
         path: Target ending in .nii or .nii.gz.
         dtype: Type on disk; by default int16 where that loses nothing, else float32.
     """
-    if _suffix(Path(path)) not in _NIFTI:
+    if image_suffix(path) not in NIFTI:
         raise ValueError(f"Expected a file name that ends in .nii or .nii.gz, got {path}.")
     if image.ndim != 4 or image.shape[0] != 1:
         raise ValueError(f"Expected a volume (1, X, Y, Z), got {tuple(image.shape)}.")
@@ -118,10 +114,6 @@ def _single_volume(image: MetaTensor, path: Path) -> MetaTensor:
         "warnings": [],
     }
     return MetaTensor(image.as_tensor(), affine=affine, meta=meta)
-
-
-def _suffix(path: Path) -> str:
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
 def _lossless(voxels: torch.Tensor) -> type:

@@ -21,7 +21,8 @@ from spinefuse_ext.dicom.source import find_source
 from spinefuse_ext.dicom.tilt import Upright, upright_grid
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.dicom.write_series import save_instance
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import check_output_folder, whole_folder
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import FusedSeriesError, GridMismatchError, PatientMismatchError
 
 logger = logging.getLogger(__name__)
@@ -85,11 +86,10 @@ def write_fused(
 
 def _check_target(out: Path, ct: Origin) -> None:
     """Refuse a folder that would lose other files than those of a fused series written before."""
+    check_output_folder(out)
     if not out.exists():
         return
-    if not out.is_dir():
-        raise FusedSeriesError(f"A DICOM series is a folder, but {out} is a file; choose another name.")
-    strange = next((path for path in sorted(out.iterdir()) if not _OWN_FILE.fullmatch(path.name)), None)
+    strange = next((path for path in sorted(data_paths(out.iterdir())) if not _OWN_FILE.fullmatch(path.name)), None)
     if strange is not None or out.absolute() in {path.absolute().parent for path in ct.source.paths}:
         held = ct.source.paths[0].name if strange is None else strange.name
         raise FusedSeriesError(f"{out} holds {held} already and would be replaced as a whole; name a new folder.")

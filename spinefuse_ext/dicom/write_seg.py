@@ -22,7 +22,7 @@ from spinefuse_ext.dicom.label_grid import label_on_grid
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.source import Source, find_source, read_headers
 from spinefuse_ext.dicom.volume import read_volume
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import check_output_file, whole_file
 from spinefuse_ext.labels import SNOMED_CT, STRUCTURES
 from spinefuse_ext.validation import SegError, UnknownLabelError
 
@@ -97,6 +97,7 @@ def _check_target(out: Path, source: Source) -> None:
             f"{source.folder}: {source.series} is spread over several multi-frame files; "
             "export it with a file per image."
         )
+    check_output_file(out)
     if out.suffix.lower() != ".dcm":
         raise SegError(f"A DICOM SEG is one file that ends in .dcm, got {out}; give it such a name.")
     if out.absolute() in {path.absolute() for path in source.paths}:

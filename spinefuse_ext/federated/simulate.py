@@ -14,7 +14,8 @@ from spinefuse_ext.enums import FederatedModel
 from spinefuse_ext.federated.averaging import Weights, average_weights
 from spinefuse_ext.federated.scores import POOLED, FederatedScores, score_at
 from spinefuse_ext.federated.site import FederatedPlan, FederatedSite, plan_federation
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import check_output_folder, whole_file
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import ConfigError, check_exists
 
 Folders = dict[str, Path]
@@ -139,9 +140,9 @@ def _site_folders(sites: str | Sequence[str]) -> Folders:
 
 
 def _empty(folder: Path) -> Path:
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if folder.is_file() or (folder.is_dir() and any(data_paths(folder.iterdir()))):
         raise ConfigError(f"{folder} is in use; name a new folder with --out.")
-    return folder
+    return check_output_folder(folder)
 
 
 def _save(weights: Weights, path: Path) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from spinefuse_ext.bundle.commands import check_places, config_files
 from spinefuse_ext.bundle.overrides import check_overrides
+from spinefuse_ext.bundle.run import check_places, config_files, merged_configs
+from spinefuse_ext.bundle.settings import config_value, typed_settings
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.federated.averaging import Weights
 from spinefuse_ext.validation import ConfigError, check_exists
@@ -62,10 +62,8 @@ def plan_federation(
         raise ConfigError(f"A federation sets {taken_over} itself; leave --{taken_over} out.")
     training = config_files(bundle, ["train.json", *delta])
     evaluation = config_files(bundle, ["train.json", *delta, "evaluate.json"])
-    check_places(training, {"bundle_root": str(bundle), **given})
-    parser = ConfigParser()
-    parser.read_config(training)
-    parser.update(deepcopy(given))
+    given = typed_settings(merged_configs(training), given)
+    parser = check_places(training, {"bundle_root": str(bundle), **given})
     check_overrides(parser.get(), bundle / "configs")
     first_stage = parser.get("stage1_epochs", 0)
     if isinstance(first_stage, int) and first_stage >= epochs:
@@ -105,7 +103,7 @@ class FederatedSite:
         self.name = name
         check_exists(dataset_dir / plan.settings["datalist"], f"The datalist of site {name}")
         places = {"dataset_dir": str(dataset_dir), "ckpt_dir": str(out / "models"), "output_dir": str(out / "eval")}
-        settings = {**plan.settings, **places}
+        settings = config_value({**plan.settings, **places})
         self._client = MonaiAlgo(
             str(plan.bundle),
             local_epochs=epochs,

@@ -11,7 +11,8 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
 from spinefuse_ext.dicom.volume import read_volume, write_volume
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import check_output_folder, whole_folder
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.case_inputs import Start, read_start
 from spinefuse_ext.registration.centring import initial_centring
 from spinefuse_ext.registration.fit import LandmarkFit
@@ -126,9 +127,8 @@ def _outcome(fit: LandmarkFit, start: Start, refinement: Refinement | None, foun
 
 
 def _check_target(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise SpinefuseError(f"The output folder {out} is a file; name a folder.")
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in _FILES) if out.exists() else []
+    check_output_folder(out)
+    foreign = sorted(path.name for path in data_paths(out.iterdir()) if path.name not in _FILES) if out.exists() else []
     if foreign:
         raise SpinefuseError(
             f"The output folder {out} holds other files ({', '.join(foreign[:3])}); name a new folder."

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.labels import VERTEBRAE
-from spinefuse_ext.registration.landmark_files import write_landmarks
+from spinefuse_ext.registration.landmark_files import check_landmark_target, write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.validation import LandmarkError
 
@@ -39,6 +39,7 @@ def landmarks_from_labels(
     """
     if order not in _ORDERS:
         raise LandmarkError(f"Expected an order out of {', '.join(_ORDERS)}, got {order}; choose one of these.")
+    check_landmark_target(out)
     label = read_volume(label_path)
     numbers = _numbers(label, labels, Path(label_path))
     centroids = _centroids(label, numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import check_output_file, whole_file
 from spinefuse_ext.registration.landmark_csv import format_csv, parse_csv
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.slicer_fcsv import format_fcsv, parse_fcsv
@@ -47,6 +47,12 @@ def write_landmarks(landmarks: Landmarks, path: str | Path) -> None:
     write = _FORMAT[_suffix(Path(path))]
     with whole_file(path) as temporary:
         temporary.write_text(write(landmarks), encoding="utf-8")
+
+
+def check_landmark_target(path: str | Path) -> Path:
+    """Return ``path``; raise an error unless landmarks can be written there, by its name and by the disk."""
+    _suffix(Path(path))
+    return check_output_file(path)
 
 
 def _suffix(path: Path) -> str:

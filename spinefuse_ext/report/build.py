@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from spinefuse_ext import __version__
+from spinefuse_ext.files import check_output_file
 from spinefuse_ext.report.fusion_section import fusion_section
 from spinefuse_ext.report.page import write_page
 from spinefuse_ext.report.registration_section import registration_section
@@ -31,6 +32,7 @@ def build_report(folder: str | Path, out: str | Path | None = None) -> Path:
         SpinefuseError: a JSON or metric file is not what it should be.
     """
     run = open_run(folder)
+    page = check_output_file(run.folder / "report.html" if out is None else out)
     cases = run.cases()
     scores = overlaps(cases)
     sections = [
@@ -44,7 +46,7 @@ def build_report(folder: str | Path, out: str | Path | None = None) -> Path:
     ]
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return write_page(
-        run.folder / "report.html" if out is None else out,
+        page,
         title="Spine CT and MR: fusion and segmentation",
         sections=sections,
         footer=f"Written by spinefuse {__version__} on {made} from {run.folder.absolute().name}/. Not for diagnosis.",

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import ResampleToMatch
 
 from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report.fit_file import FitFigures, read_fit, read_json
@@ -89,7 +90,7 @@ class RunFolder:
 
     def cases(self) -> list[Case]:
         root = self.folder / "cases"
-        return [Case(path) for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+        return [Case(path) for path in sorted(data_paths(root.iterdir())) if path.is_dir()] if root.is_dir() else []
 
     def metrics(self, part: str) -> dict[str, MetricsReport]:
         """Metric files in or below every folder ``eval`` of ``fusion`` or ``semiseg``: folder -> what they hold."""

@@ -13,6 +13,7 @@ from monai.transforms import LoadImage, MapTransform
 
 from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.formats import NIFTI, image_suffix
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
 
 
@@ -78,7 +79,7 @@ def _sibling(path: Path, key: str) -> Path:
 
 def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if image_suffix(path) not in NIFTI:
         return 1
     try:
         shape = nib.load(path).shape  # type: ignore[attr-defined]

@@ -103,7 +103,7 @@ def test_nothing_is_started_that_could_not_write(verb: str, files: Path, started
         "fuse": lambda: fuse("ct.nii.gz", "mr.nii.gz", "ct.nii.gz", checkpoint="model.pt"),
         "segment": lambda: segment("fused.nii.gz", "ct.nii.gz", checkpoint="model.pt"),
     }
-    with pytest.raises(OutputError, match=r"ct.nii.gz cannot be written to"):
+    with pytest.raises(OutputError, match=r"The output folder .*ct.nii.gz is a file; name a folder"):
         calls[verb]()
     assert not started
 
@@ -253,9 +253,9 @@ def test_the_command_line_reads_a_value_back_as_it_was(value: Any) -> None:
 
 
 def test_an_override_may_go_into_what_another_one_sets() -> None:
-    network = {"_target_": "UNet", "extra": {"depth": 2}}
-    overrides = {"network_def": network, "network_def#extra#depth": 3}
+    network = {"_target_": "UNet", "act": {"slope": 2}}
+    overrides = {"network_def": network, "network_def#act#slope": 3}
     command = bundle_command(BUNDLES / "spine_fusion", ["inference.json"], overrides)
-    assert command[-2:] == ["--network_def#extra#depth", "3"]
-    with pytest.raises(ConfigError, match="No config defines network_def#extra, so"):
+    assert command[-2:] == ["--network_def#act#slope", "3"]
+    with pytest.raises(ConfigError, match="No config defines network_def#act, so"):
         bundle_command(BUNDLES / "spine_fusion", ["inference.json"], dict(reversed(overrides.items())))

@@ -11,7 +11,7 @@ from monai.transforms import LoadImage
 
 from spinefuse_ext.data import make_phantom, write_phantom, write_phantoms
 from spinefuse_ext.registration import read_landmarks
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, OutputError
 
 FILES = {
     *(f"{name}.nii.gz" for name in ("ct", "mr", "mr_aligned", "label", "vertebrae", "truth_displacement")),
@@ -111,5 +111,5 @@ def test_impossible_requests_leave_nothing_behind(tmp_path: Path) -> None:
         write_phantoms(tmp_path / "out", style="sharp")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="is a file"):
+    with pytest.raises(OutputError, match="is a file"):
         write_phantoms(tmp_path / "file")

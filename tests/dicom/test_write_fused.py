@@ -351,7 +351,7 @@ def _of_two_series(folder: Path) -> Any:
         (_in_foreign_folder, FusedSeriesError, "holds notes.txt already and would be replaced as a whole"),
         (_over_the_ct, FusedSeriesError, "holds CT_0001.dcm already"),
         (_over_a_fused_ct, FusedSeriesError, "holds fused_0001.dcm already"),
-        (_onto_a_file, FusedSeriesError, "is a folder, but .*out.dcm is a file"),
+        (_onto_a_file, OutputError, "The output folder .*out.dcm is a file; name a folder"),
         (lambda folder: write_fused(_fused(), folder / "gone", folder / "out"), MissingPathError, "gone does not"),
         (
             lambda folder: write_fused(folder / "f.nii", _series(folder / "ct"), folder / "out"),

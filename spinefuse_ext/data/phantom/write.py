@@ -17,7 +17,7 @@ from spinefuse_ext.data.phantom.points import PointPair
 from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.enums import PhantomStyle
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import check_output_folder, whole_folder
 from spinefuse_ext.registration.landmark_files import write_landmarks
 from spinefuse_ext.validation import ConfigError
 
@@ -48,8 +48,7 @@ def write_phantoms(  # noqa: PLR0913 (the options of the verb, all keyword-only 
     out = Path(out)
     if cases < 1 or seed < 0:
         raise ConfigError(f"Expected at least 1 case and a seed of 0 or more, got {cases} cases and seed {seed}.")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"Expected a folder to write phantoms into, but {out} is a file; name another folder.")
+    check_output_folder(out)
     check_request(size_mm, spacing_mm)
     check_landmarks(landmarks_per_vertebra)
     check_style(style)
