@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from monai.utils import look_up_option
 
+from spinefuse_ext.names import on_disk
+
 
 class SpinefuseError(ValueError):
     """Bad input. The message names the file, says what is wrong and what to do; it is shown without a traceback."""
@@ -127,14 +129,20 @@ def chosen(setting: str, value: Any, choices: Any) -> Any:
 
 
 def check_exists(path: str | Path, what: str) -> Path:
-    """Return ``path``; raise ``MissingPathError`` saying which ``what`` (for example "CT") is missing."""
+    """Return ``path`` as the disk spells it; raise ``MissingPathError`` saying which ``what`` ("CT") is missing."""
     path = Path(path)
-    if not path.exists():
+    try:
+        found = on_disk(path)
+    except OSError as error:
+        raise MissingPathError(
+            f"{what} {str(path)[:300]} cannot be looked at ({error.strerror}); check the path and the rights on it."
+        ) from error
+    if found is None:
         nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
         raise MissingPathError(
             f"{what} {path} does not exist; the nearest folder that does is {nearest}. Check the path."
         )
-    return path
+    return found
 
 
 def check_classes(

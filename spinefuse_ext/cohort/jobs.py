@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.cohort.paths import find_cell
 from spinefuse_ext.cohort.record import Job
 from spinefuse_ext.cohort.table import PATHS, CohortCase
 from spinefuse_ext.data.sections import draw_sections
@@ -35,7 +36,7 @@ def make_job(case: CohortCase, root: Path, folder: Path, settings: Mapping[str, 
     for name in ("ct_series", "mr_series"):
         if getattr(case, name):
             options[name] = getattr(case, name)
-    spelled = {role: getattr(case, role) for role in PATHS if getattr(case, role)}
+    spelled = {role: find_cell(getattr(case, role), root) for role in PATHS if getattr(case, role)}
     if options["model"] != Model.PER_VERTEBRA:
         spelled.pop("vertebrae", None)  # it serves that model only
     return Job(case.case, root, folder, spelled, options)

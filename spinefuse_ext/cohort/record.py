@@ -12,6 +12,7 @@ from typing import Any
 from spinefuse_ext import __version__
 from spinefuse_ext.cohort.fingerprint import fingerprint
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.names import on_disk
 from spinefuse_ext.registration.case import CT_FILE, FIELD_FILE, MR_FILE, REPORT_FILE, TRANSFORM_FILE
 from spinefuse_ext.validation import CohortError
 
@@ -41,7 +42,8 @@ class Job:
     @property
     def inputs(self) -> dict[str, Path]:
         """The paths as this process finds them."""
-        return {role: self.root / path for role, path in self.spelled.items()}
+        paths = {role: self.root / path for role, path in self.spelled.items()}
+        return {role: on_disk(path) or path for role, path in paths.items()}
 
     def key(self) -> dict[str, Any]:
         """What the result depends on: settings, and the state of every input."""

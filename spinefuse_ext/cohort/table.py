@@ -10,7 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.cohort.paths import check_cell
 from spinefuse_ext.enums import Section
+from spinefuse_ext.names import normal_form
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.validation import CohortError, check_exists
 
@@ -44,6 +46,7 @@ class CohortCase:
 
 
 COLUMNS = tuple(field.name for field in fields(CohortCase) if field.name != "line")
+_SERIES = ("ct_series", "mr_series")
 #: Columns that name files or folders.
 PATHS = ("ct", "mr", "ct_landmarks", "mr_landmarks", "transform", "label", "vertebrae")
 
@@ -80,16 +83,12 @@ def _text(path: Path) -> str:
 
 
 def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
-    """Line number (of a row's last line) and stripped cells of every row that has any text."""
+    """Line number (of a row's last line) and cells, as they are, of every row that has any text."""
     header = next((line for line in text.splitlines() if line.strip(" \t;,") and not line.startswith("sep=")), "")
     separator = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows = []
     try:
-        for row in reader:
-            cells = [" ".join(cell.split()) for cell in row]
-            if any(cells) and not cells[0].startswith("sep="):
-                rows.append((reader.line_num, cells))
+        rows = [(reader.line_num, row) for row in reader if _says_something(row)]
     except csv.Error as error:
         raise CohortError(f"{path}, line {reader.line_num}: no row of a table ({error}); correct it.") from error
     if not rows:
@@ -97,9 +96,13 @@ def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
+def _says_something(row: Sequence[str]) -> bool:
+    return any(cell.strip() for cell in row) and not row[0].strip().startswith("sep=")
+
+
 def _columns(header: Sequence[str], path: Path) -> list[str]:
     """Names of the columns in their order; those without a name and text at the end are cut off."""
-    names = ["_".join(name.lower().replace("-", " ").split()) for name in header]
+    names = ["_".join(normal_form(name).lower().replace("-", " ").split()) for name in header]
     while names and not names[-1]:
         names.pop()
     for name in names:
@@ -116,12 +119,23 @@ def _columns(header: Sequence[str], path: Path) -> list[str]:
 
 
 def _cells(row: Sequence[str], columns: Sequence[str], line: int, path: Path) -> dict[str, str]:
-    if len(row) < len(columns) or any(row[len(columns) :]):
+    if len(row) < len(columns) or any(cell.strip() for cell in row[len(columns) :]):
         raise CohortError(
             f"{path}, line {line}: expected {len(columns)} cells as in the header, got {len(row)}; put text that holds "
             "the separator in double quotes."
         )
-    return dict(zip(columns, row, strict=False))
+    cells = dict(zip(columns, row, strict=False))
+    for name, cell in cells.items():
+        if name in PATHS:
+            check_cell(cell, f"{path}, line {line}")
+    return {name: _text_of(cell, name) for name, cell in cells.items()}
+
+
+def _text_of(cell: str, column: str) -> str:
+    """A path as it was typed, the name of a series without blanks around it, any other text in the normal form."""
+    if column in PATHS:
+        return cell if cell.strip() else ""
+    return cell.strip() if column in _SERIES else normal_form(cell)
 
 
 def _case(line: int, cells: Mapping[str, str], path: Path) -> CohortCase:

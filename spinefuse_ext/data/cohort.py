@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.data.sections import draw_sections
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.files import check_output_file, whole_file
-from spinefuse_ext.formats import DICOM_FOLDER, IMAGE_SUFFIXES, data_paths
+from spinefuse_ext.formats import DICOM_FOLDER, IMAGE_SUFFIXES, data_paths, is_system_name
+from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
+
+logger = logging.getLogger(__name__)
 
 #: What a case folder may hold under the name of its key, in the order in which a name is looked for.
 SUFFIXES = (*IMAGE_SUFFIXES, DICOM_FOLDER)
@@ -47,6 +51,7 @@ def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     path = check_output_file(out or root / "datalist.json")
     cases = {folder.name: _files(folder) for folder in sorted(data_paths(root.iterdir())) if folder.is_dir()}
     cases = {name: files for name, files in cases.items() if set(files) - {CaseKeys.PATIENT, CaseKeys.LABEL}}
+    _tell_left_out(root)
     if not cases:
         raise DatalistError(f"{root} has no case folder; expected {root}/<case>/ct.nii.gz, mr.nii.gz or fused.nii.gz.")
     if split:
@@ -63,6 +68,14 @@ def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     return path
+
+
+def _tell_left_out(root: Path) -> None:
+    """Name the folders with images that are taken for no cases, for a system put them there."""
+    hidden = [path for path in sorted(root.iterdir()) if path.is_dir() and is_system_name(path.name)]
+    left_out = [path.name for path in hidden if case_files(path, root)]
+    if left_out:
+        logger.info("Left out of the cases of %s, for they are hidden or a system's: %s", root, ", ".join(left_out))
 
 
 def _files(folder: Path) -> dict[str, str]:
@@ -86,7 +99,7 @@ def _patient(folder: Path) -> str:
         noted = json.loads(notes.read_text(encoding="utf-8")).get("patient_id") if notes.is_file() else None
     except (ValueError, AttributeError) as error:
         raise DatalistError(f"{notes} is not what `spinefuse register` writes; register the case again.") from error
-    return str(noted or folder.name)
+    return normal_form(str(noted or folder.name))
 
 
 def _entry(files: Mapping[str, str], with_label: bool) -> dict[str, str]:
@@ -100,6 +113,10 @@ def _read_split(split: str | Path, cases: Mapping[str, object]) -> dict[str, lis
         sections = {str(section): [str(name) for name in content.get(section, [])] for section in Section}
     except (ValueError, AttributeError, TypeError) as error:
         raise DatalistError(f"{path} is not a split: expected JSON lists of case names by section.") from error
+    folders = {normal_form(name): name for name in cases}
+    sections = {
+        section: [folders.get(normal_form(name), name) for name in names] for section, names in sections.items()
+    }
     missing = sorted({name for names in sections.values() for name in names} - set(cases))
     if missing:
         raise DatalistError(f"{path} names cases that have no folder: {', '.join(missing)}. Remove them or add them.")

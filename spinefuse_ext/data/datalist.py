@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
 
 
@@ -64,7 +65,7 @@ def check_patients_apart(content: dict[str, Any], source: str | Path) -> None:
     """Raise ``DatalistError`` naming a patient that stands in two sections of ``content``."""
     seen: dict[str, str] = {}
     for section in (str(member) for member in Section):
-        for patient in {str(item[CaseKeys.PATIENT]) for item in content.get(section, [])}:
+        for patient in {normal_form(str(item[CaseKeys.PATIENT])) for item in content.get(section, [])}:
             if patient in seen:
                 raise DatalistError(
                     f"{source}: patient {patient} is in the sections {seen[patient]} and {section}; "
@@ -98,7 +99,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _item(entry: dict[str, Any], keys: Sequence[str], source: Path, base_dir: Path) -> dict[str, str]:
-    patient = str(entry[CaseKeys.PATIENT])
+    patient = normal_form(str(entry[CaseKeys.PATIENT]))
     item = {str(CaseKeys.PATIENT): patient}
     for key in keys:
         if key not in entry:

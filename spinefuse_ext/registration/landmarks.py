@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import LandmarkError
 
 #: RAS <-> LPS: the first two axes change sign; its own inverse.
@@ -18,7 +20,7 @@ RAS_LPS = np.array([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Named points: ``points_mm`` is ``(N, 3)`` in RAS millimetres, ``names`` has N unique strings.
+    """Named points: ``points_mm`` is ``(N, 3)`` in RAS millimetres, ``names`` has N unique strings, kept in NFC.
 
     Raises:
         LandmarkError: A name is empty, repeated, or not plain text on one line without outer spaces; or a
@@ -30,6 +32,7 @@ class Landmarks:
     points_mm: NDArray[np.float64]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(unicodedata.normalize("NFC", name) for name in self.names))
         if np.shape(self.points_mm) != (len(self.names), 3):
             raise ValueError(f"Expected points_mm {(len(self.names), 3)}, got {np.shape(self.points_mm)}.")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -51,8 +54,8 @@ class Entry(NamedTuple):
 
 
 def plain_name(name: str) -> str:
-    """Return ``name`` with every run of white space (also line breaks and stray carriage returns) as one space."""
-    return " ".join(name.split())
+    """Return ``name`` as points are compared by: accents as one sign, runs of white space and line breaks as one."""
+    return normal_form(name)
 
 
 def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64], path: Path) -> Landmarks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monai.data import MetaTensor
 
+from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import LandmarkError, PatientMismatchError
 
 
@@ -12,12 +13,13 @@ def same_patient(ct: MetaTensor, mr: MetaTensor, allowed: bool) -> bool | None:
     ct_id, mr_id = (image.meta.get("patient_id") for image in (ct, mr))
     if not ct_id or not mr_id:
         return None
-    if ct_id != mr_id and not allowed:
+    same = normal_form(str(ct_id)) == normal_form(str(mr_id))
+    if not same and not allowed:
         raise PatientMismatchError(
             f"CT {ct.meta['filename_or_obj']} is of patient {ct_id}, but MR {mr.meta['filename_or_obj']} of patient "
             f"{mr_id}; give images of one patient, or --allow_different_patients if both ids are the same person's."
         )
-    return bool(ct_id == mr_id)
+    return same
 
 
 def check_shared_frame(ct: MetaTensor, mr: MetaTensor) -> None:

@@ -26,6 +26,7 @@ from spinefuse_ext.validation import (
     GridMismatchError,
     ImageReadError,
     MissingPathError,
+    OutputError,
     PatientMismatchError,
     SourceError,
 )

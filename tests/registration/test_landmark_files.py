@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ landmark_lists = st.lists(
     st.tuples(names, st.tuples(coordinates, coordinates, coordinates)),
     min_size=1,
     max_size=6,
-    unique_by=lambda item: item[0],
+    unique_by=lambda item: unicodedata.normalize("NFC", item[0]),
 ).map(lambda items: Landmarks(tuple(name for name, _ in items), np.array([point for _, point in items])))
 
 
