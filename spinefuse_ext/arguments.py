@@ -101,14 +101,13 @@ class _Arguments:
                 self.placed.append(word)
 
     def _option(self, word: str, words: list[str]) -> None:
-        spelled, equals, text = word.lstrip("-").partition("=")
+        spelled, equals, given = word.lstrip("-").partition("=")
         name, negated = self._known(spelled.replace("-", "_"))
         if name in self.named:
             raise ConfigError(f"{self.verb} got --{name} twice; leave one out.")
-        if not equals:
-            text = self._following(name, words, negated)
-        elif negated:
-            raise ConfigError(f"{self.verb} takes --{name}={text} or --no{name}, got {word}.")
+        if equals and negated:
+            raise ConfigError(f"{self.verb} takes --{name}={given} or --no{name}, got {word}.")
+        text = given if equals else self._following(name, words, negated)
         settings = self._parameters(inspect.Parameter.VAR_KEYWORD) and name not in self.signature.parameters
         if settings:
             self.named[name] = text if text is not None else True

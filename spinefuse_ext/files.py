@@ -21,7 +21,8 @@ from spinefuse_ext.validation import OutputError
 #: Bytes written on trial before the work; a disk or a quota that has no room for them has none for an image.
 _TRIAL_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_LONGEST_NAME_BYTES = 200  # of the 255 that file systems allow; the temporary name is longer
+_LONGEST_PART_BYTES = 255  # of a name, on most disks
+_KEPT_NAME_BYTES = 200  # of a target's name, in the name of its temporary folder, which has signs of its own
 
 
 @contextmanager
@@ -120,8 +121,9 @@ def _check_parents(target: Path) -> None:
     nearest = next((parent for parent in target.parents if os.path.lexists(parent)), target)
     if not nearest.is_dir():
         raise OutputError(f"{target} cannot be made, for {nearest} is a file and no folder; name another place.")
-    if len(os.fsencode(target.name)) > 255:
-        raise OutputError(f"The output name {target.name[:40]}... is longer than 255 bytes; name a shorter one.")
+    long = next((part for part in target.parts if len(os.fsencode(part)) > _LONGEST_PART_BYTES), None)
+    if long is not None:
+        raise OutputError(f"The output name {long[:40]}... is longer than 255 bytes; name a shorter one.")
 
 
 def _try_to_write(folder: Path) -> None:
@@ -157,7 +159,7 @@ def _remove_empty(folders: list[Path]) -> None:
 @contextmanager
 def _beside(target: Path, home: Path) -> Iterator[Path]:
     """A folder for what is not whole yet; an error that comes of the disk is one about ``target``."""
-    name = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME_BYTES])
+    name = os.fsdecode(os.fsencode(target.name)[:_KEPT_NAME_BYTES])
     with _told(target):
         folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
     try:

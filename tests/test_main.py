@@ -108,3 +108,23 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert capsys.readouterr().err.strip() == "spinefuse: datalist was stopped."
     with pytest.raises(KeyboardInterrupt):
         main(["datalist", "cases", "--debug"])
+
+
+@pytest.mark.parametrize("name", ["2024", "2024_05", "Doe,John", "[a]", "None", "1e5", "007", "run#2", "$x", "@y", "~"])
+def test_a_folder_of_any_name_is_that_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name / "case").mkdir(parents=True)
+    (tmp_path / name / "case" / "ct.nii.gz").touch()
+    main(["datalist", name, "--validation", "0", "--out", f"{name}.json"])
+    assert (tmp_path / f"{name}.json").is_file()
+    assert f"{name} is a folder" in refused(["datalist", name, "--out", name], capsys)
+
+
+def test_a_word_too_many_is_refused_before_the_work_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "ct.nii.gz").touch()
+    shown = refused(["datalist", str(tmp_path), "--validation", "0", str(tmp_path / "a.json"), "exists"], capsys)
+    assert shown.startswith("spinefuse: `spinefuse datalist` has no use for the word 'exists'")
+    assert not (tmp_path / "a.json").exists()

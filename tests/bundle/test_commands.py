@@ -13,7 +13,7 @@ import pytest
 
 from spinefuse_ext.bundle import commands
 from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
-from spinefuse_ext.validation import ConfigError, MissingPathError, OutputError
+from spinefuse_ext.validation import ConfigError, MissingPathError, OutputError, SpinefuseError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 MISSPELT: dict[str, Any] = {"networkdef#dim": 8}
@@ -259,3 +259,43 @@ def test_an_override_may_go_into_what_another_one_sets() -> None:
     assert command[-2:] == ["--network_def#act#slope", "3"]
     with pytest.raises(ConfigError, match="No config defines network_def#act, so"):
         bundle_command(BUNDLES / "spine_fusion", ["inference.json"], dict(reversed(overrides.items())))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"canvass": "[128,128]"}, "No config defines the setting canvass.* Did you mean canvas"),
+        ({"canvas": "128"}, "The setting canvas takes a list"),
+        ({"delta": "gone.json"}, "The config file .*gone.json does not exist"),
+        ({"image_keys": "ct,mr"}, "takes one image"),
+    ],
+)
+@pytest.mark.usefixtures("files")
+def test_a_chain_is_checked_before_its_first_run(
+    typed: dict[str, Any], message: str, started: list[dict[str, str]]
+) -> None:
+    with pytest.raises(SpinefuseError, match=message):
+        segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz", **typed)
+    assert started == []
+
+
+def test_typed_settings_are_what_the_configs_hold(files: Path, started: list[dict[str, str]]) -> None:
+    typed = {"epochs": "2", "canvas": "[64,80]", "datalist": "2024", "noamp": True, "learning_rate": "1e-3"}
+    train("semiseg", "2024_05", "1e5", **typed)
+    (run,) = started
+    assert (run["dataset_dir"], run["output_dir"]) == (str(files / "2024_05"), str(files / "1e5" / "eval"))
+    shown = {name: run[name] for name in ("epochs", "canvas", "datalist", "amp", "learning_rate")}
+    assert shown == {
+        "epochs": "2",
+        "canvas": "[64, 80]",
+        "datalist": '"2024"',
+        "amp": "False",
+        "learning_rate": "0.001",
+    }
+
+
+def test_a_setting_of_the_wrong_type_starts_nothing(files: Path, started: list[dict[str, str]]) -> None:
+    with pytest.raises(ConfigError, match="The setting epochs takes a whole number, got two"):
+        train("semiseg", "data", "run", epochs="two")
+    assert started == []
+    assert not (files / "run").exists()

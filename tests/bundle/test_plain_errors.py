@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -29,6 +30,14 @@ def test_bad_input_is_found_below_what_wraps_it(explicit: bool) -> None:
 def test_other_errors_are_not_bad_input() -> None:
     assert plain_message(None) is None
     assert plain_message(raised(KeyError("x"), ValueError("y"))) is None
+
+
+def test_what_a_file_system_says_of_a_file_is_one_sentence() -> None:
+    error = OSError(errno.EROFS, "Read-only file system", "/mnt/x/events")
+    assert plain_message(error) == (
+        "/mnt/x/events: Read-only file system; check the path, the rights on it and the room on its disk."
+    )
+    assert plain_message(BrokenPipeError(errno.EPIPE, "Broken pipe")) is None
 
 
 def run(statement: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -44,3 +44,12 @@ def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "a.mhd") == before
     (tmp_path / "a.raw").write_bytes(b"22")
     assert fingerprint(tmp_path / "a.mhd") != before
+
+
+def test_what_a_system_puts_into_a_folder_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "1.dcm").write_bytes(b"pixels")
+    before = fingerprint(tmp_path)
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "@eaDir" / "1.dcm").touch()
+    assert fingerprint(tmp_path) == before

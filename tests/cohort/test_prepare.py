@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,22 @@ def test_a_row_may_give_a_transform_or_ask_for_refining(
     np.testing.assert_allclose(*pair, atol=1e-2)
     again = prepare_cohort(table, tmp_path / "out", refine=True, **LOOSE)
     assert done_now(again) == {"p1"}  # the others say themselves whether they are refined
+
+
+def test_files_of_a_table_are_found_below_names_that_look_equal(
+    write_table: WriteTable, phantoms: Path, tmp_path: Path
+) -> None:
+    """Two blanks in a folder of macOS, whose accents are coded apart, typed with one sign; the output is a link."""
+    apart, composed = (unicodedata.normalize(form, "Müller  01") for form in ("NFD", "NFC"))
+    (phantoms / "p1").rename(phantoms / apart)
+    names = {"ct": "ct.nii.gz", "mr": "mr.nii.gz", "ct_landmarks": "ct_landmarks.fcsv"}
+    cells = {name: f"{composed}/{file}" for name, file in names.items()}
+    cells["mr_landmarks"] = f"{composed}/mr_landmarks.fcsv "
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    prepared = prepare_cohort(write_table(1, p1=cells), tmp_path / "out", **LOOSE)
+    assert verdicts(prepared) == {"p1": "passed"}
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "cases" / "p1" / "mr.nii.gz").is_file()
+    again = prepare_cohort(write_table(1, p1=cells), tmp_path / "out", **LOOSE)
+    assert done_now(again) == set()

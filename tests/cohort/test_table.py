@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from spinefuse_ext.cohort import CohortCase, read_cohort
+from spinefuse_ext.cohort.paths import find_cell
 from spinefuse_ext.validation import CohortError, MissingPathError
 
 HEADER = "case,patient,ct,mr"
@@ -100,3 +103,46 @@ def test_a_table_must_be_a_file(tmp_path: Path) -> None:
         read_cohort(tmp_path / "absent.csv")
     with pytest.raises(CohortError, match="is no file that can be read"):
         read_cohort(tmp_path)
+
+
+def test_paths_stay_as_they_are_typed_and_names_take_one_form(tmp_path: Path) -> None:
+    apart = unicodedata.normalize("NFD", "Müller")
+    text = f"{HEADER},label,ct_series\n{apart} ,\ufeff p  1,Patient  01/ct,m,x  y ,T2  sag \n"
+    (case,) = read_cohort(table(tmp_path, text))
+    assert (case.case, case.patient) == ("Müller", "p 1")
+    assert (case.ct, case.mr, case.label, case.ct_series) == ("Patient  01/ct", "m", "x  y ", "T2  sag")
+
+
+def test_one_case_or_patient_in_two_forms_is_one(tmp_path: Path) -> None:
+    apart = unicodedata.normalize("NFD", "Müller")
+    with pytest.raises(CohortError, match="line 3: the case Müller stands in line 2 too"):
+        read_cohort(table(tmp_path, f"{HEADER}\nMüller,p,c,m\n{apart},q,c,m\n"))
+    with pytest.raises(CohortError, match="patient Müller is in the section unlabelled, but in line 2 in test"):
+        read_cohort(table(tmp_path, f"{HEADER},section\na,Müller,c,m,test\nb,{apart},c,m,unlabelled\n"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there these are paths")
+@pytest.mark.parametrize("cell", [r"C:\data\ct.nii.gz", "d:/data/ct", r"\\server\share\ct", r'"""C:\x\ct.nii"""'])
+def test_a_path_of_windows_is_refused_with_its_line(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"line 2: .* is a path of Windows, and this system has no drives; write it"):
+        read_cohort(table(tmp_path, f"{HEADER}\na,p,{cell},m\n"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("P  1/ct.nii", "P  1/ct.nii"),
+        ("P  1/ct.nii ", "P  1/ct.nii"),
+        ("end /x ", "end /x "),
+        ("\u202aP  1/ct.nii", "P  1/ct.nii"),
+        ("'P  1/ct.nii'", "P  1/ct.nii"),
+        (unicodedata.normalize("NFD", "Grün/ct.nii"), unicodedata.normalize("NFD", "Grün/ct.nii")),
+        (" gone  x ", "gone  x"),
+        pytest.param(r"P  1\ct.nii", "P  1/ct.nii", marks=pytest.mark.skipif(os.name == "nt", reason="one path there")),
+    ],
+)
+def test_a_cell_finds_its_file(cell: str, found: str, tmp_path: Path) -> None:
+    for name in ("P  1/ct.nii", "end /x ", "Grün/ct.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_cell(cell, tmp_path) == found

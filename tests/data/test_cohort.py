@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spinefuse_ext.data import load_datalist, make_datalist
+from spinefuse_ext.formats import IMAGE_SUFFIXES
 from spinefuse_ext.validation import DatalistError, MissingPathError
 
 
@@ -176,3 +178,38 @@ def test_unreadable_registration_notes_are_named(tmp_path: Path) -> None:
     (root / "case_1" / "registration.json").write_text("{")
     with pytest.raises(DatalistError, match=r"case_1.registration.json is not what `spinefuse register` writes"):
         make_datalist(root)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_cases_are_found_with_every_ending_that_is_read(suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "case_0"
+    folder.mkdir()
+    for name in ("ct", "mr"):
+        (folder / f"{name}{suffix}").touch()
+    listed = read(make_datalist(tmp_path, validation=0))["unlabelled"]
+    assert listed == [{"patient": "case_0", "ct": f"case_0/ct{suffix}", "mr": f"case_0/mr{suffix}"}]
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir"])
+def test_a_hidden_folder_is_no_patient_and_is_named(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    root = cases(tmp_path, 2, 1)
+    (root / "case_0").rename(root / "Pat #12  a")
+    (root / name).mkdir()
+    (root / name / "ct.nii.gz").touch()
+    (root / "case_1" / "._ct.nii.gz").touch()
+    content = read(make_datalist(root, validation=0))
+    assert {item["patient"] for section in content.values() for item in section} == {"Pat #12 a", "case_1"}
+    assert content["labelled"][0]["ct"] == "Pat #12  a/ct.nii.gz"
+    assert f"Left out of the cases of {root}, for they are hidden or a system's: {name}" in caplog.text
+
+
+def test_a_split_names_folders_however_a_disk_codes_their_accents(tmp_path: Path) -> None:
+    apart, composed = (unicodedata.normalize(form, "Müller") for form in ("NFD", "NFC"))
+    root = cases(tmp_path, 2, 2)
+    (root / "case_0").rename(root / apart)
+    (root / "split.json").write_text(json.dumps({"labelled": [composed], "validation": ["case_1"]}))
+    (item,) = read(make_datalist(root, split=root / "split.json"))["labelled"]
+    assert (item["patient"], item["ct"]) == (composed, f"{apart}/ct.nii.gz")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,13 @@ def test_the_guard_refuses_exactly_the_splits_that_share_a_patient(patients: lis
     with pytest.raises(DatalistError, match=r"list.json: patient") as caught:
         check_patients_apart(content, "list.json")
     assert int(str(caught.value).split()[2]) in shared
+
+
+def test_a_patient_is_one_however_the_accents_are_coded(root: Path) -> None:
+    apart, composed = (unicodedata.normalize(form, "Müller") for form in ("NFD", "NFC"))
+    with pytest.raises(DatalistError, match=f"patient {composed} is in the sections labelled and test"):
+        check_patients_apart({"labelled": [{"patient": apart}], "test": [{"patient": composed}]}, "list")
+    (root / f"{apart}_ct.nii.gz").touch()
+    write(root, {"labelled": [{"patient": apart, "ct": f"{composed}_ct.nii.gz"}]})
+    (read,) = load_datalist("datalist.json", ["labelled"], ["ct"], base_dir=root)
+    assert read == {"patient": composed, "ct": str(root / f"{apart}_ct.nii.gz")}

@@ -132,3 +132,8 @@ def test_landmarks_and_transforms_beside_a_pair(
 def test_landmarks_of_a_case_folder(tmp_path: Path) -> None:
     touch(tmp_path, "ct_landmarks.mrk.json", "mr_landmarks.mrk.json")
     assert set(find_registration(tmp_path / "ct.nii.gz", tmp_path / "mr.nii.gz")) == {"landmarks_ct", "landmarks_mr"}
+
+
+def test_what_a_system_puts_beside_the_images_of_a_case_is_none(tmp_path: Path) -> None:
+    touch(tmp_path, "a_ct.nii.gz", "a_mr.nii.gz", "._a_ct.nii.gz", ".a_mr.nii.gz", ".DS_Store")
+    assert find_in_folder(tmp_path, ["ct", "mr"]) == {"ct": tmp_path / "a_ct.nii.gz", "mr": tmp_path / "a_mr.nii.gz"}

@@ -101,3 +101,9 @@ def test_wrong_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"carl_1.png has 3 axes \(4, 4, 3\); expected a grey picture"):
         stack_slices(colour, tmp_path, name="mr")
     assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_pictures_of_a_system_are_no_slices(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = pictures(tmp_path / "in", rng.integers(0, 255, (5, 7, 3), dtype=np.uint8))
+    (folder / "._anna_s1.png").write_bytes(b"\0\5\x16\7")
+    assert stack_slices(folder, tmp_path / "out", name="mr") == [tmp_path / "out" / "anna" / "mr.nii.gz"]

@@ -43,3 +43,8 @@ def test_a_datalist_is_read_as_ever(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text(json.dumps({"unlabelled": [item], "labelled": []}))
     labelled = [[{"patient": "b", "fused": "x", "label": "y"}], []]
     assert load_unlabelled("list.json", ["fused"], labelled=labelled, base_dir=tmp_path) == [item]
+
+
+def test_what_a_system_put_there_is_no_image(tmp_path: Path) -> None:
+    one, two, _ = images(tmp_path, "a_ct.nii.gz", "b_ct.nii.gz", "._b_ct.nii.gz")
+    assert load_unlabelled("none.json", ["fused"], labelled=[[{"image": one}]]) == [{"image": two}]

@@ -254,3 +254,10 @@ def test_all_105_published_sets_match_by_name(assets: Path) -> None:
     pairs = [(first, second) for place, first in enumerate(sets) for second in sets[:place]]
     assert len(pairs) == 105
     assert all(set(first.names) == set(second.names) for first, second in pairs)
+
+
+def test_names_match_however_their_accents_are_coded(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        (tmp_path / f"{form}.csv").write_text(f"name,x,y,z\n{unicodedata.normalize(form, 'Wirbelkörper  1')},1,2,3\n")
+    first, second = (read_landmarks(tmp_path / f"{form}.csv").names for form in ("NFC", "NFD"))
+    assert first == second == ("Wirbelkörper 1",)
