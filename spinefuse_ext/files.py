@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -79,6 +79,14 @@ def check_output_folder(path: str | Path) -> Path:
     with _told(target):
         _try_to_write(target)
     return Path(path)
+
+
+def check_apart(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise ``OutputError`` when an output would replace an input: is it, is a folder above it, or a link to either."""
+    target = _target(output)
+    for path in filter(None, inputs):
+        if _target(path).is_relative_to(target):
+            raise OutputError(f"The output {output} would replace the input {path}; name another place.")
 
 
 def empty_folder(folder: str | Path) -> None:

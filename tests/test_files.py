@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from spinefuse_ext.files import check_output_file, check_output_folder, empty_folder, whole_file, whole_folder
+from spinefuse_ext.files import (
+    check_apart,
+    check_output_file,
+    check_output_folder,
+    empty_folder,
+    whole_file,
+    whole_folder,
+)
 from spinefuse_ext.validation import OutputError
 
 
@@ -228,3 +235,14 @@ def test_an_emptied_folder_stays_itself(tmp_path: Path) -> None:
     assert not list((tmp_path / "real").iterdir())
     assert (tmp_path / "out").is_symlink()
     assert (tmp_path / "other").is_dir()
+
+
+def test_an_output_never_replaces_an_input(tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "ct.nii").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "case")
+    inputs = [None, tmp_path / "case" / "ct.nii"]
+    for output in ("case", "link", "link/ct.nii"):
+        with pytest.raises(OutputError, match=r"would replace the input .*ct.nii; name another place"):
+            check_apart(tmp_path / output, inputs)
+    check_apart(tmp_path / "case" / "out", [*inputs, tmp_path / "case"])

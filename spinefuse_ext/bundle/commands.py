@@ -10,7 +10,7 @@ from spinefuse_ext.bundle.run import BundleRun, bundle_command, check_places, co
 from spinefuse_ext.bundle.settings import typed_settings
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
 from spinefuse_ext.validation import ConfigError, check_exists
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "train",
 ]
 
+#: What a fusion and a segmentation write into their folder.
+FUSED_FILE, PREDICTION_FILE = "fused.nii.gz", "prediction.nii.gz"
 #: Files of a case beside its images: the option, the key in the configs, and what a sentence calls it.
 _FILES = {
     "dicom": (CaseKeys.DICOM, "The DICOM series"),
@@ -69,8 +71,9 @@ def train(
     Weights go to ``RUN/models``, curves to ``RUN/eval``. ``--delta`` names further config files; any other option is
     an override by config id, for example ``--epochs 2 --canvas "[128,128]"``.
     """
-    paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": _absolute(out, "models")}
-    paths["output_dir"] = str(check_output_folder(_absolute(out)) / "eval")
+    check_output_folder(_absolute(out))
+    places = {name: str(check_output_folder(_absolute(out, name))) for name in ("models", "eval")}
+    paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": places["models"], "output_dir": places["eval"]}
     BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta)], paths, overrides).start()
 
 
@@ -134,7 +137,9 @@ def _fusion(
     for name, path in files.items():
         if path is not None:
             item[_FILES[name][0]] = _existing(path, _FILES[name][1])
-    return BundleRun(bundle, ["inference.json"], _single_case(item, out, _weights(checkpoint, bundle)), typed or {})
+    return BundleRun(
+        bundle, ["inference.json"], _single_case(item, out, _weights(checkpoint, bundle), FUSED_FILE), typed or {}
+    )
 
 
 def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
@@ -173,13 +178,13 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         _check_pair(pair)
         images = {name: str(path) for name, path in pair.items()}
         runs.append(_fusion(images, files, out, find_bundle("fusion"), fusion_checkpoint))
-        image = _absolute(out, "fused.nii.gz")
+        image = _absolute(out, FUSED_FILE)
         series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
     else:
         _check_alone({**pair, "fusion_checkpoint": fusion_checkpoint, **files})
         image = _existing(image, "The image")
     item = {key: image} | ({} if series is None else {str(CaseKeys.DICOM): series})
-    runs.append(BundleRun(folder, configs, _single_case(item, out, weights), overrides))
+    runs.append(BundleRun(folder, configs, _single_case(item, out, weights, PREDICTION_FILE), overrides))
     for run in runs:  # all are checked before the first one takes its time
         run.check()
     for run in runs:
@@ -211,11 +216,13 @@ def _check_alone(pair: Mapping[str, str | None]) -> None:
         raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
 
 
-def _single_case(item: Mapping[Any, str], out: str, checkpoint: str) -> dict[str, Any]:
-    """The settings of an inference on the files of one case, by their keys."""
+def _single_case(item: Mapping[Any, str], out: str, checkpoint: str, name: str) -> dict[str, Any]:
+    """The settings of an inference on the files of one case, by their keys; ``name`` is what it writes."""
+    folder = check_output_folder(_absolute(out))
+    check_apart(check_output_file(folder / name), item.values())
     return {
         "dataset_dir": str(Path(next(iter(item.values()))).parent),
-        "output_dir": str(check_output_folder(_absolute(out))),
+        "output_dir": str(folder),
         "checkpoint": checkpoint,
         "dataset#data": [{str(key): path for key, path in item.items()}],
     }

@@ -14,7 +14,7 @@ from spinefuse_ext.cohort.label import read_label
 from spinefuse_ext.cohort.measures import carried_back, pair_edges
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
 from spinefuse_ext.dicom.volume import read_volume, write_volume
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import check_apart, whole_folder
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
@@ -36,6 +36,7 @@ def prepare_case(job: Job) -> None:
     for role in ("ct", "mr"):
         if role not in job.inputs:
             raise CohortError(f"The cell {role} of case {job.name} is empty; name the image or its DICOM folder.")
+    check_apart(job.folder, job.inputs.values())
     check_replaceable(job.folder)
     key, started = job.key(), time.perf_counter()
     with whole_folder(job.folder) as folder:

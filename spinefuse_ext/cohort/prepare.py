@@ -21,7 +21,7 @@ from spinefuse_ext.cohort.page import write_cohort_page
 from spinefuse_ext.cohort.pool import cpu_count
 from spinefuse_ext.cohort.table import read_cohort
 from spinefuse_ext.cohort.work import work_through
-from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.files import check_output_file, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
@@ -164,7 +164,9 @@ def _written(
 @contextmanager
 def _own_folder(out: Path) -> Iterator[None]:
     """Keep a second run off the folder, and clear what a killed one left half-made."""
-    check_output_folder(out)
+    check_output_folder(out / "cases")
+    for name in (DATALIST_FILE, JSON_FILE, CSV_FILE, PAGE_FILE):
+        check_output_file(out / name)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock")
     try:

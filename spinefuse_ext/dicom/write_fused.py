@@ -90,7 +90,7 @@ def _check_target(out: Path, ct: Origin) -> None:
     if not out.exists():
         return
     strange = next((path for path in sorted(data_paths(out.iterdir())) if not _OWN_FILE.fullmatch(path.name)), None)
-    if strange is not None or out.absolute() in {path.absolute().parent for path in ct.source.paths}:
+    if strange is not None or out.resolve() in {path.resolve().parent for path in ct.source.paths}:
         held = ct.source.paths[0].name if strange is None else strange.name
         raise FusedSeriesError(f"{out} holds {held} already and would be replaced as a whole; name a new folder.")
 

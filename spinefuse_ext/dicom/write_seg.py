@@ -100,7 +100,7 @@ def _check_target(out: Path, source: Source) -> None:
     check_output_file(out)
     if out.suffix.lower() != ".dcm":
         raise SegError(f"A DICOM SEG is one file that ends in .dcm, got {out}; give it such a name.")
-    if out.absolute() in {path.absolute() for path in source.paths}:
+    if out.resolve() in {path.resolve() for path in source.paths}:
         raise SegError(f"{out} is an image of the series itself; choose another name for the DICOM SEG.")
 
 

@@ -14,6 +14,7 @@ from monailabel.interfaces.datastore import Datastore
 
 from spinefuse_ext.data.siblings import find_registration, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.formats import is_system_name
 from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathError
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 class CaseDatastore(LocalDatastore):
     """MONAI Label's folder of images, in which an MR or a fused volume beside CTs is no case of its own.
 
-    Such images can be asked for, but are not offered for labelling, counted, or run in a batch.
+    Such images can be asked for, but are not offered for labelling, counted, or run in a batch; neither is what a
+    system put there (``._ct.nii.gz``).
     """
 
     def list_images(self) -> list[str]:
@@ -70,7 +72,7 @@ def _stored(store: DICOMWebDatastore, series: str) -> str:
 
 
 def _cases(images: Iterable[str]) -> list[str]:
-    images = list(images)
+    images = [image for image in images if not is_system_name(image)]
     words = {image: image_word(image) for image in images}
     hidden = {CaseKeys.MR, CaseKeys.FUSED} if CaseKeys.CT in words.values() else set()
     return [image for image in images if words[image] not in hidden]

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
 from spinefuse_ext.dicom.volume import read_volume, write_volume
-from spinefuse_ext.files import check_output_folder, whole_folder
+from spinefuse_ext.files import check_apart, check_output_folder, whole_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.case_inputs import Start, read_start
 from spinefuse_ext.registration.centring import initial_centring
@@ -83,7 +83,9 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         SpinefuseError: A path is missing or unreadable, patients differ, landmarks do not fit, the MR lies outside the
             CT, or ``out`` holds other files.
     """
+    given = {"ct": ct, "mr": mr, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
     _check_target(Path(out))
+    check_apart(out, [*given.values(), vertebrae])
     if not field_spacing_mm > 0:
         raise SpinefuseError(f"Expected a field spacing above 0 mm, got {field_spacing_mm}; 2 to 4 are usual.")
     start = read_start((ct_landmarks, mr_landmarks), transform, model, vertebrae)
@@ -94,7 +96,6 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     )
     fit = pair.fit
     found = [*start.warnings(ct_image, model), *ct_image.meta["warnings"], *mr_image.meta["warnings"]]
-    given = {"ct": ct, "mr": mr, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
     report = {
         **{name: None if path is None else str(path) for name, path in {**given, "vertebrae": vertebrae}.items()},
         "ct_series": ct_image.meta.get("series_uid"),

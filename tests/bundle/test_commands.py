@@ -299,3 +299,16 @@ def test_a_setting_of_the_wrong_type_starts_nothing(files: Path, started: list[d
         train("semiseg", "data", "run", epochs="two")
     assert started == []
     assert not (files / "run").exists()
+
+
+def test_an_output_that_cannot_be_or_is_an_input_starts_nothing(files: Path, started: list[dict[str, str]]) -> None:
+    (files / "out" / "prediction.nii.gz").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"prediction.nii.gz is a folder, but the output is one file"):
+        segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz")
+    with pytest.raises(OutputError, match=r"fused.nii.gz would replace the input .*fused.nii.gz"):
+        fuse("fused.nii.gz", "mr.nii.gz", ".")
+    (files / "run").mkdir()
+    (files / "run" / "models").touch()
+    with pytest.raises(OutputError, match=r"The output folder .*models is a file; name a folder"):
+        train("fusion", "data", "run")
+    assert started == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import itk
@@ -18,6 +19,7 @@ from spinefuse_ext.validation import (
     ImageReadError,
     LandmarkError,
     MissingPathError,
+    OutputError,
     PatientMismatchError,
     SpinefuseError,
 )
@@ -281,3 +283,23 @@ def test_what_is_odd_about_images_and_labels_stands_in_the_report(case: dict[str
     warnings = json.loads((case["out"] / "registration.json").read_text())["warnings"]
     assert any("bones.nii.gz: its axes are flipped (axis 1)" in warning for warning in warnings)
     assert any("in_mr.nii.gz: a white frame (axis 0 high" in warning for warning in warnings)
+
+
+def test_a_folder_that_holds_its_own_images_is_not_written_over(case: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    for name in ("ct", "mr"):
+        shutil.copy(case[name], tmp_path / "raw" / f"{name}.nii.gz")
+    images = {name: tmp_path / "raw" / f"{name}.nii.gz" for name in ("ct", "mr")}
+    before = images["mr"].read_bytes()
+    with pytest.raises(OutputError, match=r"raw would replace the input .*ct.nii.gz; name another place"):
+        register_case(**{**case, **images, "out": tmp_path / "raw"})
+    assert images["mr"].read_bytes() == before
+
+
+def test_a_link_as_output_and_hidden_files_in_it_stay(case: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / ".DS_Store").touch()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    register_case(**{**case, "out": tmp_path / "out"})
+    assert (tmp_path / "out").is_symlink()
+    assert {path.name for path in (tmp_path / "disk").iterdir()} > {".DS_Store", "ct.nii.gz", "mr.nii.gz"}
