@@ -8,7 +8,8 @@ import logging
 import sys
 from typing import Any
 
-import fire
+from fire.helptext import HelpText
+from fire.trace import FireTrace
 
 VERBS: dict[str, tuple[str, str]] = {
     "phantom": ("spinefuse_ext.data:write_phantoms", "make synthetic spine cases with CT, MR, landmarks and labels"),
@@ -86,7 +87,8 @@ def _run(verb: str, words: list[str]) -> Any:
     module, function = VERBS[verb][0].split(":")
     command = getattr(importlib.import_module(module), function)
     if asks_for_help(words):
-        return fire.Fire(command, command=["--help"], name=f"spinefuse {verb}")
+        sys.stdout.write(HelpText(command, FireTrace(command, name=f"spinefuse {verb}")) + "\n")
+        return None
     bound = bind_arguments(verb, command, words)
     return command(*bound.args, **bound.kwargs)
 

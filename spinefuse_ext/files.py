@@ -84,8 +84,8 @@ def check_output_folder(path: str | Path) -> Path:
 def check_apart(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise ``OutputError`` when an output would replace an input: is it, is a folder above it, or a link to either."""
     target = _target(output)
-    for path in filter(None, inputs):
-        if _target(path).is_relative_to(target):
+    for path in inputs:
+        if path is not None and _target(path).is_relative_to(target):
             raise OutputError(f"The output {output} would replace the input {path}; name another place.")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,21 @@ def test_help_lists_every_verb(arguments: list[str], capsys: pytest.CaptureFixtu
     for verb, (_, what) in VERBS.items():
         assert f"  {verb} " in shown
         assert what in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_its_options_and_runs_nothing(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert f"spinefuse {verb}" in shown
+    module, name = VERBS[verb][0].split(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    options = [one.name for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    assert [option for option in options if option not in shown.lower()] == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_needs_no_heavy_import() -> None:
