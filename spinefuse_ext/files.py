@@ -45,7 +45,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; move it to ``path`` (replacing what stands there) on success, delete it on an error.
 
     A folder that has to stay itself, for it is a mount point, the working folder or in a folder of somebody else, gets
-    the new files inside; names of the system (``.DS_Store``, ``lost+found``) are left where they are.
+    the new files inside; names of the system (``.DS_Store``, ``lost+found``) are left where they are. There the files
+    change places one by one, so a process that is killed in between may leave a part of them, each whole.
 
     Raises:
         OutputError: there cannot be such a folder.

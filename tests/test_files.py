@@ -97,7 +97,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(write: Any, tmp_path: Path
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["real"]
 
 
-@pytest.fixture(params=["mount point", "working folder", "busy"])
+@pytest.fixture(params=["mount point", "working folder", "folder of somebody else", "busy"])
 def staying(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that cannot be renamed away; it holds a file of before and one of the system."""
     folder = tmp_path / "out"
@@ -106,6 +106,8 @@ def staying(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         (folder / name).touch()
     if request.param == "mount point":
         monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == folder)
+    elif request.param == "folder of somebody else":
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder.parent)
     elif request.param == "working folder":
         monkeypatch.chdir(folder)
     else:
