@@ -76,6 +76,11 @@ class WholeCheckpointSaver(CheckpointSaver):
         if getattr(engine.state, "best_metric_epoch", None) == engine.state.epoch:
             super().metrics_completed(engine)
 
+    def exception_raised(self, engine: Engine, e: Exception) -> None:
+        """Save the last weights of a training that fails; one that is refused before its first step has none."""
+        if engine.state.iteration:
+            super().exception_raised(engine, e)
+
 
 class _WholeFiles(BaseSaveHandler):
     """Where ignite's ``Checkpoint`` puts its files: a folder, under their own names or a fixed one."""
