@@ -14,6 +14,7 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
+from spinefuse_ext.bundle.outputs import FUSED, SCORED, SEGMENTED, replaced, tell_outdated
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ConfigError, check_exists, check_writable
@@ -137,7 +138,9 @@ def evaluate(
     """
     paths = {"dataset_dir": _absolute(dataset_dir), "checkpoint": _existing(checkpoint, "The checkpoint")}
     paths["output_dir"] = str(check_writable(_absolute(out)))
-    run_bundle(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], {**paths, **overrides})
+    given, folder = {**paths, **overrides}, find_bundle(task, bundle)
+    with replaced(given["output_dir"], SCORED):
+        run_bundle(folder, ["train.json", *_listed(delta), "evaluate.json"], given)
 
 
 def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -172,7 +175,9 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     item |= {key: _existing(path, what) for key, (path, what) in files.items() if path is not None}
     folder = find_bundle("fusion", bundle)
     given = {**_single_case(item, out, _weights(checkpoint, folder)), **overrides}
-    run_bundle(folder, ["inference.json"], given)
+    with replaced(given["output_dir"], FUSED, item.values()):
+        run_bundle(folder, ["inference.json"], given)
+    tell_outdated(given["output_dir"], SEGMENTED, "fused volume")
 
 
 def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
@@ -210,17 +215,20 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     series = None if dicom is None else _existing(dicom, "The DICOM series")
     folder = find_bundle("semiseg", bundle)
     weights = _weights(checkpoint, folder)
+    given = [name for name, value in alone.items() if value is not None]
     if image is None:
         _check_pair(pair)
-        fuse(str(ct), str(mr), out, checkpoint=fusion_checkpoint, **files)
-        image = _absolute(out, "fused.nii.gz")
-        series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
-    elif given := [name for name, value in alone.items() if value is not None]:
+    elif given:
         raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
-    else:
-        image = _existing(image, "The image")
-    item = {str(keys[0]): image} | ({} if series is None else {str(CaseKeys.DICOM): series})
-    run_bundle(folder, ["inference.json", *_listed(delta)], {**_single_case(item, out, weights), **overrides})
+    patterns = SEGMENTED if image else (*SEGMENTED, *FUSED)
+    inputs = [str(path) for path in (image, dicom, ct, mr, *files.values()) if path is not None]
+    with replaced(overrides.get("output_dir", out), patterns, inputs):
+        if image is None:
+            fuse(str(ct), str(mr), out, checkpoint=fusion_checkpoint, **files)
+            series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
+        image = _existing(image, "The image") if image else _absolute(out, "fused.nii.gz")
+        item = {str(keys[0]): image} | ({} if series is None else {str(CaseKeys.DICOM): series})
+        run_bundle(folder, ["inference.json", *_listed(delta)], {**_single_case(item, out, weights), **overrides})
 
 
 def _check_pair(pair: Mapping[str, str | None]) -> None:

@@ -48,7 +48,8 @@ class TrainingStateHandler:
 
     Raises:
         ResumeError: when the engine starts: ``resume`` is None and ``save_dir`` holds the state of another training,
-            cut off or finished (``RunFolderHandler`` deletes it on request); no file can be read; or the file belongs to another network or method.
+            cut off or finished (``RunFolderHandler`` deletes it on request); no file can be read; or the file belongs
+            to another network or method.
     """
 
     def __init__(

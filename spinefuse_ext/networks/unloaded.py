@@ -54,7 +54,7 @@ def start_from(network: nn.Module, weights: str | Path | None, device: torch.dev
 
 
 def check_loaded(network: nn.Module) -> nn.Module:
-    """Return ``network``; raise the error of :func:`start_from` when its weights could not be loaded, and were not since.
+    """Return ``network``; raise the error of :func:`start_from` when its weights were not loaded, nor others since.
 
     Raises:
         MissingPathError: no such checkpoint.
