@@ -20,7 +20,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("ct.nii.gz", "mr.nii.gz", "image.nii.gz", "model.pt"):
         (tmp_path / name).touch()
-    names = ("fused.nii.gz", "contribution.nii.gz", "fused_dicom/1.dcm", "overlay/sagittal_001.png", "notes.txt")
+    names: tuple[str, ...] = (
+        "fused.nii.gz",
+        "contribution.nii.gz",
+        "fused_dicom/1.dcm",
+        "overlay/sagittal_001.png",
+        "notes.txt",
+    )
     names += ("prediction.nii.gz", "prediction_unet.nii.gz", "prediction.dcm", "trust.json", "disagreement.nii.gz")
     for name in (*names, "metrics.csv", "val_mean_dice_raw.csv", "scores.csv", "table.csv"):
         (tmp_path / "out" / name).parent.mkdir(exist_ok=True, parents=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Iterator[Path]:
+def copy(tmp_path: Path) -> Path:
     """Both bundles as they are shipped, to be written into."""
     shutil.copytree(BUNDLES, tmp_path / "bundles", ignore=shutil.ignore_patterns("eval"))
     return tmp_path / "bundles"
@@ -62,7 +61,7 @@ def files(bundle: Path, *names: str) -> dict[str, Any]:
 
 def run(bundle: Path, *names: str, **overrides: Any) -> None:
     canvas = {"canvas": CANVAS[bundle.name], "device": "cpu"}
-    monai.bundle.run(**files(bundle, *names), logging_file=False, **{**canvas, **overrides})
+    monai.bundle.run(**files(bundle, *names), **{"logging_file": False, **canvas, **overrides})
 
 
 def image(name: str) -> torch.Tensor:
@@ -182,5 +181,5 @@ def test_the_verbs_with_the_weights_that_the_bundles_hold(cases: Path, tmp_path:
     case, out = cases / "validation", tmp_path / "out"
     pair = ["--ct", f"{case}/ct.nii.gz", "--mr", f"{case}/mr.nii.gz"]
     main(["segment", *pair, "--out", str(out), "--canvas", "[48,48]"])
-    assert nib.load(out / "fused.nii.gz").shape == (2, 48, 48)
-    assert set(np.unique(nib.load(out / "prediction.nii.gz").dataobj)) <= {0, 1, 2, 3}
+    assert nib.nifti1.load(out / "fused.nii.gz").shape == (2, 48, 48)
+    assert set(np.unique(nib.nifti1.load(out / "prediction.nii.gz").dataobj)) <= {0, 1, 2, 3}

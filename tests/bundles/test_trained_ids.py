@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import monai.bundle
 import nibabel as nib
@@ -73,7 +73,7 @@ def settings(name: str, case: Path, out: Path) -> dict[str, Any]:
 
 def written(name: str, out: Path) -> np.ndarray:
     (path,) = out.rglob(FILES[name])
-    return np.asanyarray(nib.load(path).dataobj)
+    return np.asanyarray(nib.nifti1.load(path).dataobj)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def expected(case: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     def result(name: str) -> np.ndarray:
         if name not in made:
             out = tmp_path_factory.mktemp(name)
-            monai.bundle.run(config_file=config(name), logging_file=False, **settings(name, case, out))
+            monai.bundle.run(config_file=config(name), **{"logging_file": False, **settings(name, case, out)})
             made[name] = written(name, out)
         return made[name]
 
@@ -133,8 +133,14 @@ def test_a_run_and_an_evaluator_without_initialize_give_the_same(
 @pytest.mark.parametrize("workflow_type", ["inference", "train"])
 def test_load_gives_the_trained_network(name: str, workflow_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BUNDLES / name)
-    options = {"workflow_type": workflow_type, "bundle_dir": BUNDLES, "source": "github", "device": "cpu"}
-    assert wrong(monai.bundle.load(name, **options), name) == []
+    options: dict[str, Any] = {
+        "workflow_type": workflow_type,
+        "bundle_dir": BUNDLES,
+        "source": "github",
+        "device": "cpu",
+    }
+    network: Any = monai.bundle.load(name, **options)
+    assert wrong(network, name) == []
 
 
 @name_of_bundle
@@ -142,7 +148,7 @@ def test_monai_labels_own_way_gives_the_trained_network(name: str, case: Path) -
     """It writes the folder and the device into the config, takes the network, and loads the file itself."""
     parser = ConfigParser()
     parser.read_config(config(name))
-    parser.config.update({"bundle_root": str(BUNDLES / name), "device": "cpu"})
+    cast(dict[str, Any], parser.config).update({"bundle_root": str(BUNDLES / name), "device": "cpu"})
     network = parser.get_parsed_content("network_def", instantiate=True)
     assert wrong(network, name) == []
     state = {key: value + 1 for key, value in shipped(name).items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.engines import Trainer
 from torch import nn
 
 from spinefuse_ext.handlers import TrainingStateHandler, WholeCheckpointSaver
@@ -49,7 +50,9 @@ def test_checkpoints_and_training_states_are_of_the_cpu(tmp_path: Path) -> None:
     WholeCheckpointSaver(
         str(tmp_path), {"model": network, "optimizer": optimizer}, save_final=True, final_filename="final.pt"
     ).attach(engine)
-    TrainingStateHandler(save_dir=tmp_path, objects={"network": network, "optimizer": optimizer}).attach(engine)
+    TrainingStateHandler(save_dir=tmp_path, objects={"network": network, "optimizer": optimizer}).attach(
+        cast(Trainer, engine)
+    )
     engine.run([0], max_epochs=1)
     for path in (tmp_path / "final.pt", tmp_path / "training_epoch_0001.pt"):
         saved = torch.load(path, weights_only=True)

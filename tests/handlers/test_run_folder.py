@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.engines import Trainer
 from monai.handlers import CheckpointLoader
 from torch import nn
 
@@ -31,7 +32,7 @@ def train(folder: Path, epochs: int = 2, *, until: int | None = None, pretrained
     RunFolderHandler(models, logs, **more).attach(engine)
     saver = WholeCheckpointSaver(str(models), {"model": network}, save_final=True, final_filename="model_final.pt")
     saver.attach(engine)
-    TrainingStateHandler(save_dir=models, objects={"network": network}, **options).attach(engine)
+    TrainingStateHandler(save_dir=models, objects={"network": network}, **options).attach(cast(Trainer, engine))
     engine.run([0], max_epochs=epochs)
     return network.weight.item()
 

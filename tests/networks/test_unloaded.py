@@ -153,7 +153,7 @@ def test_a_network_is_scripted_once_its_weights_are_loaded() -> None:
 def test_monais_checkpoint_loader_gives_the_weights_when_the_run_starts(tmp_path: Path) -> None:
     trained, network = SingleSegNet(unet()), SingleSegNet(unet(), weights=ABSENT)
     torch.save({"model": trained.state_dict()}, tmp_path / "model.pt")
-    loader = CheckpointLoader(str(tmp_path / "model.pt"), {"model": network}, map_location="cpu")
+    loader = CheckpointLoader(str(tmp_path / "model.pt"), {"model": network})
     data = [{"image": torch.rand(1, 1, 16, 16)}]
-    SupervisedEvaluator("cpu", data, network, decollate=False, val_handlers=[loader]).run()
+    SupervisedEvaluator(torch.device("cpu"), data, network, decollate=False, val_handlers=[loader]).run()
     assert same(network, trained.state_dict())
