@@ -78,8 +78,9 @@ class WholeCheckpointSaver(CheckpointSaver):
 
     def exception_raised(self, engine: Engine, e: Exception) -> None:
         """Save the last weights of a training that fails; one that is refused before its first step has none."""
-        if engine.state.iteration:
-            super().exception_raised(engine, e)
+        if not engine.state.iteration:
+            raise e
+        super().exception_raised(engine, e)
 
 
 class _WholeFiles(BaseSaveHandler):
