@@ -71,7 +71,9 @@ def config_files(bundle: Path, configs: Sequence[str]) -> list[str]:
 
 
 def _spelled(value: Any) -> str:
-    """A value as JSON where the command line reads it back as what it is, else as Python writes it (True, None)."""
+    """A value as JSON where the command line reads it back as what it is, else as Python writes it (True)."""
+    if value is None:
+        return "$None"  # MONAI leaves an override out whose value is None
     text = json.dumps(value)
     return text if DefaultParseValue(text) == value else repr(value)
 
