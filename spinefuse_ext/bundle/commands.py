@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.bundle.outputs import FUSED, SCORED, SEGMENTED, replaced, tell_outdated
 from spinefuse_ext.bundle.run import BundleRun, bundle_command, check_places, config_files, merged_configs, run_bundle
 from spinefuse_ext.bundle.settings import typed_settings
 from spinefuse_ext.dicom.kind import is_dicom
@@ -93,7 +94,9 @@ def evaluate(
     """
     paths = {"dataset_dir": _absolute(dataset_dir), "checkpoint": _existing(checkpoint, "The checkpoint")}
     paths["output_dir"] = str(check_output_folder(_absolute(out)))
-    BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], paths, overrides).start()
+    run = BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], paths, overrides)
+    with replaced(run.settings["output_dir"], SCORED):
+        run.start()
 
 
 def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -121,7 +124,11 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
         **{"dicom": dicom, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks},
         **{"transform": transform, "vertebrae": vertebrae},
     }
-    _fusion({"ct": ct, "mr": mr}, files, out, find_bundle("fusion", bundle), checkpoint, overrides).start()
+    run = _fusion({"ct": ct, "mr": mr}, files, out, find_bundle("fusion", bundle), checkpoint, overrides)
+    folder = run.settings["output_dir"]
+    with replaced(folder, FUSED, _paths(ct, mr, *files.values())):
+        run.start()
+    tell_outdated(folder, SEGMENTED, "fused volume")
 
 
 def _fusion(
@@ -173,7 +180,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     series = None if dicom is None else _existing(dicom, "The DICOM series")
     folder, configs = find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)]
     weights, key = _weights(checkpoint, folder), _image_key(folder, configs, overrides)
-    runs = []
+    runs, fused = [], image is None
     if image is None:
         _check_pair(pair)
         images = {name: str(path) for name, path in pair.items()}
@@ -187,8 +194,14 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     runs.append(BundleRun(folder, configs, _single_case(item, out, weights, PREDICTION_FILE), overrides))
     for run in runs:  # all are checked before the first one takes its time
         run.check()
-    for run in runs:
-        run.start()
+    inputs = _paths(None if fused else image, dicom, ct, mr, *files.values())
+    with replaced(runs[-1].settings["output_dir"], (*SEGMENTED, *(FUSED if fused else ())), inputs):
+        for run in runs:
+            run.start()
+
+
+def _paths(*given: str | None) -> list[str]:
+    return [str(path) for path in given if path is not None]
 
 
 def _image_key(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:

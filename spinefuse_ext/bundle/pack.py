@@ -150,7 +150,7 @@ def _plain_weights(folder: Path, path: Path) -> bytes:
     """The weights alone, on the CPU, as a file of ``torch.save``; equal weights give equal bytes."""
     parser = ConfigParser()
     parser.read_config(str(folder / "configs" / "inference.json"))
-    parser["bundle_root"] = str(folder)
+    parser.update({"bundle_root": str(folder), "checkpoint": None})
     state = fitting_weights(parser.get_parsed_content("network_def"), path)
     broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spinefuse_ext.bundle.commands import find_bundle
 from spinefuse_ext.enums import FederatedModel
 from spinefuse_ext.federated.averaging import Weights, average_weights
 from spinefuse_ext.federated.scores import POOLED, FederatedScores, score_at
 from spinefuse_ext.federated.site import FederatedPlan, FederatedSite, plan_federation
-from spinefuse_ext.files import check_output_folder, whole_file
+from spinefuse_ext.files import check_output_folder
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.validation import ConfigError, check_exists
 
 Folders = dict[str, Path]
@@ -90,7 +89,7 @@ def _train_together(
     for number in range(1, rounds + 1):
         local = {site.name: site.train(weights) for site in hospitals}
         weights = average_weights(local, {site.name: site.cases for site in hospitals})
-        _save(weights, out / "models" / f"round_{number:02d}.pt")
+        save_whole(weights, out / "models" / f"round_{number:02d}.pt")
         for name, state in local.items():
             scores.add(number, FederatedModel.LOCAL, name, _evaluated(hospitals, state))
         found = _evaluated(hospitals, weights)
@@ -99,7 +98,7 @@ def _train_together(
         pooled = scores.pooled(FederatedModel.GLOBAL, number)[POOLED]
         told = score_at(scores.key_metric, found, names)
         _tell(f"round {number} of {rounds}: {scores.key_metric} of the average {pooled:.3f} ({told})")
-    _save(weights, out / "models" / "model_final.pt")
+    save_whole(weights, out / "models" / "model_final.pt")
 
 
 def _train_alone(
@@ -143,11 +142,6 @@ def _empty(folder: Path) -> Path:
     if folder.is_file() or (folder.is_dir() and any(data_paths(folder.iterdir()))):
         raise ConfigError(f"{folder} is in use; name a new folder with --out.")
     return check_output_folder(folder)
-
-
-def _save(weights: Weights, path: Path) -> None:
-    with whole_file(path) as temporary:
-        torch.save(weights, temporary)
 
 
 def _tell(sentence: str) -> None:

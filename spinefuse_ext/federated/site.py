@@ -111,7 +111,8 @@ class FederatedSite:
             config_train_filename=list(plan.training_files),
             train_kwargs=deepcopy(settings),
             config_evaluate_filename=list(plan.evaluation_files) if evaluates else None,
-            eval_kwargs={**deepcopy(settings), "validate#handlers": []},  # scores go to the table of the federation
+            # scores go to the table of the federation, and weights come from it
+            eval_kwargs={**deepcopy(settings), "validate#handlers": [], "checkpoint": None},
         )
         with _quiet(logging.WARNING):  # the workflows warn that they leave logging alone, which is what is wanted
             self._client.initialize(extra={ExtraItems.CLIENT_NAME: name, ExtraItems.APP_ROOT: ""})

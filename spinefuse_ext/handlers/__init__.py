@@ -11,6 +11,7 @@ from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.min_max_similarity import MinMaxSimilarityHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.handlers.run_folder import RunFolderHandler
 from spinefuse_ext.handlers.segmentation_scores import SegmentationScoresHandler
 from spinefuse_ext.handlers.shape_aware import ShapeAdversaryHandler, SignedDistanceHandler
 from spinefuse_ext.handlers.strong_view import StrongViewHandler
@@ -26,6 +27,7 @@ __all__ = [
     "EpochSeedHandler",
     "MeanTeacherHandler",
     "MinMaxSimilarityHandler",
+    "RunFolderHandler",
     "SegmentationScoresHandler",
     "ShapeAdversaryHandler",
     "SignedDistanceHandler",

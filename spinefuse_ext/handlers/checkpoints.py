@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +18,39 @@ from spinefuse_ext.files import whole_file
 
 
 def save_whole(state: Any, path: str | Path) -> None:
-    """``torch.save`` that leaves the whole file or none: temporary name, flushed to the disk, renamed."""
+    """``torch.save`` that leaves the whole file or none: temporary name, flushed to the disk, renamed.
+
+    Every tensor is stored as one of the CPU, so that a machine without a GPU can read it with any tool.
+    """
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+        torch.save(on_cpu(state), file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def on_cpu(state: Any) -> Any:
+    """Nested mappings and sequences of anything, with each of their tensors on the CPU; mappings keep their type."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        moved = copy.copy(state)
+        moved.update((name, on_cpu(value)) for name, value in state.items())
+        return moved
+    if type(state) in (list, tuple):
+        return type(state)(on_cpu(value) for value in state)
+    return state
+
+
+def stored_devices(path: str | Path) -> set[str]:
+    """The devices that the tensors of a checkpoint are stored for, such as ``cpu`` or ``cuda:0``."""
+    devices: set[str] = set()
+
+    def note(storage: Any, device: str) -> Any:
+        devices.add(device)
+        return storage
+
+    torch.load(path, map_location=note, weights_only=True)
+    return devices
 
 
 class WholeCheckpointSaver(CheckpointSaver):
@@ -46,6 +75,12 @@ class WholeCheckpointSaver(CheckpointSaver):
         """Save when this epoch is the best one so far."""
         if getattr(engine.state, "best_metric_epoch", None) == engine.state.epoch:
             super().metrics_completed(engine)
+
+    def exception_raised(self, engine: Engine, e: Exception) -> None:
+        """Save the last weights of a training that fails; one that is refused before its first step has none."""
+        if not engine.state.iteration:
+            raise e
+        super().exception_raised(engine, e)
 
 
 class _WholeFiles(BaseSaveHandler):

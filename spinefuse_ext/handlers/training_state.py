@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
 from spinefuse_ext.handlers.checkpoints import save_whole
+from spinefuse_ext.handlers.run_folder import another_training, begins_with_weights
 from spinefuse_ext.networks import unwrap
 from spinefuse_ext.validation import ResumeError
 
@@ -46,8 +47,9 @@ class TrainingStateHandler:
         keep: how many files stay.
 
     Raises:
-        ResumeError: when the engine starts: ``resume`` is None and ``save_dir`` holds the state of a training that was
-            cut off; no file can be read; or the file belongs to another network or method.
+        ResumeError: when the engine starts: ``resume`` is None and ``save_dir`` holds the state of another training,
+            cut off or finished (``RunFolderHandler`` deletes it on request); no file can be read; or the file belongs
+            to another network or method.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class TrainingStateHandler:
         if engine.state.epoch > 0:
             return
         if self.resume is None:
-            self._refuse_to_overwrite()
+            self._refuse_to_overwrite(engine)
             return
         found = self._read()
         epochs = idist.all_gather(0 if found is None else found[1]["epoch"])
@@ -124,15 +126,18 @@ class TrainingStateHandler:
         found = [path for path in self.save_dir.glob("training_epoch_*.pt") if re.search(r"_\d+$", path.stem)]
         return sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]), reverse=True)
 
-    def _refuse_to_overwrite(self) -> None:
+    def _refuse_to_overwrite(self, engine: Trainer) -> None:
         found = self._files()
         if found and not idist.get_rank():
             state = _load(found[0])
             if state is not None and state["epoch"] < state["max_epochs"]:
                 raise ResumeError(
                     f"{found[0]} is the state of a training that was cut off after epoch {state['epoch']} of "
-                    f"{state['max_epochs']}. Give --resume latest to go on from it, another --ckpt_dir, or delete it."
+                    f"{state['max_epochs']}. Give --resume latest to go on from it, another --ckpt_dir, or "
+                    "--redo True to begin anew."
                 )
+            if not begins_with_weights(engine):
+                raise ResumeError(another_training(found[0]))
             for path in found:
                 path.unlink(missing_ok=True)
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from monai.bundle import ConfigParser, download
 
 from spinefuse_ext.bundle.archive import WEIGHTS
 from spinefuse_ext.bundle.commands import BUNDLES, find_bundle
 from spinefuse_ext.files import whole_file, whole_folder
+from spinefuse_ext.handlers.checkpoints import save_whole, stored_devices
 from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -138,8 +140,15 @@ def _put_weights(weights: Path, bundle: Path) -> None:
         shutil.copyfile(weights, temporary)
 
 
+def _store_for_cpu(path: Path) -> None:
+    """Rewrite weights that a GPU saved: MONAI Label's training, and MONAI's tools, cannot read them without one."""
+    if stored_devices(path) - {"cpu"}:
+        save_whole(torch.load(path, map_location="cpu", weights_only=True), path)
+        logger.info("%s was stored for a GPU; now it is stored for the CPU, which every machine reads.", path)
+
+
 def _check(bundle: Path, name: str) -> None:
-    """Raise unless the bundle has weights that fit its network."""
+    """Raise unless the bundle has weights that fit its network; store them for the CPU."""
     path = bundle / WEIGHTS
     if not path.is_file():
         raise ConfigError(
@@ -148,4 +157,6 @@ def _check(bundle: Path, name: str) -> None:
         )
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
+    parser["checkpoint"] = None
     fitting_weights(parser.get_parsed_content("network_def"), path)
+    _store_for_cpu(path)

@@ -18,6 +18,7 @@ from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
 from spinefuse_ext.networks.sub_networks import EachSubNetwork, each_sub_network
 from spinefuse_ext.networks.u2fusion import U2FusionNet
+from spinefuse_ext.networks.unloaded import check_loaded, start_from
 from spinefuse_ext.networks.vnet import VNet
 from spinefuse_ext.networks.wavelet import WaveletFusion
 from spinefuse_ext.networks.weights import load_weights
@@ -45,12 +46,14 @@ __all__ = [
     "U2FusionNet",
     "VNet",
     "WaveletFusion",
+    "check_loaded",
     "each_sub_network",
     "guided_filter",
     "keep_freed_memory",
     "load_weights",
     "modality_contribution",
     "place",
+    "start_from",
     "unwrap",
     "window_inferer",
 ]

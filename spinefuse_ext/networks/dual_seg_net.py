@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from spinefuse_ext.enums import SubNetwork
+from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import chosen
 
 
@@ -20,13 +23,22 @@ class DualSegNet(nn.Module):
         unet: first sub-network, for example MONAI's ``UNet``.
         vnet: second sub-network, for example ``spinefuse_ext.networks.VNet``.
         output: whose probability evaluation returns: ``mean`` of both, ``unet`` or ``vnet``.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
-    def __init__(self, unet: nn.Module, vnet: nn.Module, output: str = SubNetwork.MEAN) -> None:
+    def __init__(
+        self,
+        unet: nn.Module,
+        vnet: nn.Module,
+        output: str = SubNetwork.MEAN,
+        *,
+        weights: str | Path | None = None,
+    ) -> None:
         super().__init__()
         self.unet = unet
         self.vnet = vnet
         self.output = str(chosen("output", output, SubNetwork).value)
+        start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> logits ``(2, B, K, *S)`` in training, probabilities ``(B, K, *S)`` in evaluation."""
@@ -50,11 +62,13 @@ class SingleSegNet(nn.Module):
 
     Args:
         network: maps ``(B, C, *S)`` to logits ``(B, K, *S)``.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, weights: str | Path | None = None) -> None:
         super().__init__()
         self.network = network
+        start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> logits ``(1, B, K, *S)`` in training, probabilities ``(B, K, *S)`` in evaluation."""

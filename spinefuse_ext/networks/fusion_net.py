@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from spinefuse_ext.networks.fused import add_convolution
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
 from spinefuse_ext.networks.strips import eager_on_cpu
+from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
 
 #: Corrections of the maximum up to this part of the range are none.
@@ -197,6 +199,7 @@ class SpineFusionNet(nn.Module):
             as a part of its brightness. None is 0.01; 0 at inference leaves the tone out.
         checkpointing: recompute the blocks of encoder and decoder in the backward pass: less memory, more time, same
             result.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
 
     Raises:
         ConfigError: an unknown choice, a threshold or a reach out of range, or one without a correction.
@@ -215,6 +218,7 @@ class SpineFusionNet(nn.Module):
         threshold: float | None = None,
         tone_reach: float | None = None,
         checkpointing: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
@@ -245,6 +249,7 @@ class SpineFusionNet(nn.Module):
         self.correction = (
             SparseCorrection(heads[1], _tone(spatial_dims), **of_correction) if output == "correction" else None
         )
+        start_from(self, weights)
 
     def train_softly(self, soft: bool) -> None:
         """Set whether training thresholds the correction softly, as ``SparseCorrection`` says; without one, nothing."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from spinefuse_ext.enums import MeanTeacherOutput
+from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import chosen
 
 
@@ -21,13 +23,17 @@ class MeanTeacherNet(nn.Module):
     Args:
         network: the student, for example ``SingleSegNet`` or ``DualSegNet``; the teacher starts as a copy of it.
         output: whose probability evaluation returns, ``student`` or ``teacher``.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
-    def __init__(self, network: nn.Module, output: str = MeanTeacherOutput.STUDENT) -> None:
+    def __init__(
+        self, network: nn.Module, output: str = MeanTeacherOutput.STUDENT, *, weights: str | Path | None = None
+    ) -> None:
         super().__init__()
         self.student = network
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.output = str(chosen("output", output, MeanTeacherOutput).value)
+        start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> the student's training output, or probabilities ``(B, K, *S)`` in evaluation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from monai.networks.blocks import Convolution
@@ -12,6 +13,7 @@ from torch import nn
 
 from spinefuse_ext.enums import SubNetwork
 from spinefuse_ext.networks.dual_seg_net import DualSegNet
+from spinefuse_ext.networks.unloaded import start_from
 
 _PROJECTOR, _CLASSIFIER = (8, 16), (8, 16, 32)  # widths of the convolutions; each is followed by a halving
 
@@ -44,6 +46,7 @@ class MinMaxSimilarityNet(nn.Module):
         spatial_dims: 2 or 3.
         output: whose probability evaluation returns: ``mean`` of both, ``unet`` or ``vnet``.
         train_heads: whether the heads learn. False is the paper: they keep their random initial weights.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class MinMaxSimilarityNet(nn.Module):
         *,
         output: str = SubNetwork.MEAN,
         train_heads: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.pair = DualSegNet(unet, vnet, output)
@@ -63,6 +67,7 @@ class MinMaxSimilarityNet(nn.Module):
         self.classifiers = nn.ModuleList(_feature_head(spatial_dims, num_classes, _CLASSIFIER) for _ in range(2))
         self.projectors.requires_grad_(train_heads)
         self.classifiers.requires_grad_(train_heads)
+        start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Image ``(B, C, *S)`` -> logits and features in training, probabilities ``(B, K, *S)`` in evaluation."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from monai.networks.layers import Dropout
 from monai.networks.layers.factories import Conv, Pool
 from torch import nn
 
+from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import check_spatial_dims
 
 _SLOPE = 0.2  # of the leaky ReLUs
@@ -28,14 +30,16 @@ class ShapeSegNet(nn.Module):
     Args:
         network: maps ``(B, C, *S)`` to ``(B, 2 K - 1, *S)``, for example ``spinefuse_ext.networks.VNet``.
         num_classes: K, background included; at least 2.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
-    def __init__(self, network: nn.Module, num_classes: int) -> None:
+    def __init__(self, network: nn.Module, num_classes: int, *, weights: str | Path | None = None) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"Expected at least 2 classes, background included, got {num_classes}.")
         self.network = network
         self.num_classes = num_classes
+        start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Image ``(B, C, *S)`` -> logits and distances in training, probabilities ``(B, K, *S)`` in evaluation."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from spinefuse_ext.networks.placement import unwrap
+from spinefuse_ext.networks.unloaded import check_loaded
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class EachSubNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> what ``network`` gives in training, probabilities ``(B, 2 K, *S)`` in evaluation."""
+        check_loaded(self.network)  # which `each` would not ask
         both: torch.Tensor = self.network(x) if self.training else self.network.each(x)  # type: ignore[operator]
         return both
 

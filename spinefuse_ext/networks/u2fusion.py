@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
+from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import check_spatial_dims
 
 
@@ -34,6 +36,7 @@ class U2FusionNet(nn.Module):
         growth: channels of the first layer and of each dense layer.
         dense_layers: number of dense layers.
         head_channels: channels of the layers between the last dense layer and the output.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class U2FusionNet(nn.Module):
         growth: int = 44,
         dense_layers: int = 5,
         head_channels: Sequence[int] = (128, 64, 32),
+        *,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
@@ -53,6 +58,7 @@ class U2FusionNet(nn.Module):
         for narrow_from, narrow_to in pairwise(widths):
             self.head.extend([_convolution(spatial_dims, narrow_from, narrow_to), nn.LeakyReLU(0.2)])
         self.head.append(_convolution(spatial_dims, widths[-1], 1))
+        start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] != 2:

@@ -10,6 +10,7 @@ from typing import Any
 
 import fire
 import pytest
+from monai.bundle import create_workflow
 
 from spinefuse_ext.bundle import commands
 from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
@@ -244,12 +245,21 @@ def test_a_bundle_in_the_working_folder_comes_first(tmp_path: Path, monkeypatch:
         find_bundle("semiseg")
 
 
-@pytest.mark.parametrize("value", [True, False, None, 3, 0.5, [1, 2], {"bias": True, "act": None}, ["a", None]])
+@pytest.mark.parametrize("value", [True, False, 3, 0.5, [1, 2], {"bias": True, "act": None}, ["a", None]])
 def test_the_command_line_reads_a_value_back_as_it_was(value: Any) -> None:
     command = bundle_command(BUNDLES / "spine_fusion", ["train.json"], {"cache_dir": value})
     read: dict[str, Any] = {}
     fire.Fire(lambda **options: read.update(options), command=command[-2:])
     assert read == {"cache_dir": value}
+
+
+def test_nothing_is_an_override_too() -> None:
+    """MONAI's `run` leaves an override out that is None, and would take the default of the config."""
+    command = bundle_command(BUNDLES / "spine_semiseg", ["inference.json"], {"spacing_mm": None})
+    read: dict[str, Any] = {}
+    fire.Fire(lambda **options: read.update(options), command=command[-2:])
+    made = create_workflow(config_file=command[5], workflow_type="inference", bundle_root=command[7], **read)
+    assert made.parser.get_parsed_content("spacing_mm") is None
 
 
 def test_an_override_may_go_into_what_another_one_sets() -> None:

@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext import __version__
 from spinefuse_ext.bundle.pack import pack
+from spinefuse_ext.handlers.checkpoints import stored_devices
 from spinefuse_ext.networks import load_weights
 from spinefuse_ext.validation import ConfigError, MissingPathError, PackError, WeightsError
 
@@ -75,6 +76,20 @@ def test_the_weights_of_the_archive_are_those_of_the_bundle(bundle: Path, tmp_pa
     expected = torch.load(bundle / "models" / "model.pt", weights_only=True)
     assert packed.keys() == expected.keys()
     assert all(torch.equal(packed[name], expected[name]) for name in packed)
+
+
+def test_weights_that_a_gpu_saved_are_packed_for_the_cpu(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    with monkeypatch.context() as on_gpu:
+        on_gpu.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+        torch.save({"model": weights}, bundle / "models" / "model.pt")
+    pack(str(bundle), out=tmp_path)
+    path = tmp_path / "model.pt"
+    path.write_bytes(content(tmp_path / f"{TITLE}.zip")["spine_fusion/models/model.pt"])
+    assert stored_devices(path) == {"cpu"}
+    assert all(torch.equal(value, weights[name]) for name, value in torch.load(path, weights_only=True).items())
 
 
 def test_equal_content_gives_equal_bytes(bundle: Path, tmp_path: Path) -> None:

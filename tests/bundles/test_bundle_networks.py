@@ -7,6 +7,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 
+from spinefuse_ext.validation import WeightsError
+
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SMALL: dict[str, dict[str, Any]] = {
     "spine_fusion": {"network_def#dim": 8, "network_def#num_blocks": [1, 1], "network_def#num_heads": 2},
@@ -22,17 +24,28 @@ def files(name: str, config: str = "inference.json") -> dict[str, Any]:
 
 
 @name_of_bundle
-@pytest.mark.parametrize("config", ["train.json", "inference.json"])
 @pytest.mark.parametrize("n", [1, 3])
-def test_network_takes_and_gives_what_the_metadata_says(name: str, config: str, n: int) -> None:
-    verify_net_in_out("network", **files(name, config), device="cpu", n=n, **SMALL[name])
+def test_network_takes_and_gives_what_the_metadata_says(name: str, n: int) -> None:
+    verify_net_in_out("network", **files(name, "train.json"), device="cpu", n=n, **SMALL[name])
+
+
+@name_of_bundle
+@pytest.mark.parametrize("net_id", ["network_def", "network"])
+def test_the_shipped_network_takes_and_gives_what_the_metadata_says(name: str, net_id: str) -> None:
+    verify_net_in_out(net_id, **files(name), device="cpu", n=1, bundle_root=str(BUNDLES / name))
+
+
+@name_of_bundle
+def test_a_network_without_its_weights_is_not_verified(name: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no trained weights.*model\.pt does not exist"):
+        verify_net_in_out("network_def", **files(name), device="cpu", n=1, bundle_root=str(tmp_path))
 
 
 @name_of_bundle
 def test_metadata_with_another_channel_count_would_be_noticed(name: str) -> None:
     wrong: dict[str, Any] = {"_meta_#network_data_format#outputs#pred#num_channels": 7}
     with pytest.raises(ValueError, match="output channel number"):
-        verify_net_in_out("network", **files(name), device="cpu", n=1, **SMALL[name], **wrong)
+        verify_net_in_out("network", **files(name, "train.json"), device="cpu", n=1, **SMALL[name], **wrong)
 
 
 @pytest.mark.slow
@@ -40,7 +53,7 @@ def test_metadata_with_another_channel_count_would_be_noticed(name: str) -> None
 def test_exported_network_computes_the_same(name: str, tmp_path: Path) -> None:
     parser = ConfigParser()
     parser.read_config(files(name)["config_file"])
-    parser.update({"bundle_root": str(BUNDLES / name), "device": "cpu", **SMALL[name]})
+    parser.update({"bundle_root": str(BUNDLES / name), "device": "cpu", "checkpoint": None, **SMALL[name]})
     network = parser.get_parsed_content("network").eval()
     torch.save({"model": network.state_dict()}, tmp_path / "model.pt")
     ckpt_export(

@@ -9,6 +9,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.__main__ import main
+from spinefuse_ext.handlers.checkpoints import stored_devices
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.server import label_server
 from spinefuse_ext.validation import ConfigError, WeightsError
@@ -81,6 +82,28 @@ def test_given_weights_take_the_place_of_the_bundles_own(tmp_path: Path) -> None
     other = make_bundle(tmp_path / "other", seed=5) / "models" / "model.pt"
     target = provide_bundle(NAME, tmp_path / "app", BundleSource(folder=str(tmp_path / "from")), weights=other)
     assert (target / "models" / "model.pt").read_bytes() == other.read_bytes()
+
+
+def test_weights_that_a_gpu_saved_are_stored_for_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are copied, those that are given, and those that lie in the app already."""
+    make_bundle(tmp_path / "from")
+    other = make_bundle(tmp_path / "other", seed=5) / "models" / "model.pt"
+    expected = torch.load(other, weights_only=True)
+    with monkeypatch.context() as on_gpu:
+        on_gpu.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+        torch.save(expected, other)
+        torch.save(expected, tmp_path / "from" / NAME / "models" / "model.pt")
+    source = BundleSource(folder=str(tmp_path / "from"))
+    copied, given = (
+        provide_bundle(NAME, tmp_path / "a", source),
+        provide_bundle(NAME, tmp_path / "b", source, weights=other),
+    )
+    shutil.copyfile(other, copied / "models" / "model.pt")
+    provide_bundle(NAME, tmp_path / "a", source)
+    for bundle in (copied, given):
+        found = torch.load(bundle / "models" / "model.pt", weights_only=True)
+        assert stored_devices(bundle / "models" / "model.pt") == {"cpu"}
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_no_weights_or_foreign_ones_leave_no_half_bundle(tmp_path: Path) -> None:
