@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from spinefuse_ext.bundle.commands import BUNDLES
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
+from spinefuse_ext.monai_label.origins import origin_list
 from spinefuse_ext.validation import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     checkpoint: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
+    origins: str | Sequence[str] = (),
     dry_run: bool = False,
 ) -> None:
     """Start a MONAI Label server for 3D Slicer or OHIF: ``spinefuse label-server --studies DIR``.
@@ -43,7 +47,10 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     or of their archives), ``--repo`` (OWNER/REPO/TAG on GitHub) or ``--url`` (``{name}`` stands for the bundle), by
     default from ``./bundles``, and their weights from ``--fusion_checkpoint`` and ``--checkpoint`` where given.
     ``--dry_run`` makes the app and stops. The server asks nobody who they are: leave ``--host`` at this computer.
+    Of pages in a browser only the server's own may use it, OHIF at ``/ohif/`` among them; ``--origins`` names further
+    ones, such as ``http://viewer.hospital.org:3000``, with commas between them.
     """
+    allowed = origin_list(origins)
     if find_spec("monailabel") is None:
         raise ConfigError(
             "MONAI Label is not installed here; `make monailabel` installs it beside spinefuse, and "
@@ -58,6 +65,7 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     if dry_run:
         logger.info("The app is in %s.", folder)
         return
+    os.environ["MONAI_LABEL_CORS_ORIGINS"] = json.dumps(allowed)  # read when MONAI Label is imported
     from monailabel.main import Main
 
     tools = Path(sys.executable).parent  # dcmqi and torchrun stand there, whether the environment is activated or not

@@ -1,0 +1,74 @@
+"""Which pages may talk to the server: its own, and those whose addresses were named when it started.
+
+A browser sends requests for any page that somebody opens, so a server that asks nobody who they are has to ask where a
+request comes from. Programs such as 3D Slicer send no ``Origin`` and are let through.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from urllib.parse import urlsplit
+
+from spinefuse_ext.printable import printable
+from spinefuse_ext.validation import ConfigError
+
+_ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?")
+
+
+def origin_list(origins: str | Sequence[str]) -> list[str]:
+    """Return the origins of a list, or of a text with commas between them, each as browsers write it.
+
+    Raises:
+        ConfigError: one that is no ``http://NAME`` or ``https://NAME``, with a port or without; ``*`` above all.
+    """
+    listed = origins.split(",") if isinstance(origins, str) else [str(origin) for origin in origins]
+    cleaned = [origin.strip().rstrip("/").lower() for origin in listed if origin.strip()]
+    for origin in cleaned:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"--origins cannot hold {printable(origin, keep='')}; give the addresses of the pages that may use the server, "
+                "such as http://viewer.hospital.org:3000, with commas between them."
+            )
+    return cleaned
+
+
+def refusal(headers: Mapping[str, str], origins: Collection[str]) -> str | None:
+    """Return why a request with these headers, by lower-case name, is not answered, or None when it is.
+
+    The ``Host`` must be this computer: a name that somebody else points here makes any page look like the server's own.
+    """
+    host = headers.get("host", "").lower()
+    if host and not _is_here(host, origins):
+        return (
+            f"This server does not answer to the name {printable(host, keep='')}; open it by its address, or start it with "
+            "--origins and the address that is used."
+        )
+    origin = headers.get("origin", "").lower()
+    if origin and origin not in origins and urlsplit(origin).netloc != host:
+        return (
+            f"A page of {printable(origin, keep='')} may not use this server; if it shall, start it with --origins and that "
+            "address."
+        )
+    return None
+
+
+def _is_here(host: str, origins: Collection[str]) -> bool:
+    if any(urlsplit(origin).netloc == host for origin in origins):
+        return True
+    name = (urlsplit(f"//{host}").hostname or "") if host.count("[") == host.count("]") else ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in _own_names()
+    return True
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    return frozenset({socket.gethostname().lower(), socket.getfqdn().lower()})
