@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 import traceback
@@ -31,6 +32,8 @@ def printable(text: str, keep: str = "\n\t") -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
+    if character in "\n\r\t":
+        return repr(character)[1:-1]
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
@@ -49,6 +52,9 @@ class PrintableStream(io.TextIOBase):
             text = start + printable(text[len(start) :])
         self._stream.write(text)
         return len(text)
+
+    def writable(self) -> bool:
+        return True
 
     def flush(self) -> None:
         self._stream.flush()
@@ -72,8 +78,14 @@ class PrintableStream(io.TextIOBase):
         return self._stream.buffer
 
 
+def one_line(message: str) -> str:
+    """A message as a line for the terminal: the ends of lines that a name brings are shown, too."""
+    return printable(message.strip(), keep="")
+
+
 def protect_terminal() -> None:
-    """From now on nothing reaches the terminal or a log of this process but printable text."""
+    """From now on nothing reaches the terminal or a log of this process but printable text, without colours."""
+    os.environ.setdefault("NO_COLOR", "1")  # what colours its messages asks for it
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, PrintableStream):

@@ -85,7 +85,8 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     line = shlex.join(["python", *command[1:]])
     sys.stdout.write(f"$ {line}\n")
     sys.stdout.flush()
-    status = subprocess.run(command, check=False).returncode
+    shown = [part if part != "monai.bundle" else "spinefuse_ext.bundle.in_terminal" for part in command[:3]]
+    status = subprocess.run([*shown, *command[3:]], check=False).returncode
     if status:
         raise SystemExit(status)
     return line

@@ -32,6 +32,7 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     repo: str | None = None,
     url: str | None = None,
     version: str | None = None,
+    checksums: str | None = None,
     fusion_checkpoint: str | None = None,
     checkpoint: str | None = None,
     host: str = "127.0.0.1",
@@ -45,7 +46,9 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     DICOMweb server. ``--app`` holds copies of the bundles, the weights that the server trains, its logs and what it
     keeps; a second start goes on with them. At the first start the bundles come from ``--bundles`` (a folder of bundles
     or of their archives), ``--repo`` (OWNER/REPO/TAG on GitHub) or ``--url`` (``{name}`` stands for the bundle), by
-    default from ``./bundles``, and their weights from ``--fusion_checkpoint`` and ``--checkpoint`` where given.
+    default from ``./bundles``, and their weights from ``--fusion_checkpoint`` and ``--checkpoint`` where given. What is
+    downloaded must have the SHA-256 that was published beside it, or that ``--checksums`` says: files as `spinefuse
+    pack` writes them, with commas between them, or ``none`` to take it as it is.
     ``--dry_run`` makes the app and stops. The server asks nobody who they are: leave ``--host`` at this computer.
     Of pages in a browser only the server's own may use it, OHIF at ``/ohif/`` among them; ``--origins`` names further
     ones, such as ``http://viewer.hospital.org:3000``, with commas between them.
@@ -57,7 +60,7 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
             ".venv-monailabel/bin/spinefuse then has this command too."
         )
     folder = Path(app).absolute()
-    source = BundleSource(bundles, repo, url, version)
+    source = BundleSource(bundles, repo, url, version, checksums)
     weights = {BUNDLES["fusion"]: fusion_checkpoint, BUNDLES["semiseg"]: checkpoint}
     for name in BUNDLES.values():
         provide_bundle(name, folder / "model", source, weights[name])
