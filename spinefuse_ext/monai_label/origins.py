@@ -11,7 +11,6 @@ import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from urllib.parse import urlsplit
 
 from spinefuse_ext.printable import printable
 from spinefuse_ext.validation import ConfigError
@@ -48,7 +47,7 @@ def refusal(headers: Mapping[str, str], origins: Collection[str]) -> str | None:
             "--origins and the address that is used."
         )
     origin = headers.get("origin", "").lower()
-    if origin and origin not in origins and urlsplit(origin).netloc != host:
+    if origin and origin not in origins and origin.partition("://")[2] != host:
         return (
             f"A page of {printable(origin, keep='')} may not use this server; if it shall, start it with --origins and that "
             "address."
@@ -57,9 +56,9 @@ def refusal(headers: Mapping[str, str], origins: Collection[str]) -> str | None:
 
 
 def _is_here(host: str, origins: Collection[str]) -> bool:
-    if any(urlsplit(origin).netloc == host for origin in origins):
+    if any(origin.partition("://")[2] == host for origin in origins):
         return True
-    name = (urlsplit(f"//{host}").hostname or "") if host.count("[") == host.count("]") else ""
+    name = re.sub(r":\d+$", "", host).removeprefix("[").removesuffix("]")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
