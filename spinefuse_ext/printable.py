@@ -21,7 +21,7 @@ Factory = Callable[..., logging.LogRecord]
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """Return ``text`` with every character that would not be shown but obeyed as its escape, ``\\x1b`` for ESC.
+    """Return ``text`` with every character that would not be shown but obeyed as its escape, for ESC backslash-x1b.
 
     Args:
         text: any.

@@ -74,7 +74,8 @@ def check_archive(path: str | Path) -> Path:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(
-            f"{shown} is not a checkpoint of tensors; train one first, or, for one of PyTorch before 1.6, {_SAVE_AGAIN}."
+            f"{shown} is not a checkpoint of tensors; train one first, or, for one of PyTorch before 1.6, "
+            f"{_SAVE_AGAIN}."
         ) from error
     if "constants.pkl" in records:
         raise RunsCodeError(_torchscript(shown))
@@ -85,7 +86,9 @@ def _check_members(members: list[zipfile.ZipInfo], shown: str) -> None:
     names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise RunsCodeError(_torchscript(shown))
-    if any(member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size for member in members):
+    if any(
+        member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size for member in members
+    ):
         raise WeightsError(f"{shown} is a compressed archive, which torch.save never writes; {_SAVE_AGAIN}.")
     pickles = [member for member in members if member.filename.endswith("/data.pkl")]
     if len(pickles) != 1 or len(set(names)) < len(names) or pickles[0].file_size > _LARGEST_PICKLE:

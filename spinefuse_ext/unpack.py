@@ -56,7 +56,9 @@ def _check(path: Path, members: Iterator[tuple[str, bool, int]]) -> None:
         size += bytes_
         if not plain or not _inside(name):
             shown = printable(name, keep="")
-            raise ArchiveError(f"{path} holds {shown}, which is a link or leads out of its folder; nothing was unpacked.")
+            raise ArchiveError(
+                f"{path} holds {shown}, which is a link or leads out of its folder; nothing was unpacked."
+            )
         if size > most or number > _FILES:
             raise ArchiveError(f"{path} would become far larger than an archive of its size is; nothing was unpacked.")
 

@@ -140,8 +140,8 @@ def check_plain_name(name: str, what: str) -> str:
     hostile = {"/", "\\", *map(chr, range(32)), chr(127)} & set(name)
     if not name.strip() or hostile or name.startswith(".") or len(name) > _LONGEST_NAME:
         raise ConfigError(
-            f"{what} cannot be {name[:_LONGEST_NAME]!r}; it is a plain name of at most {_LONGEST_NAME} characters, without "
-            "slashes and controls, that does not start with a dot."
+            f"{what} cannot be {name[:_LONGEST_NAME]!r}; it is a plain name of at most {_LONGEST_NAME} characters, "
+            "without slashes and controls, that does not start with a dot."
         )
     return name
 

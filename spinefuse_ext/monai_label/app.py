@@ -112,6 +112,10 @@ class SpineLabelApp(MONAILabelApp):
             found = companions(request, datastore or self.datastore())
             return super().infer({**request, **found}, datastore)
 
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
+        with plain_answers():
+            return super().infer_wsi(checked(request), datastore)
+
     def next_sample(self, request: dict[str, Any]) -> Any:
         with plain_answers():
             return super().next_sample(checked(request))

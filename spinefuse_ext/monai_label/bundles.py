@@ -54,7 +54,7 @@ class BundleSource:
 
     @classmethod
     def of(cls, conf: Mapping[str, str]) -> BundleSource:
-        """From ``--conf`` values of MONAI Label: ``bundles``, ``zoo_repo``, ``zoo_url``, ``zoo_version``, ``checksums``."""
+        """From MONAI Label's ``--conf``: ``bundles``, ``checksums``, ``zoo_repo``, ``zoo_url``, ``zoo_version``."""
         names = ("bundles", "zoo_repo", "zoo_url", "zoo_version", "checksums")
         return cls(*(conf.get(name) or None for name in names))
 
@@ -117,8 +117,8 @@ def _download(name: str, place: Path, source: BundleSource) -> Path:
     options = {"source": hub, "repo": source.repo} if address is None else {"url": address}
     if address is None and hub == "huggingface_hub" and source.checksums != NONE:
         raise ConfigError(
-            f"The files of {source.repo} on the Hugging Face Hub come without a checksum; give --checksums none to take "
-            "them as they are, or a release on GitHub."
+            f"The files of {source.repo} on the Hugging Face Hub come without a checksum; give --checksums none to "
+            "take them as they are, or a release on GitHub."
         )
     try:
         with warnings.catch_warnings():

@@ -35,13 +35,15 @@ def verify(archive: Path, where: str, stated: str | None, published: Iterable[st
         MissingPathError: a file that was stated.
     """
     if stated == NONE:
-        logger.warning("%s from %s is used as it is: its checksum was not looked at (--checksums none).", archive.name, where)
+        logger.warning(
+            "%s from %s is used as it is: its checksum was not looked at (--checksums none).", archive.name, where
+        )
         return
     expected, source = _stated(archive.name, stated) if stated else _published(archive.name, published)
     if expected is None:
         raise ConfigError(
-            f"No checksum is known of {archive.name} from {where}, so nobody can tell whether it is what was published; "
-            "give --checksums FILE (as `spinefuse pack` writes it), or --checksums none to take it as it is."
+            f"No checksum is known of {archive.name} from {where}, so nobody can tell whether it is what was "
+            "published; give --checksums FILE (as `spinefuse pack` writes it), or --checksums none to take it as it is."
         )
     found = digest(archive)
     if found != expected:

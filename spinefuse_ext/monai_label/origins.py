@@ -29,10 +29,24 @@ def origin_list(origins: str | Sequence[str]) -> list[str]:
     for origin in cleaned:
         if not _ORIGIN.fullmatch(origin):
             raise ConfigError(
-                f"--origins cannot hold {printable(origin, keep='')}; give the addresses of the pages that may use the server, "
-                "such as http://viewer.hospital.org:3000, with commas between them."
+                f"--origins cannot hold {printable(origin, keep='')}; give the addresses of the pages that may use "
+                "the server, such as http://viewer.hospital.org:3000, with commas between them."
             )
     return cleaned
+
+
+def started_for(arguments: Sequence[str]) -> bool:
+    """Tell whether a command line of MONAI Label names the address to listen on; by itself it takes every network."""
+    return any(argument.partition("=")[0] in ("--host", "-i") for argument in arguments)
+
+
+def outside(address: str | None) -> str | None:
+    """Return why a server that was told no address answers nobody at ``address`` of its own, None for loopback."""
+    try:
+        local = address is None or ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:  # a socket of this computer
+        local = True
+    return None if local else "This server answers this computer alone; start it with --host to open it to a network."
 
 
 def refusal(headers: Mapping[str, str], origins: Collection[str]) -> str | None:
@@ -43,14 +57,14 @@ def refusal(headers: Mapping[str, str], origins: Collection[str]) -> str | None:
     host = headers.get("host", "").lower()
     if host and not _is_here(host, origins):
         return (
-            f"This server does not answer to the name {printable(host, keep='')}; open it by its address, or start it with "
-            "--origins and the address that is used."
+            f"This server does not answer to the name {printable(host, keep='')}; open it by its address, or start it "
+            "with --origins and the address that is used."
         )
     origin = headers.get("origin", "").lower()
     if origin and origin not in origins and origin.partition("://")[2] != host:
         return (
-            f"A page of {printable(origin, keep='')} may not use this server; if it shall, start it with --origins and that "
-            "address."
+            f"A page of {printable(origin, keep='')} may not use this server; if it shall, start it with --origins and "
+            "that address."
         )
     return None
 

@@ -26,5 +26,7 @@ def check_ending(file: str | Path, endings: Iterable[str], what: str) -> str:
     name = Path(file).name
     found = next((ending for ending in endings if ending and name.lower().endswith(ending)), None)
     if found is None:
-        raise ConfigError(f"A file {Path(file).suffix or 'without an ending'} is not {what}; send {', '.join(endings)}.")
+        raise ConfigError(
+            f"A file {Path(file).suffix or 'without an ending'} is not {what}; send {', '.join(endings)}."
+        )
     return found

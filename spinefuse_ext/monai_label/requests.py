@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -20,6 +21,7 @@ NAMES = {str(name) for name in (CaseKeys.IMAGE, CaseKeys.CT, CaseKeys.MR, CaseKe
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRACKING = ("mlflow", "None", "")
+_LONGEST = 255
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 _GPUS = re.compile(r"all|\d{1,3}(,\d{1,3})*")
@@ -170,6 +172,8 @@ def _file(name: str, value: Any) -> Any:
     """The name of an image or a file, whatever it is called."""
     if value is not None and (not isinstance(value, str) or "\x00" in value):
         raise ConfigError(f"The request must name the {name} by a text, got {value!r}.")
+    if value and max(len(os.fsencode(part)) for part in value.split("/")) > _LONGEST:
+        raise ConfigError(f"The request names the {name} by more than {_LONGEST} bytes, which no file can be called.")
     return value
 
 

@@ -115,7 +115,13 @@ class Disagreement(Strategy):
 
         def rank(image: str) -> tuple[bool, float, bool, float, str]:
             score = known.get(image, {})
-            return (not score, _offered(datastore.get_image_info(image), request.get("strategy", NAME)), score.get("state") != state, -score.get("score", 0.0), image)
+            return (
+                not score,
+                _offered(datastore.get_image_info(image), request.get("strategy", NAME)),
+                score.get("state") != state,
+                -score.get("score", 0.0),
+                image,
+            )
 
         image = min(images, key=rank)
         score = known.get(image, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
@@ -15,7 +16,7 @@ from monailabel.utils.async_tasks.task import AsyncTask
 from starlette.middleware import Middleware
 
 from spinefuse_ext.monai_label.errors import BAD_REQUEST, plain_answers
-from spinefuse_ext.monai_label.origins import origin_list, refusal
+from spinefuse_ext.monai_label.origins import origin_list, outside, refusal, started_for
 from spinefuse_ext.monai_label.requests import checked, refuse_places
 from spinefuse_ext.validation import SpinefuseError
 
@@ -32,15 +33,17 @@ class OriginGuard:
     Args:
         app: what answers the others, ASGI.
         origins: of pages that may use the server beside its own.
+        told: whether the address to listen on was named; if not, nobody but this computer is answered.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], origins: Collection[str]) -> None:
-        self.app, self.origins = app, origins
+    def __init__(self, app: Callable[..., Awaitable[None]], origins: Collection[str], told: bool) -> None:
+        self.app, self.origins, self.told = app, origins, told
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            reason = refusal(headers, self.origins)
+            local = None if self.told else outside((scope.get("server") or (None,))[0])
+            reason = local or refusal(headers, self.origins)
             if reason is not None:
                 logger.warning(reason)
                 await JSONResponse({"detail": reason}, FORBIDDEN)(scope, receive, send)
@@ -58,7 +61,7 @@ def protect_server(app: FastAPI) -> None:
     named: dict[str, Any] = {"allow_credentials": True, "allow_methods": ["*"], "allow_headers": ["*"]}
     others = [middleware for middleware in app.user_middleware if middleware.cls not in (CORSMiddleware, OriginGuard)]
     app.user_middleware = [
-        Middleware(OriginGuard, origins=origins),
+        Middleware(OriginGuard, origins=origins, told=started_for(sys.argv)),
         Middleware(CORSMiddleware, allow_origins=origins, **named),
         *others,
     ]

@@ -111,9 +111,7 @@ def test_an_archive_on_this_computer_has_the_checksum_that_lies_beside_it(tmp_pa
         provide_bundle(NAME, tmp_path / "app", BundleSource(folder=str(tmp_path)))
 
 
-def test_a_release_on_github_has_its_checksum_among_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_release_on_github_has_its_checksum_among_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_bundle(tmp_path / "from")
 
     def download(name: str, version: str, bundle_dir: str, **options: object) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spinefuse_ext.monai_label.origins import origin_list, refusal
+from spinefuse_ext.monai_label.origins import origin_list, outside, refusal, started_for
 from spinefuse_ext.monai_label.places import check_ending, check_inside
 from spinefuse_ext.monai_label.requests import checked, refuse_places, registration_settings
 from spinefuse_ext.validation import ConfigError
@@ -28,8 +28,14 @@ EVIL = "$__import__('os').system('touch marker')"
         ({"result_dtype": None, "result_extension": ".nrrd"}, {"result_dtype": None, "result_extension": ".nrrd"}),
         ({"tracking": ["None", "mlflow"], "tracking_uri": "", "run_id": ""}, {"tracking": "None", "tracking_uri": ""}),
         ({"images": "unlabeled"}, {"images": "unlabeled"}),
-        ({"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"}, {"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"}),
-        ({"label_info": [{"name": "disc", "color": [1, 2, 3]}]}, {"label_info": [{"name": "disc", "color": [1, 2, 3]}]}),
+        (
+            {"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"},
+            {"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"},
+        ),
+        (
+            {"label_info": [{"name": "disc", "color": [1, 2, 3]}]},
+            {"label_info": [{"name": "disc", "color": [1, 2, 3]}]},
+        ),
     ],
 )
 def test_a_value_has_the_type_that_its_name_asks_for(given: dict[str, Any], made: dict[str, Any]) -> None:
@@ -59,6 +65,7 @@ def test_a_value_has_the_type_that_its_name_asks_for(given: dict[str, Any], made
         ("images", {"a": 1}, "a list of images"),
         ("image", ["a"], "must name the image by a text"),
         ("mr", {"_target_": "x"}, "must name the mr by a text"),
+        ("mr", "ü" * 200, "which no file can be called"),
         ("unknown", EVIL, "which a config would evaluate"),
         ("unknown", {"_target_": "os.system"}, "means something else in a config"),
     ],
@@ -69,8 +76,12 @@ def test_what_is_no_choice_is_one_sentence(name: str, value: Any, said: str) -> 
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["registration_model", "registration_refine", "device", "keep_fused", "max_epochs", "gpus"])
-@pytest.mark.parametrize("value", [EVIL, [EVIL], {"_target_": "os.system", "command": "x"}, [[EVIL]], f" {EVIL}", "@device"])
+@pytest.mark.parametrize(
+    "name", ["registration_model", "registration_refine", "device", "keep_fused", "max_epochs", "gpus"]
+)
+@pytest.mark.parametrize(
+    "value", [EVIL, [EVIL], {"_target_": "os.system", "command": "x"}, [[EVIL]], f" {EVIL}", "@device"]
+)
 def test_nothing_that_evaluates_passes(name: str, value: Any) -> None:
     with pytest.raises(ConfigError):
         checked({name: value})
@@ -105,7 +116,7 @@ def test_a_plain_name_is_a_file_of_the_folder(tmp_path: Any) -> None:
 def test_only_named_endings_are_taken() -> None:
     assert check_ending("a.b.NII.GZ", [".gz", ".nii.gz"], "an image") == ".nii.gz"
     for name in ("a.py", "a", "nii.gz.py", "a.nii.gz/"):
-        with pytest.raises(ConfigError, match="is not an image; send .nii.gz"):
+        with pytest.raises(ConfigError, match=r"is not an image; send \.nii\.gz"):
             check_ending(name + "x", [".nii.gz"], "an image")
 
 
@@ -146,6 +157,20 @@ def test_own_pages_and_named_ones_are_answered(asked: dict[str, str]) -> None:
 )
 def test_pages_of_others_are_not(asked: dict[str, str]) -> None:
     assert "--origins" in str(refusal(asked, ["http://viewer.org:3000"]))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "::1%lo", None, "/run/server.sock"])
+def test_this_computer_is_always_answered(address: str | None) -> None:
+    assert outside(address) is None
+
+
+@pytest.mark.parametrize("address", ["192.168.1.5", "10.0.0.1", "fe80::1%eth0", "8.8.8.8"])
+def test_a_network_is_answered_when_an_address_was_told(address: str) -> None:
+    assert "start it with --host" in str(outside(address))
+    assert started_for(["monailabel", "start_server", "--host", "0.0.0.0"])
+    assert started_for(["monailabel", "start_server", "-i", "0.0.0.0"])
+    assert started_for(["--host=0.0.0.0"])
+    assert not started_for(["monailabel", "start_server", "--app", "x"])
 
 
 def test_origins_are_addresses() -> None:

@@ -29,7 +29,20 @@ HOSTILE = (
     r"$\frac{1}$ $",
     "<!-- &lt;b&gt; \x1b]0;owned\x07",
 )
-_EXECUTABLE = {"script", "iframe", "object", "embed", "svg", "link", "base", "form", "math", "template", "audio", "video"}
+_EXECUTABLE = {
+    "script",
+    "iframe",
+    "object",
+    "embed",
+    "svg",
+    "link",
+    "base",
+    "form",
+    "math",
+    "template",
+    "audio",
+    "video",
+}
 
 
 class Page(HTMLParser):
@@ -85,7 +98,7 @@ def test_the_comparisons(tmp_path: Path) -> None:
     page = write_segmentation_comparison(tmp_path / "2", overlaps, [], making, title=HOSTILE[0], notes=HOSTILE[:7])
     assert_names_are_text(page, HOSTILE[:8])
 
-    seeds = {name: {seed: scored for seed in (0, 1)} for name, scored in overlaps.items()}
+    seeds = {name: dict.fromkeys((0, 1), scored) for name, scored in overlaps.items()}
     runs = MethodRuns(seeds, seeds, missing=list(HOSTILE[:7]))
     page = write_method_comparison(tmp_path / "3", runs, making, Roles((HOSTILE[0],), HOSTILE[1]), title=HOSTILE[4])
     assert_names_are_text(page, HOSTILE[:8])

@@ -19,7 +19,20 @@ def evil(marker: Path) -> str:
     return f"$__import__('pathlib').Path({str(marker)!r}).touch()"
 
 
-EVALUATED = ["$1 + 1", " $1", "\n\t@network", "@x", "@x::0", "%x", "%/etc/x.json#y", "a@#b", "a %::b", "x@::y", "%#", "\u00a0$1"]
+EVALUATED = [
+    "$1 + 1",
+    " $1",
+    "\n\t@network",
+    "@x",
+    "@x::0",
+    "%x",
+    "%/etc/x.json#y",
+    "a@#b",
+    "a %::b",
+    "x@::y",
+    "%#",
+    "\u00a0$1",
+]
 PLAIN = ["", "1", "rigid", "50 % of it", "a@b.org", "cost: 3$", "Pat #12", "a::b", "_target_", "100%", "C:\\x", "é$"]
 
 
@@ -35,7 +48,9 @@ def test_plain_text_passes(text: str) -> None:
     assert check_literal({"a": [text, 1, 2.5, None, True]}, "The table") == {"a": [text, 1, 2.5, None, True]}
 
 
-@pytest.mark.parametrize("key", ["_target_", "_requires_", "_mode_", "_disabled_", "_anything_", "$x", "@x", "+x", "a#b", "a::b"])
+@pytest.mark.parametrize(
+    "key", ["_target_", "_requires_", "_mode_", "_disabled_", "_anything_", "$x", "@x", "+x", "a#b", "a::b"]
+)
 def test_a_key_that_builds_or_reaches_elsewhere_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="means something else in a config"):
         check_literal([{"fine": {key: "x"}}], "The request")
@@ -84,7 +99,12 @@ def test_texts_of_a_datalist_and_names_of_files_are_data(tmp_path: Path) -> None
             "keys": ["ct"],
             "base_dir": str(tmp_path),
         },
-        "dataset": {"_target_": "spinefuse_ext.data.dataset.make_dataset", "data": "@data", "transform": "$lambda x: x", "cache": "none"},
+        "dataset": {
+            "_target_": "spinefuse_ext.data.dataset.make_dataset",
+            "data": "@data",
+            "transform": "$lambda x: x",
+            "cache": "none",
+        },
         "again": "$list(@data)",
     }
     parser = ConfigParser(config)

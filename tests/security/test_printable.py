@@ -18,7 +18,11 @@ HOSTILE = "a\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj\u2066\r\udc80\x00b"
 def obeyed(text: str) -> set[str]:
     """The characters of ``text`` that a terminal would not show."""
     kinds = {character: unicodedata.category(character) for character in text if character not in "\n\t"}
-    return {character for character, kind in kinds.items() if kind in ("Cc", "Cs", "Zl", "Zp") or character in "\u202e\u2066"}
+    return {
+        character
+        for character, kind in kinds.items()
+        if kind in ("Cc", "Cs", "Zl", "Zp") or character in "\u202e\u2066"
+    }
 
 
 def test_what_a_terminal_would_obey_is_shown_instead() -> None:
@@ -27,7 +31,9 @@ def test_what_a_terminal_would_obey_is_shown_instead() -> None:
     assert one_line("two\nlines\t") == r"two\nlines"
 
 
-@pytest.mark.parametrize("text", ["Wirbelsäule 椎骨 עמוד 척추 ستون", "e\u0301 \N{EN DASH} µ ± °", "tab\tand\nline", "👩\u200d⚕️"])
+@pytest.mark.parametrize(
+    "text", ["Wirbelsäule 椎骨 עמוד 척추 ستون", "e\u0301 \N{EN DASH} µ ± °", "tab\tand\nline", "👩\u200d⚕️"]
+)
 def test_names_of_every_language_stay_as_they_are(text: str) -> None:
     assert printable(text) == text
 

@@ -20,29 +20,7 @@ from spinefuse_ext.losses import vgg16
 from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.safe_load import RunsCodeError, check_archive, load_plain
 from spinefuse_ext.validation import WeightsError
-
-
-class _Writes(nn.Module):
-    """A network that writes a file when its archive is loaded."""
-
-    def __init__(self, marker: str) -> None:
-        super().__init__()
-        self.marker = marker
-        self.weight = nn.Parameter(torch.zeros(2))
-
-    @torch.jit.export
-    def __getstate__(self):  # noqa: ANN204 (TorchScript infers it)
-        return (self.marker, self.weight, self.training)
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[str, torch.Tensor, bool]):  # noqa: ANN204
-        self.marker = state[0]
-        self.weight = state[1]
-        self.training = state[2]
-        torch.save(state[1], state[0])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
+from tests.torchscript import save_program
 
 
 class _Reduces:
@@ -64,7 +42,7 @@ def marker(tmp_path: Path) -> Path:
 def script(tmp_path: Path, marker: Path) -> Path:
     """A TorchScript archive that leaves the marker when something loads it; it does when torch.load may choose."""
     path = tmp_path / "training_epoch_0001.pt"
-    torch.jit.script(_Writes(str(marker))).save(str(path))
+    save_program(path, marker)
     torch.load(path, weights_only=False)
     assert marker.is_file(), "the attack is none"
     marker.unlink()

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from monai.apps import extractall
 
 from spinefuse_ext.unpack import unpack
 from spinefuse_ext.validation import ArchiveError
@@ -30,6 +31,16 @@ def test_a_member_that_leads_out_stops_the_whole_archive(name: str, kind: str, t
     with pytest.raises(ArchiveError, match=f"^{path} holds .* leads out of its folder; nothing was unpacked"):
         unpack(path, folder)
     assert not folder.exists()
+    assert not list(tmp_path.rglob("*out"))
+
+
+@pytest.mark.parametrize("name", OUT[:4])
+def test_so_does_monai_when_it_downloads_a_bundle(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr(zipfile.ZipInfo(name), "x")
+    with pytest.raises(ValueError, match="Unsafe path"):
+        extractall(path, tmp_path / "in")
     assert not list(tmp_path.rglob("*out"))
 
 

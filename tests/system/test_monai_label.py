@@ -29,6 +29,7 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext.data import write_phantoms
 from tests.system.dicomweb import Archive
+from tests.torchscript import save_program
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("SPINEFUSE_MONAILABEL", ROOT / ".venv-monailabel")) / "bin" / "python"
@@ -55,29 +56,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not PYTHON.is_file(), reason=f"no MONAI Label in {PYTHON.parents[1]}; `make monailabel` first"),
 ]
-
-
-class Writes(torch.nn.Module):
-    """A network that writes a file when its archive is loaded."""
-
-    def __init__(self, marker: str) -> None:
-        super().__init__()
-        self.marker = marker
-        self.weight = torch.nn.Parameter(torch.zeros(2))
-
-    @torch.jit.export
-    def __getstate__(self):  # noqa: ANN204 (TorchScript infers it)
-        return (self.marker, self.weight, self.training)
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[str, torch.Tensor, bool]):  # noqa: ANN204
-        self.marker = state[0]
-        self.weight = state[1]
-        self.training = state[2]
-        torch.save(state[1], state[0])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
 
 
 class Server:
@@ -317,6 +295,7 @@ HOSTILE = [
     *({"mr": value} for value in (evil(), BUILDING, [evil()])),
     {"landmarks_ct": evil(), "landmarks_mr": evil()},
     {"transform": evil()},
+    {"mr": "x" * 5000},
 ]
 
 
@@ -330,14 +309,21 @@ def test_no_value_of_an_inference_is_evaluated(server: Server, marker: Path, mod
         assert sentence.endswith((".", "?")), sentence
         assert "\n" not in sentence
         assert not marker.exists(), params
-    assert server.infer(model, "c0_ct", device="cpu", registration_model=["rigid", "affine"], registration_refine=False)
+    right = {"device": "cpu", "registration_model": ["rigid", "affine"], "registration_refine": False}
+    assert server.infer("spine_chain", "c0_ct", **right)["trust"].keys() == {"vertebra", "disc", "canal"}
 
 
 @pytest.mark.parametrize(
     ("path", "params"),
     [
-        *(("/train/spine_semiseg", {"max_epochs": value}) for value in (evil(), [evil()], BUILDING, 0, "1; touch marker")),
-        *(("/train/spine_fusion", {name: evil()}) for name in ("device", "val_split", "gpus", "model_filename", "run_id")),
+        *(
+            ("/train/spine_semiseg", {"max_epochs": value})
+            for value in (evil(), [evil()], BUILDING, 0, "1; touch marker")
+        ),
+        *(
+            ("/train/spine_fusion", {name: evil()})
+            for name in ("device", "val_split", "gpus", "model_filename", "run_id")
+        ),
         ("/train/spine_fusion", {"tracking": "mlflow", "tracking_uri": evil()}),
         ("/train/spine_fusion", {"tracking": "mlflow", "tracking_uri": "http://127.0.0.1:1/"}),
         ("/train/spine_fusion", {"tracking": evil()}),
@@ -345,7 +331,10 @@ def test_no_value_of_an_inference_is_evaluated(server: Server, marker: Path, mod
         ("/train/spine_semiseg", {"unlabelled_dir": evil()}),
         ("/train/spine_semiseg", {"bundle_path": "/tmp"}),
         ("/train/", {"spine_semiseg": {"max_epochs": evil()}}),
-        *(("/batch/infer/spine_chain", {name: evil()}) for name in ("device", "registration_model", "label_tag", "gpus")),
+        *(
+            ("/batch/infer/spine_chain", {name: evil()})
+            for name in ("device", "registration_model", "label_tag", "gpus")
+        ),
         ("/batch/infer/spine_chain", {"label_tag": "../../out"}),
         ("/scoring/disagreement", {"device": evil()}),
         ("/scoring/disagreement", {"bundle_path": "/tmp"}),
@@ -388,7 +377,9 @@ def test_an_upload_stays_in_the_store(server: Server, phantoms: Path, name: str)
     assert sorted(server.log.parent.rglob("*")) == before
 
 
-def test_only_images_and_labels_are_taken_and_a_link_leads_nowhere(server: Server, phantoms: Path, tmp_path: Path) -> None:
+def test_only_images_and_labels_are_taken_and_a_link_leads_nowhere(
+    server: Server, phantoms: Path, tmp_path: Path
+) -> None:
     for name in ("sitecustomize.py", "meta.info", "noending", "a.pt"):
         (tmp_path / name).write_text("open('marker', 'w')")
         with pytest.raises(urllib.error.HTTPError, match="400"):
@@ -454,7 +445,7 @@ def test_a_program_in_place_of_the_weights_is_not_run(server: Server, marker: Pa
     weights = server.log.parent / "app" / "model" / "spine_fusion" / "models" / "model.pt"
     before = weights.read_bytes()
     program = tmp_path / "model.pt"
-    torch.jit.script(Writes("marker")).save(str(program))
+    save_program(program, "marker")
     server.form("PUT", "/model/spine_fusion", {}, {"file": program})
     try:
         for ask in (lambda: server.infer("spine_fusion", "c1_ct"), lambda: server.infer("spine_chain", "c1_ct")):
@@ -474,7 +465,9 @@ def test_a_file_may_be_called_anything(server: Server, marker: Path, phantoms: P
     for name in names:
         for word in ("ct", "mr"):
             shutil.copy(phantoms / "case_000" / f"{word}.nii.gz", studies / f"{name}_{word}.nii.gz")
-            shutil.copy(phantoms / "case_000" / f"{word}_landmarks.mrk.json", studies / f"{name}_{word}_landmarks.mrk.json")
+            shutil.copy(
+                phantoms / "case_000" / f"{word}_landmarks.mrk.json", studies / f"{name}_{word}_landmarks.mrk.json"
+            )
     end = time.monotonic() + 30
     while server.json("GET", "/info/")["datastore"]["total"] < 3 + len(names) and time.monotonic() < end:
         time.sleep(0.5)
