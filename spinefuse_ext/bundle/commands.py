@@ -14,7 +14,6 @@ from typing import Any
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.in_terminal import in_terminal
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.validation import ConfigError, check_exists, check_writable
@@ -86,7 +85,7 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     line = shlex.join(["python", *command[1:]])
     sys.stdout.write(f"$ {line}\n")
     sys.stdout.flush()
-    status = subprocess.run(in_terminal(command), check=False).returncode
+    status = subprocess.run(command, check=False).returncode
     if status:
         raise SystemExit(status)
     return line
