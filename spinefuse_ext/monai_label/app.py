@@ -25,6 +25,7 @@ from spinefuse_ext.monai_label.errors import plain_answers
 from spinefuse_ext.monai_label.fused import FusedVolumes
 from spinefuse_ext.monai_label.infer import ChainTask, FusionTask, SegmentationTask
 from spinefuse_ext.monai_label.requests import checked
+from spinefuse_ext.monai_label.server import check_dcmqi
 from spinefuse_ext.monai_label.sessions import CheckedSessions
 from spinefuse_ext.monai_label.store import CaseDatastore, SeriesDatastore, companions
 from spinefuse_ext.monai_label.strategy import NAME, Disagreement, DisagreementScoring, ScoreFile
@@ -78,6 +79,10 @@ class SpineLabelApp(MONAILabelApp):
         store = super()._init_dicomweb_datastore()
         store.__class__ = SeriesDatastore  # MONAI Label makes the store and its client together, and gives no choice
         return store
+
+    def _download_dcmqi_tools(self) -> None:
+        """MONAI Label would fetch programs from GitHub and run them, whatever they are by then."""
+        check_dcmqi(Path(self.app_dir))
 
     def _load_sessions(self, load: bool = False) -> Any:
         if not load:
@@ -138,14 +143,21 @@ class SpineLabelApp(MONAILabelApp):
             return {}
 
     def train(self, request: dict[str, Any]) -> Any:
-        """Train; bad input ends the process of the training with its sentence as the last line of the log."""
+        """Train; bad input ends a process of its own with its sentence as the last line of the log."""
+        request = {name: value for name, value in request.items() if name != "bundle_path"}  # the server's own word
+        if self._server_mode:  # a client asked to wait for the end
+            with plain_answers():
+                return self._train(request)
         try:
-            return super().train(checked(request, str(settings.MONAI_LABEL_TRACKING_URI or "")))
+            return self._train(request)
         except Exception as error:
             message = plain_message(error)
             if message is None:
                 raise
             raise SystemExit(f"spinefuse: {message}") from None
+
+    def _train(self, request: dict[str, Any]) -> Any:
+        return super().train(checked(request, str(settings.MONAI_LABEL_TRACKING_URI or "")))
 
     def info(self) -> Mapping[str, Any]:
         about: dict[str, Any] = super().info()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from spinefuse_ext.bundle.commands import BUNDLES
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.origins import origin_list
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, MissingPackageError
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +74,20 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
 
     tools = Path(sys.executable).parent  # dcmqi and torchrun stand there, whether the environment is activated or not
     os.environ["PATH"] = os.pathsep.join((str(tools), os.environ.get("PATH", "")))
+    if str(studies).startswith(("http://", "https://")):
+        check_dcmqi(folder)
     sys.argv = ["monailabel", "start_server", "--app", str(folder), "--studies", str(studies)]
     sys.argv += ["--host", str(host), "--port", str(port)]
     Main().run()
+
+
+def check_dcmqi(app: Path) -> None:
+    """Raise ``MissingPackageError`` where the programs are missing that write DICOM SEG for a DICOMweb server."""
+    places = os.pathsep.join((os.environ.get("PATH", ""), str(app / "bin")))
+    if shutil.which("itkimage2segimage", path=places) is None:
+        raise MissingPackageError(
+            "DICOM SEG is written by dcmqi, which is not installed; `pip install dcmqi` brings it."
+        )
 
 
 def write_app(folder: Path) -> None:

@@ -459,6 +459,14 @@ def test_a_program_in_place_of_the_weights_is_not_run(server: Server, marker: Pa
         weights.write_bytes(before)
 
 
+def test_a_training_that_a_client_waits_for_does_not_end_the_server(server: Server) -> None:
+    for bad in ({"model_filename": "absent.pt"}, {"max_epochs": evil()}):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.json("POST", "/train/spine_fusion?run_sync=true", **bad)
+        assert refused.value.code == 400
+    assert server.json("GET", "/info/")["datastore"]["total"] >= 3
+
+
 def test_a_file_may_be_called_anything(server: Server, marker: Path, phantoms: Path) -> None:
     studies, log = server.log.parent / "studies", server.log.read_text()
     names = ("$__import__('os').system('touch marker')", "@device", "%#canvas@#1", "a #12\x1b]0;owned\x07")
