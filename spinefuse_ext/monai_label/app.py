@@ -145,7 +145,7 @@ class SpineLabelApp(MONAILabelApp):
     def train(self, request: dict[str, Any]) -> Any:
         """Train; bad input ends a process of its own with its sentence as the last line of the log."""
         request = {name: value for name, value in request.items() if name != "bundle_path"}  # the server's own word
-        if self._server_mode:  # a client asked to wait for the end
+        if server.middleware_stack is not None:  # this process is the server: a client asked to wait for the end
             with plain_answers():
                 return self._train(request)
         try:

@@ -141,7 +141,8 @@ def _split(name: str, value: Any) -> float:
 def _one_of(choices: tuple[str, ...]) -> Check:
     def check(name: str, value: Any) -> str | None:
         text = _text(name, value)
-        return str(chosen(name, text, choices)) if text else None
+        spelled = next((choice for choice in choices if choice.lower() == text.lower()), text)
+        return str(chosen(name, spelled, choices)) if text else None
 
     return check
 

@@ -69,7 +69,8 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     if dry_run:
         logger.info("The app is in %s.", folder)
         return
-    os.environ["MONAI_LABEL_CORS_ORIGINS"] = json.dumps(allowed)  # read when MONAI Label is imported
+    own = f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"  # none would be all to MONAI Label
+    os.environ["MONAI_LABEL_CORS_ORIGINS"] = json.dumps(allowed or [own])  # read when it is imported
     from monailabel.main import Main
 
     tools = Path(sys.executable).parent  # dcmqi and torchrun stand there, whether the environment is activated or not

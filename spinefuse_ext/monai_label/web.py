@@ -73,8 +73,9 @@ def protect_server(app: FastAPI) -> None:
 
 
 async def _as_bad_request(_: Request, error: Exception) -> JSONResponse:
-    logger.error(str(error))
-    return JSONResponse({"detail": str(error)}, BAD_REQUEST)
+    sentence = f"The request is no JSON ({error})." if isinstance(error, json.JSONDecodeError) else str(error)
+    logger.error(sentence)
+    return JSONResponse({"detail": sentence}, BAD_REQUEST)
 
 
 def _check_tasks() -> None:

@@ -27,6 +27,7 @@ EVIL = "$__import__('os').system('touch marker')"
         ({"model_filename": ["model.pt", "model_final.pt"]}, {"model_filename": "model.pt"}),
         ({"result_dtype": None, "result_extension": ".nrrd"}, {"result_dtype": None, "result_extension": ".nrrd"}),
         ({"tracking": ["None", "mlflow"], "tracking_uri": "", "run_id": ""}, {"tracking": "None", "tracking_uri": ""}),
+        ({"logging": "warning", "result_compress": False}, {"logging": "WARNING", "result_compress": False}),
         ({"images": "unlabeled"}, {"images": "unlabeled"}),
         (
             {"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"},
