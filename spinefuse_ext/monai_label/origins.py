@@ -15,6 +15,8 @@ from functools import cache
 from spinefuse_ext.printable import printable
 from spinefuse_ext.validation import ConfigError
 
+#: The environment variable by which the server knows them; MONAI Label 0.8.5 does not start with any in its own.
+ORIGINS = "SPINEFUSE_LABEL_ORIGINS"
 _ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?")
 
 

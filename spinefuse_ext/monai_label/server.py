@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from spinefuse_ext.bundle.commands import BUNDLES
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
-from spinefuse_ext.monai_label.origins import origin_list
+from spinefuse_ext.monai_label.origins import ORIGINS, origin_list
 from spinefuse_ext.validation import ConfigError, MissingPackageError
 
 logger = logging.getLogger(__name__)
@@ -69,8 +68,7 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
     if dry_run:
         logger.info("The app is in %s.", folder)
         return
-    own = f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"  # none would be all to MONAI Label
-    os.environ["MONAI_LABEL_CORS_ORIGINS"] = json.dumps(allowed or [own])  # read when it is imported
+    os.environ[ORIGINS] = ",".join(allowed)
     from monailabel.main import Main
 
     tools = Path(sys.executable).parent  # dcmqi and torchrun stand there, whether the environment is activated or not

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -16,7 +17,7 @@ from monailabel.utils.async_tasks.task import AsyncTask
 from starlette.middleware import Middleware
 
 from spinefuse_ext.monai_label.errors import BAD_REQUEST, plain_answers
-from spinefuse_ext.monai_label.origins import origin_list, outside, refusal, started_for
+from spinefuse_ext.monai_label.origins import ORIGINS, origin_list, outside, refusal, started_for
 from spinefuse_ext.monai_label.requests import checked, refuse_places
 from spinefuse_ext.validation import SpinefuseError
 
@@ -54,10 +55,10 @@ class OriginGuard:
 def protect_server(app: FastAPI) -> None:
     """Put the guards before MONAI Label's application, in place of its CORS, which lets every page in.
 
-    The origins are those of ``MONAI_LABEL_CORS_ORIGINS``, by default none but the server's own. Done while the
-    application starts, before the first request.
+    The origins are those of the environment variable ``SPINEFUSE_LABEL_ORIGINS``, by default none but the server's own.
+    Done while the application starts, before the first request.
     """
-    origins = origin_list([str(origin) for origin in settings.MONAI_LABEL_CORS_ORIGINS])
+    origins = origin_list(os.environ.get(ORIGINS, ""))
     named: dict[str, Any] = {"allow_credentials": True, "allow_methods": ["*"], "allow_headers": ["*"]}
     others = [middleware for middleware in app.user_middleware if middleware.cls not in (CORSMiddleware, OriginGuard)]
     app.user_middleware = [

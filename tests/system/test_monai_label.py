@@ -51,6 +51,7 @@ SMALL = {
         "vnet_channels": [4, 8, 8, 8, 8],
     },
 }
+VIEWER = "http://viewer.example:3000"
 NAMES = ("c0_ct", "c1_ct", "c2_ct")
 
 pytestmark = [
@@ -175,6 +176,7 @@ def server(bundles: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFacto
     """Our app on an empty folder of studies, into which three CTs and MRs are uploaded, one MR by another name."""
     root = tmp_path_factory.mktemp("server")
     options = ["--studies", str(root / "studies"), "--app", str(root / "app"), "--bundles", str(bundles)]
+    options += ["--origins", VIEWER]
     started = Server([str(PYTHON), "-m", "spinefuse_ext", "label-server", *options], root / "server.log")
     try:
         started.wait()
@@ -444,6 +446,9 @@ def test_a_page_of_somebody_else_may_not_use_the_server(server: Server) -> None:
     assert status("/info/")[0] == 200, "3D Slicer sends no origin"
     assert status("/info/", Origin=own)[0] == 200
     assert status("/ohif/", Origin=own)[0] == 200
+    assert status("/info/", Origin=VIEWER) == (200, VIEWER)
+    asked = {"Origin": VIEWER, "Access-Control-Request-Method": "POST"}
+    assert status("/train/spine_fusion", "OPTIONS", **asked) == (200, VIEWER)
     for origin in ("http://evil.example", "null", f"http://127.0.0.1:{server.port + 1}", f"{own}.evil.example"):
         assert status("/info/", Origin=origin) == (403, None)
         assert status("/infer/spine_chain?image=c0_ct", "POST", Origin=origin) == (403, None)
