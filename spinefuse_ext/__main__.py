@@ -11,6 +11,8 @@ from typing import Any
 from fire.helptext import HelpText
 from fire.trace import FireTrace
 
+from spinefuse_ext.printable import one_line, protect_terminal
+
 VERBS: dict[str, tuple[str, str]] = {
     "phantom": ("spinefuse_ext.data:write_phantoms", "make synthetic spine cases with CT, MR, landmarks and labels"),
     "landmarks": ("spinefuse_ext.registration:landmarks_from_labels", "make landmarks from the centres of labels"),
@@ -48,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     A verb whose result has an ``exit_status`` ends with it.
     """
+    protect_terminal()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -106,7 +109,7 @@ def _usage() -> str:
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"spinefuse: {message}\n")
+    sys.stderr.write(f"spinefuse: {one_line(message)}\n")
     raise SystemExit(2)
 
 

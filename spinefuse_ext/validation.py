@@ -11,6 +11,9 @@ from monai.utils import look_up_option
 
 from spinefuse_ext.names import on_disk
 
+#: Characters of a name: file systems take 255 bytes, of which endings need some.
+_LONGEST_NAME = 200
+
 
 class SpinefuseError(ValueError):
     """Bad input. The message names the file, says what is wrong and what to do; it is shown without a traceback."""
@@ -85,7 +88,11 @@ class ResumeError(SpinefuseError):
 
 
 class WeightsError(SpinefuseError):
-    """A checkpoint does not fit the network that should load it."""
+    """A checkpoint does not fit the network that should load it, or is no archive of tensors alone."""
+
+
+class ArchiveError(SpinefuseError):
+    """An archive cannot be unpacked, or would write outside its folder."""
 
 
 def check_same_shape(**tensors: torch.Tensor) -> None:
@@ -126,6 +133,17 @@ def chosen(setting: str, value: Any, choices: Any) -> Any:
         raise ConfigError(
             f"The setting {setting} cannot be {value!r}{hint} It is one of {', '.join(names)}."
         ) from error
+
+
+def check_plain_name(name: str, what: str) -> str:
+    """Return ``name``, a file name that leads to no other folder and hides nothing; raise ``ConfigError`` else."""
+    hostile = {"/", "\\", *map(chr, range(32)), chr(127)} & set(name)
+    if not name.strip() or hostile or name.startswith(".") or len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{what} cannot be {name[:_LONGEST_NAME]!r}; it is a plain name of at most {_LONGEST_NAME} characters, "
+            "without slashes and controls, that does not start with a dot."
+        )
+    return name
 
 
 def check_exists(path: str | Path, what: str) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import spinefuse_ext
+from spinefuse_ext.validation import PackError
 
 #: Files of a bundle that are released, as patterns below its folder; all else stays out, above all images of patients.
 RELEASED = (
@@ -27,9 +28,15 @@ def released_files(bundle: Path) -> dict[str, bytes]:
     """Return what a release of ``bundle`` holds but its weights, by path below its folder.
 
     These are the files of the bundle that ``RELEASED`` names, and the package that is running, as ``spinefuse_ext``.
+
+    Raises:
+        PackError: one of them is a link to a file elsewhere, which nobody meant to release.
     """
     package = Path(spinefuse_ext.__file__).parent
     own = {path.relative_to(bundle).as_posix(): path for pattern in RELEASED for path in bundle.glob(pattern)}
+    for path in own.values():
+        if not path.resolve().is_relative_to(bundle.resolve()):
+            raise PackError(f"{path} is a link that leads out of the bundle; put the file itself there, or remove it.")
     code = {f"{PACKAGE}/{path.relative_to(package).as_posix()}": path for path in _code(package)}
     files = {name: path for name, path in {**own, **code}.items() if path.is_file() and not path.name.startswith(".")}
     return {name: path.read_bytes() for name, path in files.items()}

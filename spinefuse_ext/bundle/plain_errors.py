@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from spinefuse_ext.packages import missing_sentence, package_missing_for
+from spinefuse_ext.printable import one_line, protect_terminal
 from spinefuse_ext.validation import SpinefuseError
 
 
@@ -43,6 +44,7 @@ def install() -> None:
     The engines, which log every error on its way, log this one without its traceback. Set the environment variable
     ``SPINEFUSE_DEBUG`` to see the traceback as well. Other errors are left alone.
     """
+    protect_terminal()
     if sys.excepthook is not _hook:
         sys.excepthook = _hook
         logging.setLogRecordFactory(_without_traceback(logging.getLogRecordFactory()))
@@ -60,7 +62,7 @@ def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., 
         made = make(*args, **options)
         shown = os.environ.get("SPINEFUSE_DEBUG") or not made.exc_info or plain_message(made.exc_info[1]) is None
         if not shown:
-            made.exc_info = None
+            made.exc_info = made.exc_text = None
         return made
 
     return record
@@ -73,6 +75,6 @@ def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackT
     if message is not None:
         sys.stdout.flush()
         stderr = sys.__stderr__ or sys.stderr  # torch.distributed replaces sys.stderr while a hook runs
-        stderr.write(f"spinefuse: {message}\n")
+        stderr.write(f"spinefuse: {one_line(message)}\n")
         stderr.flush()
         os._exit(2)  # an exception hook has no other way to choose the status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from enum import EnumMeta
@@ -22,7 +23,10 @@ import spinefuse_ext
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.formats import DETACHED_SUFFIXES
+from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import ConfigError, OutputError
+
+logger = logging.getLogger(__name__)
 
 #: What torch.load raises for a file that is missing, not whole, or holds what is refused.
 _NOT_WHOLE = (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
@@ -140,8 +144,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     """The entry of a file, or None when there is no whole one."""
     try:
         reader = SimpleNamespace(Unpickler=_Unpickler, __name__="pickle")
-        entry: dict[str, Any] = torch.load(path, mmap=True, weights_only=False, pickle_module=reader)
+        entry: dict[str, Any] = load_plain(path, None, reader=reader, mmap=True)
         return entry
+    except RunsCodeError as error:
+        logger.warning(f"{error} It was not run, and the case is prepared anew.")
+        return None
     except _NOT_WHOLE:
         return None
 

@@ -17,6 +17,7 @@ from monai.engines import Evaluator, Trainer
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import another_training, begins_with_weights
 from spinefuse_ext.networks import unwrap
+from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import ResumeError
 
 logger = logging.getLogger(__name__)
@@ -210,9 +211,11 @@ def _scaler(engine: Any) -> torch.amp.GradScaler | None:
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """The content of a state file, on the CPU; None when it is no whole state file."""
+    """The content of a state file, on the CPU; None when it is no whole state file. A program in it is an error."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain(path)
+    except RunsCodeError:
+        raise
     except Exception:
         return None
     keys = {"epoch", "iteration", "max_epochs", "trainer", "validator", "objects"}

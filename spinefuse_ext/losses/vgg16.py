@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation
+from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import WeightsError, check_exists
 
 #: Channels of the 3 x 3 convolutions of each of VGG-16's five stages (Simonyan and Zisserman, ICLR 2015).
@@ -95,9 +96,11 @@ def _load(stages: nn.ModuleList, path: Path) -> None:
     path = check_exists(path, "The VGG-16 weight file")
     own = {name: weight for stage in stages for name, weight in stage.state_dict().items()}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain(path, old_format=True)  # torchvision's file is of 2017
         found = {name: state[PREFIX + name] for name in own}
         fits = all(found[name].shape == weight.shape for name, weight in own.items())
+    except RunsCodeError:
+        raise
     except Exception as error:
         raise WeightsError(_sentence(path)) from error
     if not fits:

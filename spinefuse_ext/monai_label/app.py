@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monailabel.app import app as server
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
@@ -23,9 +24,14 @@ from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.errors import plain_answers
 from spinefuse_ext.monai_label.fused import FusedVolumes
 from spinefuse_ext.monai_label.infer import ChainTask, FusionTask, SegmentationTask
-from spinefuse_ext.monai_label.store import CaseDatastore, companions
+from spinefuse_ext.monai_label.requests import checked
+from spinefuse_ext.monai_label.server import check_dcmqi
+from spinefuse_ext.monai_label.sessions import CheckedSessions
+from spinefuse_ext.monai_label.store import CaseDatastore, SeriesDatastore, companions
 from spinefuse_ext.monai_label.strategy import NAME, Disagreement, DisagreementScoring, ScoreFile
 from spinefuse_ext.monai_label.train import FusionTrainTask, SegmentationTrainTask
+from spinefuse_ext.monai_label.web import protect_server
+from spinefuse_ext.printable import protect_log
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +47,7 @@ class SpineLabelApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        protect_log()  # requests are logged, and hold what clients write
         folder, source = Path(app_dir), BundleSource.of(conf)
         self.bundles = {name: provide_bundle(name, folder / "model", source) for name in BUNDLES.values()}
         weights = {name: bundle / WEIGHTS for name, bundle in self.bundles.items()}
@@ -68,6 +75,25 @@ class SpineLabelApp(MONAILabelApp):
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
 
+    def _init_dicomweb_datastore(self) -> Datastore:
+        store = super()._init_dicomweb_datastore()
+        store.__class__ = SeriesDatastore  # MONAI Label makes the store and its client together, and gives no choice
+        return store
+
+    def _download_dcmqi_tools(self) -> None:
+        """MONAI Label would fetch programs from GitHub and run them, whatever they are by then."""
+        check_dcmqi(Path(self.app_dir))
+
+    def _load_sessions(self, load: bool = False) -> Any:
+        if not load:
+            return None
+        return CheckedSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
+
+    def on_init_complete(self) -> None:
+        """Called while the server starts, before its first request."""
+        protect_server(server)
+        super().on_init_complete()
+
     def init_infers(self) -> dict[str, Any]:
         return {CHAIN: self.chain, FUSION: self.fusion, SEGMENTATION: self.segmentation}
 
@@ -87,10 +113,20 @@ class SpineLabelApp(MONAILabelApp):
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
         with plain_answers():
+            request = checked(request)
             found = companions(request, datastore or self.datastore())
             return super().infer({**request, **found}, datastore)
 
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
+        with plain_answers():
+            return super().infer_wsi(checked(request), datastore)
+
+    def next_sample(self, request: dict[str, Any]) -> Any:
+        with plain_answers():
+            return super().next_sample(checked(request))
+
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
+        request = checked(request)
         if not torch.cuda.is_available():
             request = {**request, "multi_gpu": False}  # MONAI Label 0.8.5 divides by the number of GPUs
         return self._batch_infer(copy.deepcopy(request), datastore or self.datastore(), self._infer_or_warn)
@@ -107,14 +143,21 @@ class SpineLabelApp(MONAILabelApp):
             return {}
 
     def train(self, request: dict[str, Any]) -> Any:
-        """Train; bad input ends the process of the training with its sentence as the last line of the log."""
+        """Train; bad input ends a process of its own with its sentence as the last line of the log."""
+        request = {name: value for name, value in request.items() if name != "bundle_path"}  # the server's own word
+        if server.middleware_stack is not None:  # this process is the server: a client asked to wait for the end
+            with plain_answers():
+                return self._train(request)
         try:
-            return super().train(request)
+            return self._train(request)
         except Exception as error:
             message = plain_message(error)
             if message is None:
                 raise
             raise SystemExit(f"spinefuse: {message}") from None
+
+    def _train(self, request: dict[str, Any]) -> Any:
+        return super().train(checked(request, str(settings.MONAI_LABEL_TRACKING_URI or "")))
 
     def info(self) -> Mapping[str, Any]:
         about: dict[str, Any] = super().info()

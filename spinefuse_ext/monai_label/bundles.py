@@ -6,10 +6,11 @@ import logging
 import re
 import shutil
 import tempfile
-import zipfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import torch
 from monai.bundle import ConfigParser, download
@@ -18,7 +19,9 @@ from spinefuse_ext.bundle.archive import WEIGHTS
 from spinefuse_ext.bundle.commands import BUNDLES, find_bundle
 from spinefuse_ext.files import whole_file, whole_folder
 from spinefuse_ext.handlers.checkpoints import save_whole, stored_devices
+from spinefuse_ext.monai_label.checksums import NONE, beside, verify
 from spinefuse_ext.networks.weights import fitting_weights
+from spinefuse_ext.unpack import unpack
 from spinefuse_ext.validation import ConfigError, check_exists
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,10 @@ logger = logging.getLogger(__name__)
 #: What a copy leaves behind: caches, results, states of trainings, and the package of a release, which would come
 #: before the installed one in a training that MONAI Label starts.
 _LEFT = shutil.ignore_patterns("__pycache__", "eval", "training_epoch_*", "spinefuse_ext")
+
+
+#: Where the files of a release on GitHub lie: owner, repository, tag.
+RELEASES = "https://github.com/{}/{}/releases/download/{}"
 
 
 @dataclass(frozen=True)
@@ -37,17 +44,20 @@ class BundleSource:
         repo: ``OWNER/REPO/TAG`` of a GitHub release, or ``OWNER/REPO`` on the Hugging Face Hub.
         url: of an archive; ``{name}`` stands for the name of the bundle.
         version: of the release, the newest when None.
+        checksums: files with the SHA-256 of archives, as `spinefuse pack` and ``sha256sum`` write them, with commas
+            between them; None for those that were published beside a download, ``"none"`` to take it as it is.
     """
 
     folder: str | None = None
     repo: str | None = None
     url: str | None = None
     version: str | None = None
+    checksums: str | None = None
 
     @classmethod
     def of(cls, conf: Mapping[str, str]) -> BundleSource:
-        """From ``--conf`` values of MONAI Label: ``bundles``, ``zoo_repo``, ``zoo_url``, ``zoo_version``."""
-        names = ("bundles", "zoo_repo", "zoo_url", "zoo_version")
+        """From MONAI Label's ``--conf``: ``bundles``, ``checksums``, ``zoo_repo``, ``zoo_url``, ``zoo_version``."""
+        names = ("bundles", "zoo_repo", "zoo_url", "zoo_version", "checksums")
         return cls(*(conf.get(name) or None for name in names))
 
 
@@ -80,30 +90,52 @@ def provide_bundle(name: str, models: str | Path, source: BundleSource, weights:
 
 
 def _fetch(name: str, new: Path, source: BundleSource) -> None:
-    if source.url or source.repo:
-        with tempfile.TemporaryDirectory() as place:
-            _download(name, Path(place), source)
-            shutil.copytree(_unpacked(Path(place), name), new, dirs_exist_ok=True, ignore=_LEFT)
-        return
-    found = _in_folder(name, check_exists(source.folder, "The folder of bundles")) if source.folder else _own(name)
-    if found.suffix != ".zip":
-        shutil.copytree(found, new, dirs_exist_ok=True, ignore=_LEFT)
-        return
     with tempfile.TemporaryDirectory() as place:
-        with zipfile.ZipFile(found) as archive:
-            archive.extractall(place)
-        shutil.copytree(_unpacked(Path(place), name), new, dirs_exist_ok=True, ignore=_LEFT)
+        found = _found(name, Path(place), source)
+        if found.suffix == ".zip":
+            unpack(found, Path(place) / "unpacked")
+            found = _unpacked(Path(place) / "unpacked", name)
+        shutil.copytree(found, new, dirs_exist_ok=True, ignore=_LEFT)
 
 
-def _download(name: str, place: Path, source: BundleSource) -> None:
+def _found(name: str, place: Path, source: BundleSource) -> Path:
+    """The bundle's folder or its archive, downloaded into ``place`` where it is not on this computer."""
+    if source.url or source.repo:
+        return _download(name, place, source)
+    if not source.folder:
+        return _own(name)
+    found = _in_folder(name, check_exists(source.folder, "The folder of bundles"))
+    beside_it = [Path(path) for path in beside(found.as_posix())]
+    if found.suffix == ".zip" and (source.checksums or any(path.is_file() for path in beside_it)):
+        verify(found, str(found.parent), source.checksums, [path.absolute().as_uri() for path in beside_it])
+    return found
+
+
+def _download(name: str, place: Path, source: BundleSource) -> Path:
+    """The archive of a bundle, verified, or the folder that the Hugging Face Hub gives. Nothing of it was run yet."""
     where = f"the address {source.url}" if source.url else f"the repository {source.repo}"
     hub = "huggingface_hub" if source.repo and source.repo.count("/") == 1 else "github"
     address = source.url.format(name=name) if source.url else None
     options = {"source": hub, "repo": source.repo} if address is None else {"url": address}
+    if address is None and hub == "huggingface_hub" and source.checksums != NONE:
+        raise ConfigError(
+            f"The files of {source.repo} on the Hugging Face Hub come without a checksum; give --checksums none to "
+            "take them as they are, or a release on GitHub."
+        )
     try:
-        download(name=name, version=source.version, bundle_dir=str(place), progress=False, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No hash value provided")  # it is looked at below
+            download(name=name, version=source.version, bundle_dir=str(place), progress=False, **options)
     except Exception as error:
         raise ConfigError(f"The bundle {name} cannot be downloaded from {where}: {error}") from error
+    archive = next(iter(sorted(place.glob("*.zip"))), None)
+    if archive is None:
+        return _unpacked(place, name)
+    own_name = PurePosixPath(urlsplit(address).path).name if address else archive.name  # MONAI calls it NAME.zip
+    archive = archive.rename(archive.with_name(own_name)) if own_name.endswith(".zip") else archive
+    published = address or f"{RELEASES.format(*str(source.repo).split('/'))}/{archive.name}"
+    verify(archive, where, source.checksums, beside(published))
+    return archive
 
 
 def _own(name: str) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.transforms import FindImagesd
+from spinefuse_ext.validation import check_exists
 
 PAIR = (str(CaseKeys.CT), str(CaseKeys.MR))
 #: Settings of a request that change the fused volume.
@@ -51,7 +52,7 @@ class FusedVolumes:
         names = (CaseKeys.IMAGE, *PAIR, *RegistrationKeys)
         case = self.find({str(name): request[name] for name in names if request.get(name)})
         files = {str(name): case[name] for name in names if isinstance(case.get(name), (str, Path))}
-        state: dict[str, Any] = {name: _stamp(Path(path)) for name, path in files.items()}
+        state: dict[str, Any] = {name: _stamp(check_exists(path, f"The {name}")) for name, path in files.items()}
         state |= {"weights": _stamp(self.weights)}
         state |= {name: str(request[name]) for name in SETTINGS if request.get(name)}
         image = str(files.get(CaseKeys.CT, files[CaseKeys.IMAGE]))

@@ -17,11 +17,15 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 from spinefuse_ext.data.siblings import case_name
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import whole_file
+from spinefuse_ext.literal import check_literal
 from spinefuse_ext.metrics.trust import disagreement_share, trust_scores
 from spinefuse_ext.monai_label.fused import FusedVolumes
+from spinefuse_ext.monai_label.requests import checked, device_name, registration_settings
 from spinefuse_ext.networks import each_sub_network
 from spinefuse_ext.registration.models import Model
+from spinefuse_ext.safe_load import check_archive
 from spinefuse_ext.transforms import SaveOverlayd, SaveSegd, SaveTrustd, SplitSubNetworksd
+from spinefuse_ext.validation import check_exists
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,19 @@ class _BundleTask(BundleInferTask):
         files = [name for name in self._config["model_filename"] if not name.startswith("training_epoch_")]
         self._config["model_filename"] = files
 
+    def __call__(self, request: dict[str, Any], callbacks: Any = None) -> Any:
+        return super().__call__(checked(request), callbacks)
+
+    def _update_device(self, data: Any) -> None:
+        super()._update_device({"device": device_name("device", data.get("device"))} if data else data)
+
+    def _get_network(self, device: str, data: Any) -> Any:
+        """The network with the weights of the request or of the bundle, an archive that holds nothing but tensors."""
+        asked = _first((data or {}).get("model_filename"))
+        path = Path(self.bundle_path) / "models" / asked if asked else self.get_path()
+        check_archive(check_exists(path, "The weight file"))
+        return super()._get_network(device, data)
+
 
 class FusionTask(_BundleTask):
     """CT and MR -> fused volume, float32, on the grid of the CT; the MR is registered by what lies beside it.
@@ -52,9 +69,8 @@ class FusionTask(_BundleTask):
         self._config.update(REGISTRATION)
 
     def pre_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
-        for name in REGISTRATION:
-            chosen = (data or {}).get(name)
-            self.bundle_config[name] = chosen[0] if isinstance(chosen, list) else chosen
+        settings = check_literal(registration_settings(data or {}), "The request")
+        self.bundle_config.update(settings)
         self.bundle_config.parse()
         steps: Sequence[Callable[..., Any]] = super().pre_transforms(data)
         return steps
@@ -129,7 +145,8 @@ class ChainTask(InferTask):
         return self.segmentation.get_path(validate)
 
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> Any:
-        request = {**request, "registration_model": _chosen(request.get("registration_model"))}
+        request = checked(request)
+        request |= registration_settings(request)
         volume = self.fused.of(request)
         if request.get("keep_fused") is True:
             _keep(volume, Path(request["image"]))
@@ -147,9 +164,8 @@ def _keep(volume: Path, image: Path) -> None:
     logger.info("The fused volume is in %s.", target)
 
 
-def _chosen(value: Any) -> Any:
-    """What a client chose of a list of options: the list itself stands for its first entry."""
-    return value[0] if isinstance(value, list) else value or str(Model.RIGID)
+def _first(value: Any) -> Any:
+    return (value[0] if value else None) if isinstance(value, list) else value
 
 
 def _known(value: float) -> float | None:

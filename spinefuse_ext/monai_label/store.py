@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,40 @@ from monailabel.interfaces.datastore import Datastore
 from spinefuse_ext.data.siblings import find_registration, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import is_system_name
-from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathError
+from spinefuse_ext.monai_label.places import check_ending, check_inside
+from spinefuse_ext.printable import printable
+from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathError, check_plain_name
 
 logger = logging.getLogger(__name__)
 
 
-class CaseDatastore(LocalDatastore):
+#: Endings of labels that clients send; ``.bin`` is OHIF's.
+_LABELS = (".nii.gz", ".nii", ".nrrd", ".mha", ".json", ".bin")
+
+
+class _InsideStore(LocalDatastore):
+    """A store that writes nowhere but into its own folders, and there nothing but images and labels.
+
+    Raises:
+        ConfigError: a name with a way to another folder, or a file of another kind.
+    """
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        endings = [".mha", *(pattern.lstrip("*") for pattern in self._extensions)]
+        ending = check_ending(image_filename, endings, "an image")
+        check_inside(self._datastore.image_path(), image_id + ending if image_id else Path(image_filename).name)
+        return str(super().add_image(image_id, image_filename, image_info))
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], *rest: Any
+    ) -> str:
+        ending = check_ending(label_filename, _LABELS, "a label")
+        check_plain_name(str(getattr(label_tag, "value", label_tag)), "The tag of a label")
+        check_inside(self._datastore.label_path(label_tag), image_id + ending)
+        return str(super().save_label(image_id, label_filename, label_tag, label_info, *rest))
+
+
+class CaseDatastore(_InsideStore):
     """MONAI Label's folder of images, in which an MR or a fused volume beside CTs is no case of its own.
 
     Such images can be asked for, but are not offered for labelling, counted, or run in a batch; neither is what a
@@ -37,6 +66,23 @@ class CaseDatastore(LocalDatastore):
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         cases = set(self.list_images())
         return [image for image in super().get_unlabeled_images(label_tag, labels) if image in cases]
+
+
+class SeriesDatastore(_InsideStore, DICOMWebDatastore):
+    """MONAI Label's cache of a DICOMweb server, which is asked for nothing but UIDs of series."""
+
+    def get_image_uri(self, image_id: str) -> str:
+        return str(super().get_image_uri(_uid(image_id)))
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        check_plain_name(str(getattr(label_tag, "value", label_tag)), "The tag of a label")
+        return str(super().get_label_uri(_uid(label_id), label_tag, image_id and _uid(image_id)))
+
+
+def _uid(name: str) -> str:
+    if not re.fullmatch(r"[0-9.]{1,64}", name) or ".." in name:
+        raise MissingPathError(f"{printable(name, keep='')!r} is no SeriesInstanceUID; ask for a series by its UID.")
+    return name
 
 
 def companions(request: Mapping[str, Any], store: Datastore) -> dict[str, Any]:

@@ -14,10 +14,19 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.monai_label.cases import each_case
+from spinefuse_ext.monai_label.requests import checked
 
 logger = logging.getLogger(__name__)
 
 NAME = "disagreement"
+
+
+def _offered(info: Mapping[str, Any], strategy: str) -> float:
+    """When an image was offered last; clients may write into what is known of an image."""
+    offers = info.get("strategy")
+    offer = offers.get(strategy) if isinstance(offers, Mapping) else None
+    time = offer.get("ts", 0) if isinstance(offer, Mapping) else 0
+    return float(time) if isinstance(time, (int, float)) else 0.0
 
 
 class ScoreFile:
@@ -65,6 +74,7 @@ class DisagreementScoring(ScoringMethod):
         self.segment, self.scores = segment, scores
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, float]:
+        request = checked(request)
         state, known = self.scores.state(), self.scores.read()
         images = datastore.get_unlabeled_images()
         due = [image for image in sorted(images) if known.get(image, {}).get("state") != state]
@@ -97,6 +107,7 @@ class Disagreement(Strategy):
         self.scores = scores
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        request = checked(request)
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
         if not images:
             return None
@@ -104,8 +115,13 @@ class Disagreement(Strategy):
 
         def rank(image: str) -> tuple[bool, float, bool, float, str]:
             score = known.get(image, {})
-            offered = datastore.get_image_info(image).get("strategy", {}).get(request.get("strategy", NAME), {})
-            return (not score, offered.get("ts", 0), score.get("state") != state, -score.get("score", 0.0), image)
+            return (
+                not score,
+                _offered(datastore.get_image_info(image), request.get("strategy", NAME)),
+                score.get("state") != state,
+                -score.get("score", 0.0),
+                image,
+            )
 
         image = min(images, key=rank)
         score = known.get(image, {})

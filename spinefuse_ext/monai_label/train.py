@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.bundle import BundleTrainTask
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.literal import check_literal, unread
 from spinefuse_ext.monai_label.cases import each_case, labelled_files
 from spinefuse_ext.monai_label.fused import PAIR, FusedVolumes
+from spinefuse_ext.monai_label.requests import checked
+from spinefuse_ext.safe_load import check_archive
 from spinefuse_ext.transforms import FindImagesd
-from spinefuse_ext.validation import DatalistError
+from spinefuse_ext.validation import DatalistError, check_exists
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +43,25 @@ class _TrainTask(BundleTrainTask):
         return {**{name: value for name, value in options.items() if name not in ours}, "model_filename": files}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> Any:
-        for shown in self._shown():  # MONAI Label 0.8.5 fails when a request leaves one out
-            request = {**shown, **request}
+        request = checked(request, str(settings.MONAI_LABEL_TRACKING_URI or ""))
+        for shown in self._shown():  # MONAI Label 0.8.5 fails when a request leaves one out; none is for clients
+            request = {**request, **shown}
         if not request.get("pretrained", True):  # MONAI Label 0.8.5 fails on it; a file that is not there is the same
             request = {**request, "pretrained": True, "model_filename": _NO_FILE}
         for state in (Path(self.bundle_path) / "models").glob("training_epoch_*.pt"):
             state.unlink()
+        self._check_start(request)
         epochs = int(request.get("max_epochs", 50))
         interval = min(epochs, int(self.bundle_config.get_parsed_content("val_interval")))
         self.settings = {"epochs": epochs, "val_interval": interval, **self._settings(request, datastore)}
         return super().__call__(request, datastore)
+
+    def _check_start(self, request: Mapping[str, Any]) -> None:
+        """Raise for a file of weights to begin with that is none."""
+        name = request.get("model_filename") or self.const.model_pytorch()
+        path = Path(self.bundle_path) / "models" / name
+        if name != _NO_FILE:
+            check_archive(check_exists(path, "The weight file"))
 
     def _settings(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Further settings by config id."""
@@ -76,7 +89,17 @@ class _TrainTask(BundleTrainTask):
         return self._repeated(train), validation
 
     def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        """Add the settings; what the request or the data store gave is checked to be data, whatever is done with it.
+
+        File names are handed over unread, so that any of them stays what it is.
+        """
         overrides.update(self.settings)
+        own = (self.const.key_train_handlers(), self.const.key_bundle_root())  # of the bundle's files and place
+        for name, value in overrides.items():
+            if name.endswith("#data"):
+                overrides[name] = unread(value)
+            elif name not in own:
+                check_literal(value, f"The setting {name}")
         return overrides
 
 

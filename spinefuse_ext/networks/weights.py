@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.validation import WeightsError, check_exists
 
 
@@ -31,10 +32,12 @@ def fitting_weights(
         return {}
     path = check_exists(path, "The checkpoint")
     try:
-        state: dict[str, Any] = dict(torch.load(path, map_location=device, weights_only=True))
+        state: dict[str, Any] = dict(load_plain(path, device))
         state = next((state[key] for key in ("model", "network") if isinstance(state.get(key), dict)), state)
         if not all(isinstance(value, torch.Tensor) for value in state.values()):
             raise TypeError("not every entry is a tensor")
+    except WeightsError:
+        raise
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))

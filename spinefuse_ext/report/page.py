@@ -11,6 +11,7 @@ from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.report.palette import DPI
@@ -29,8 +30,16 @@ class Picture:
     def source(self) -> str:
         """The figure as a ``data:`` URI of a PNG."""
         buffer = io.BytesIO()
+        _draw_as_written(self.figure)
         self.figure.savefig(buffer, format="png", dpi=DPI, facecolor=self.figure.get_facecolor())
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _draw_as_written(figure: Figure) -> None:
+    """Let matplotlib take no name for a formula, which one with two dollar signs would be; ticks have true ones."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "$" in text.get_text() and "mathdefault" not in text.get_text():
+            text.set_parse_math(False)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,14 @@ def test_the_archive_holds_bundle_weights_and_package_and_nothing_else(bundle: P
     assert not [name for name in files if re.search(r"__pycache__|\.pyc$|/\.|tests/", name)]
 
 
+def test_a_link_out_of_the_bundle_is_not_released(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "private.md").write_text("not for others")
+    (bundle / "docs" / "private.md").symlink_to(tmp_path / "private.md")
+    with pytest.raises(PackError, match=r"private\.md is a link that leads out of the bundle"):
+        pack(str(bundle), out=tmp_path / "dist")
+    assert not (tmp_path / "dist").exists()
+
+
 def test_the_weights_of_the_archive_are_those_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
     pack(str(bundle), out=tmp_path)
     path = tmp_path / "model.pt"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from spinefuse_ext.__main__ import main
 from spinefuse_ext.handlers.checkpoints import stored_devices
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.server import label_server
-from spinefuse_ext.validation import ConfigError, WeightsError
+from spinefuse_ext.validation import ArchiveError, ConfigError, WeightsError
 
 ROOT = Path(__file__).parents[2]
 NAME = "spine_semiseg"
@@ -36,6 +37,13 @@ def make_bundle(folder: Path, name: str = NAME, seed: int = 0) -> Path:
     (bundle / "spinefuse_ext" / "__init__.py").write_text("")
     (bundle / "eval").mkdir()
     return bundle
+
+
+def publish(archive: Path, checksum: str | None = None) -> Path:
+    """The checksum of an archive beside it, as `spinefuse pack` writes it."""
+    path = archive.with_name(archive.name.replace("_v", "-").replace(".zip", ".sha256"))
+    path.write_text(f"{checksum or hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n")
+    return path
 
 
 def make_archive(bundle: Path, to: Path) -> Path:
@@ -69,12 +77,69 @@ def test_the_newest_archive_of_a_folder_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_address_with_the_name_in_it(tmp_path: Path) -> None:
-    make_archive(make_bundle(tmp_path / "from"), tmp_path / f"{NAME}_v1.0.0.zip")
+    publish(make_archive(make_bundle(tmp_path / "from"), tmp_path / f"{NAME}_v1.0.0.zip"))
     address = (tmp_path / "{name}_v1.0.0.zip").as_uri().replace("%7B", "{").replace("%7D", "}")
     assert (provide_bundle(NAME, tmp_path / "app", BundleSource(url=address)) / "models" / "model.pt").is_file()
     with pytest.raises(ConfigError, match=r"cannot be downloaded from the address .*absent"):
         provide_bundle("absent", tmp_path / "app", BundleSource(url=(tmp_path / "absent.zip").as_uri()))
     assert not (tmp_path / "app" / "absent").exists()
+
+
+def test_a_download_has_the_checksum_that_is_known_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archive = make_archive(make_bundle(tmp_path / "from"), tmp_path / f"{NAME}_v1.0.0.zip")
+
+    def provide(app: str, checksums: str | None = None) -> Path:
+        return provide_bundle(NAME, tmp_path / app, BundleSource(url=archive.as_uri(), checksums=checksums))
+
+    with pytest.raises(ConfigError, match=r"No checksum is known of spine_semiseg_v1.0.0.zip .*--checksums FILE"):
+        provide("unknown")
+    stated = publish(archive)
+    assert (provide("published") / "models").is_dir()
+    stated.rename(tmp_path / "mine.sha256")
+    assert (provide("stated", str(tmp_path / "mine.sha256")) / "models").is_dir()
+    for checksums in (None, str(publish(archive, "0" * 64))):
+        with pytest.raises(ConfigError, match=rf"has the SHA-256 [0-9a-f]{{64}}, but .*-1.0.0.sha256 says {'0' * 64}"):
+            provide("tampered", checksums)
+    caplog.set_level("WARNING")
+    assert (provide("taken", "none") / "models").is_dir()
+    assert "its checksum was not looked at" in caplog.text
+    assert not (tmp_path / "tampered").joinpath(NAME).exists()
+
+
+def test_an_archive_on_this_computer_has_the_checksum_that_lies_beside_it(tmp_path: Path) -> None:
+    publish(make_archive(make_bundle(tmp_path / "from"), tmp_path / f"{NAME}_v1.0.0.zip"), "0" * 64)
+    with pytest.raises(ConfigError, match="it was not used"):
+        provide_bundle(NAME, tmp_path / "app", BundleSource(folder=str(tmp_path)))
+
+
+def test_a_release_on_github_has_its_checksum_among_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_bundle(tmp_path / "from")
+
+    def download(name: str, version: str, bundle_dir: str, **options: object) -> None:
+        assert options == {"source": "github", "repo": "owner/name/tag", "progress": False}
+        make_archive(tmp_path / "from" / name, Path(bundle_dir) / f"{name}_v{version}.zip")
+
+    monkeypatch.setattr("spinefuse_ext.monai_label.bundles.download", download)
+    monkeypatch.setattr("spinefuse_ext.monai_label.bundles.RELEASES", tmp_path.as_uri() + "/{}/{}/{}")
+    release = tmp_path / "owner" / "name" / "tag"
+    release.mkdir(parents=True)
+    source = BundleSource(repo="owner/name/tag", version="1.0.0")
+    with pytest.raises(ConfigError, match="No checksum is known of"):
+        provide_bundle(NAME, tmp_path / "app", source)
+    publish(make_archive(tmp_path / "from" / NAME, release / f"{NAME}_v1.0.0.zip"))
+    assert (provide_bundle(NAME, tmp_path / "app", source) / "models").is_dir()
+    with pytest.raises(ConfigError, match="Hugging Face Hub come without a checksum"):
+        provide_bundle(NAME, tmp_path / "other", BundleSource(repo="owner/name"))
+
+
+def test_an_archive_that_leads_out_of_its_folder_is_not_unpacked(tmp_path: Path) -> None:
+    archive = make_archive(make_bundle(tmp_path / "from"), tmp_path / f"{NAME}_v1.0.0.zip")
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("../../escaped.txt", "x")
+    with pytest.raises(ArchiveError, match=r"holds ../../escaped.txt, which is a link or leads out of its folder"):
+        provide_bundle(NAME, tmp_path / "app", BundleSource(folder=str(tmp_path)))
+    assert not list(tmp_path.rglob("escaped.txt"))
+    assert not (tmp_path / "app" / NAME).exists()
 
 
 def test_given_weights_take_the_place_of_the_bundles_own(tmp_path: Path) -> None:

@@ -5,15 +5,19 @@ It runs in an environment of its own (`make monailabel`), and this file only tal
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,7 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext.data import write_phantoms
 from tests.system.dicomweb import Archive
+from tests.torchscript import save_program
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("SPINEFUSE_MONAILABEL", ROOT / ".venv-monailabel")) / "bin" / "python"
@@ -46,6 +51,7 @@ SMALL = {
         "vnet_channels": [4, 8, 8, 8, 8],
     },
 }
+VIEWER = "http://viewer.example:3000"
 NAMES = ("c0_ct", "c1_ct", "c2_ct")
 
 pytestmark = [
@@ -170,6 +176,7 @@ def server(bundles: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFacto
     """Our app on an empty folder of studies, into which three CTs and MRs are uploaded, one MR by another name."""
     root = tmp_path_factory.mktemp("server")
     options = ["--studies", str(root / "studies"), "--app", str(root / "app"), "--bundles", str(bundles)]
+    options += ["--origins", VIEWER]
     started = Server([str(PYTHON), "-m", "spinefuse_ext", "label-server", *options], root / "server.log")
     try:
         started.wait()
@@ -261,6 +268,241 @@ def test_a_batch_leaves_out_what_it_cannot_do(server: Server) -> None:
     server.finish("batch/infer")
     labels = server.log.parent / "studies" / "labels" / "original"
     assert [path.name for path in labels.iterdir()] == ["c1_ct.nii.gz"]
+
+
+@pytest.fixture
+def marker(server: Server) -> Iterator[Path]:
+    """A file that every attack would leave where the server runs."""
+    path = server.log.parent / "marker"
+    yield path
+    assert not path.exists(), "somebody was let in"
+
+
+def evil(sign: str = "$") -> str:
+    return f"{sign}__import__('pathlib').Path('marker').touch()"
+
+
+BUILDING = {"_target_": "subprocess.getoutput", "cmd": "touch marker"}
+HOSTILE = [
+    *({"registration_model": value} for value in (evil(), [evil()], " " + evil(), "@device", "%device", BUILDING)),
+    *({"registration_model": value} for value in ("elastic", 7)),
+    *({"registration_refine": value} for value in (evil(), [evil()], BUILDING, "perhaps")),
+    *({"device": value} for value in (evil(), [evil()], BUILDING, "@network_def", "cuda:x")),
+    *({"model_filename": value} for value in (evil(), "../../model.pt", "/etc/passwd", "absent.pt", [evil()])),
+    *({"result_extension": value} for value in (evil(), "/../../x.nii.gz", ".py")),
+    *({"result_dtype": value} for value in (evil(), "object", BUILDING)),
+    {"keep_fused": evil()},
+    {"logging": evil()},
+    *({"save_label": True, "label_tag": tag} for tag in ("../../out", "/tmp/out", evil(), "..")),
+    *({"unknown": value} for value in (evil(), [[{"deep": evil()}]], BUILDING, {"a#b": 1}, {evil(): 1})),
+    *({"mr": value} for value in (evil(), BUILDING, [evil()])),
+    {"landmarks_ct": evil(), "landmarks_mr": evil()},
+    {"transform": evil()},
+    *({"mr": value} for value in (["x"], "x" * 5000)),
+]
+FILES = {"mr", "landmarks_ct", "transform"}
+
+
+@pytest.mark.parametrize("model", ["spine_chain", "spine_fusion", "spine_semiseg"])
+def test_no_value_of_an_inference_is_evaluated(server: Server, marker: Path, model: str) -> None:
+    server.infer("spine_chain", "c0_ct", keep_fused=True)  # what spine_semiseg alone begins with
+    for params in HOSTILE:
+        if (
+            model == "spine_semiseg"
+            and all(isinstance(value, str) for value in params.values())
+            and FILES & set(params)
+        ):
+            with contextlib.suppress(urllib.error.HTTPError):  # it looks for no such file
+                server.infer(model, "c0_ct", **params)
+            assert not marker.exists(), params
+            continue
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.infer(model, "c0_ct", **params)
+        assert refused.value.code == 400, params
+        sentence = json.loads(refused.value.read())["detail"]
+        assert sentence.endswith((".", "?")), sentence
+        assert "\n" not in sentence
+        assert not marker.exists(), params
+    right = {"device": "cpu", "registration_model": ["rigid", "affine"], "registration_refine": False}
+    assert server.infer("spine_chain", "c0_ct", **right)["trust"].keys() == {"vertebra", "disc", "canal"}
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        *(
+            ("/train/spine_semiseg", {"max_epochs": value})
+            for value in (evil(), [evil()], BUILDING, 0, "1; touch marker")
+        ),
+        *(
+            ("/train/spine_fusion", {name: evil()})
+            for name in ("device", "val_split", "gpus", "model_filename", "run_id")
+        ),
+        ("/train/spine_fusion", {"tracking": "mlflow", "tracking_uri": evil()}),
+        ("/train/spine_fusion", {"tracking": "mlflow", "tracking_uri": "http://127.0.0.1:1/"}),
+        ("/train/spine_fusion", {"tracking": evil()}),
+        ("/train/spine_fusion", {"tracking": "mlflow", "tracking_experiment_name": evil()}),
+        ("/train/spine_semiseg", {"unlabelled_dir": evil()}),
+        ("/train/spine_semiseg", {"bundle_path": "/tmp"}),
+        ("/train/", {"spine_semiseg": {"max_epochs": evil()}}),
+        *(
+            ("/batch/infer/spine_chain", {name: evil()})
+            for name in ("device", "registration_model", "label_tag", "gpus")
+        ),
+        ("/batch/infer/spine_chain", {"label_tag": "../../out"}),
+        ("/scoring/disagreement", {"device": evil()}),
+        ("/scoring/disagreement", {"bundle_path": "/tmp"}),
+        ("/activelearning/disagreement", {"strategy": evil()}),
+        ("/activelearning/disagreement", {"client_id": BUILDING}),
+    ],
+)
+def test_no_value_of_a_task_or_a_strategy_is_evaluated(
+    server: Server, marker: Path, path: str, params: dict[str, Any]
+) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.json("POST", path, **params)
+    assert refused.value.code == 400
+    assert json.loads(refused.value.read())["detail"].endswith((".", "?"))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("run_sync", ["false", "true"])
+def test_a_folder_of_a_client_is_no_place_of_code(server: Server, marker: Path, tmp_path: Path, run_sync: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text("open('marker', 'w')")
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        server.json("POST", f"/scoring/disagreement?run_sync={run_sync}", bundle_path=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["../out", "..%2Fout", "/tmp/out", "a/b", "a%5Cb", "..", ".hidden", "%00", "a%0Ab", "x" * 300]
+)
+def test_an_upload_stays_in_the_store(server: Server, phantoms: Path, name: str) -> None:
+    case = phantoms / "case_000"
+    before = sorted(server.log.parent.rglob("*"))
+    for path, files in (
+        (f"/datastore/?image={name}", {"file": case / "ct.nii.gz"}),
+        (f"/datastore/label?image={name}", {"label": case / "label.nii.gz"}),
+        (f"/datastore/label?image=c0_ct&tag={name}", {"label": case / "label.nii.gz"}),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.form("PUT", path, {}, files)
+        assert refused.value.code == 400
+        assert "is a plain name" in json.loads(refused.value.read())["detail"]
+    assert sorted(server.log.parent.rglob("*")) == before
+
+
+def test_only_images_and_labels_are_taken_and_a_link_leads_nowhere(
+    server: Server, phantoms: Path, tmp_path: Path
+) -> None:
+    for name in ("sitecustomize.py", "meta.info", "noending", "a.pt"):
+        (tmp_path / name).write_text("open('marker', 'w')")
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            server.form("PUT", f"/datastore/?image={name.partition('.')[0]}", {}, {"file": tmp_path / name})
+    outside, link = tmp_path / "outside.nii.gz", server.log.parent / "studies" / "linked.nii.gz"
+    outside.write_text("mine")
+    link.symlink_to(outside)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.form("PUT", "/datastore/?image=linked", {}, {"file": phantoms / "case_000" / "ct.nii.gz"})
+    assert "leads out of the studies by a link" in json.loads(refused.value.read())["detail"]
+    assert outside.read_text() == "mine"
+    link.unlink()
+
+
+def test_a_session_keeps_to_its_own_folder(server: Server, phantoms: Path, tmp_path: Path) -> None:
+    escape, whole = tmp_path / "escape.tar", tmp_path / "whole.zip"
+    with tarfile.open(escape, "w") as archive:
+        archive.add(phantoms / "case_000" / "ct.nii.gz", arcname="../../../../../../../../../../tmp/spinefuse_escaped")
+    with zipfile.ZipFile(whole, "w") as packed:
+        packed.write(phantoms / "case_000" / "ct.nii.gz", "image/ct.nii.gz")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.form("PUT", "/session/?uncompress=true", {}, {"files": escape})
+    assert "leads out of its folder" in json.loads(refused.value.read())["detail"]
+    assert not Path("/tmp/spinefuse_escaped").exists()
+    opened = json.loads(server.form("PUT", "/session/?uncompress=true", {}, {"files": whole}))
+    assert server.json("GET", f"/session/{opened['session_id']}")["name"] == opened["session_id"]
+    server.ask("DELETE", f"/session/{opened['session_id']}")
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "meta.info").write_text('{"image": "/absent"}')  # a session whose image is gone is deleted with its folder
+    for method, path in (("GET", "/session/.."), ("DELETE", "/session/.."), ("GET", "/session/%2E%2E")):
+        with pytest.raises(urllib.error.HTTPError, match=r"40\d"):
+            server.ask(method, path)
+    with pytest.raises(urllib.error.HTTPError):
+        server.form("POST", f"/infer/spine_chain?session_id={kept}", {"params": "{}"}, {})
+    assert (kept / "meta.info").is_file()
+
+
+def test_a_page_of_somebody_else_may_not_use_the_server(server: Server) -> None:
+    def status(path: str, method: str = "GET", **headers: str) -> tuple[int, str | None]:
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", None, headers, method=method)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.headers.get("access-control-allow-origin")
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers.get("access-control-allow-origin")
+
+    own = f"http://127.0.0.1:{server.port}"
+    assert status("/info/")[0] == 200, "3D Slicer sends no origin"
+    assert status("/info/", Origin=own)[0] == 200
+    assert status("/ohif/", Origin=own)[0] == 200
+    assert status("/info/", Origin=VIEWER) == (200, VIEWER)
+    asked = {"Origin": VIEWER, "Access-Control-Request-Method": "POST"}
+    assert status("/train/spine_fusion", "OPTIONS", **asked) == (200, VIEWER)
+    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{server.port + 1}", f"{own}.evil.example"):
+        assert status("/info/", Origin=origin) == (403, None)
+        assert status("/infer/spine_chain?image=c0_ct", "POST", Origin=origin) == (403, None)
+        ask = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        assert status("/train/spine_fusion", "OPTIONS", **ask) == (403, None)
+    rebound = {"Host": f"evil.example:{server.port}", "Origin": f"http://evil.example:{server.port}"}
+    assert status("/info/", **rebound) == (403, None)
+
+
+def test_a_program_in_place_of_the_weights_is_not_run(server: Server, marker: Path, tmp_path: Path) -> None:
+    weights = server.log.parent / "app" / "model" / "spine_fusion" / "models" / "model.pt"
+    before = weights.read_bytes()
+    program = tmp_path / "model.pt"
+    save_program(program, "marker")
+    server.form("PUT", "/model/spine_fusion", {}, {"file": program})
+    try:
+        for ask in (lambda: server.infer("spine_fusion", "c1_ct"), lambda: server.infer("spine_chain", "c1_ct")):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask()
+            assert "is a TorchScript archive, which may run code" in json.loads(refused.value.read())["detail"]
+        server.json("POST", "/train/spine_fusion", max_epochs=1)
+        with pytest.raises(AssertionError, match="is a TorchScript archive"):
+            server.finish("train")
+    finally:
+        weights.write_bytes(before)
+
+
+def test_a_training_that_a_client_waits_for_does_not_end_the_server(server: Server) -> None:
+    for bad in ({"model_filename": "absent.pt"}, {"max_epochs": evil()}):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.json("POST", "/train/spine_fusion?run_sync=true", **bad)
+        assert refused.value.code == 400
+    assert server.json("GET", "/info/")["datastore"]["total"] >= 3
+
+
+def test_a_file_may_be_called_anything(server: Server, marker: Path, phantoms: Path) -> None:
+    studies, log = server.log.parent / "studies", server.log.read_text()
+    names = ("$__import__('os').system('touch marker')", "@device", "%#canvas@#1", "a #12\x1b]0;owned\x07")
+    for name in names:
+        for word in ("ct", "mr"):
+            shutil.copy(phantoms / "case_000" / f"{word}.nii.gz", studies / f"{name}_{word}.nii.gz")
+            shutil.copy(
+                phantoms / "case_000" / f"{word}_landmarks.mrk.json", studies / f"{name}_{word}_landmarks.mrk.json"
+            )
+    end = time.monotonic() + 30
+    while server.json("GET", "/info/")["datastore"]["total"] < 3 + len(names) and time.monotonic() < end:
+        time.sleep(0.5)
+    for name in names:
+        image = urllib.parse.quote(f"{name}_ct")
+        assert server.infer("spine_chain", image)["trust"].keys() == {"vertebra", "disc", "canal"}
+    server.json("POST", "/train/spine_fusion", max_epochs=1, val_split=0)
+    server.finish("train")
+    assert f"Training with {2 + len(names)} cases" in server.log.read_text()[len(log) :]
+    assert "\x1b]0;" not in server.log.read_text()
 
 
 def test_monai_labels_own_app_runs_the_bundles(bundles: Path, phantoms: Path, tmp_path: Path) -> None:
