@@ -15,7 +15,7 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.dicom.kind import is_dicom
-from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
 from spinefuse_ext.validation import ConfigError, check_exists, check_writable
 
 BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
@@ -146,6 +146,8 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     out: str,
     *,
     checkpoint: str | None = None,
+    ct_series: str | int | None = None,
+    mr_series: str | int | None = None,
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
@@ -158,7 +160,8 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
 
     Without ``--checkpoint`` by the weights that the bundle holds, ``models/model.pt``.
     The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
-    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. A CT that is a DICOM folder also
+    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. ``--ct_series`` and ``--mr_series``
+    choose one of several series of a DICOM folder, as there. A CT that is a DICOM folder also
     gives ``OUT/fused_dicom``, a DICOM series; for another CT, ``--dicom`` names the series on whose grid it lies.
     """
     item: dict[Any, str] = {CaseKeys.CT: _existing(ct, "The CT"), CaseKeys.MR: _existing(mr, "The MR")}
@@ -170,6 +173,8 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
         RegistrationKeys.VERTEBRAE: (vertebrae, "The vertebra label volume"),
     }
     item |= {key: _existing(path, what) for key, (path, what) in files.items() if path is not None}
+    series = {CaseKeys.CT: ct_series, CaseKeys.MR: mr_series}
+    item |= {series_key(key): str(name) for key, name in series.items() if name is not None}
     folder = find_bundle("fusion", bundle)
     given = {**_single_case(item, out, _weights(checkpoint, folder)), **overrides}
     run_bundle(folder, ["inference.json"], given)
@@ -184,6 +189,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     ct: str | None = None,
     mr: str | None = None,
     fusion_checkpoint: str | None = None,
+    ct_series: str | int | None = None,
+    mr_series: str | int | None = None,
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
@@ -205,22 +212,31 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     if len(keys) != 1:
         raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
     pair = {"ct": ct, "mr": mr}
-    files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
+    files: dict[str, Any] = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
+    files |= {"ct_series": ct_series, "mr_series": mr_series}
     alone = {**pair, "fusion_checkpoint": fusion_checkpoint, **files}
-    series = None if dicom is None else _existing(dicom, "The DICOM series")
+    series = {} if dicom is None else {str(CaseKeys.DICOM): _existing(dicom, "The DICOM series")}
     folder = find_bundle("semiseg", bundle)
     weights = _weights(checkpoint, folder)
     if image is None:
         _check_pair(pair)
         fuse(str(ct), str(mr), out, checkpoint=fusion_checkpoint, **files)
         image = _absolute(out, "fused.nii.gz")
-        series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
+        series = series or _series_of(str(ct), ct_series)
     elif given := [name for name, value in alone.items() if value is not None]:
         raise ConfigError(f"`spinefuse segment` takes --image or a pair, got --image and --{given[0]}; leave one out.")
     else:
         image = _existing(image, "The image")
-    item = {str(keys[0]): image} | ({} if series is None else {str(CaseKeys.DICOM): series})
+    item = {str(keys[0]): image} | series
     run_bundle(folder, ["inference.json", *_listed(delta)], {**_single_case(item, out, weights), **overrides})
+
+
+def _series_of(ct: str, name: str | int | None) -> dict[str, str]:
+    """What an item says of the DICOM series that a CT is; nothing of a CT that is no DICOM."""
+    if not is_dicom(ct):
+        return {}
+    chosen = {} if name is None else {series_key(CaseKeys.DICOM): str(name)}
+    return {str(CaseKeys.DICOM): _absolute(ct), **chosen}
 
 
 def _check_pair(pair: Mapping[str, str | None]) -> None:

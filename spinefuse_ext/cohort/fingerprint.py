@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.dicom.kind import is_dicom
+
 #: Headers whose voxels stand in another file of the same stem.
 _DETACHED = (".mhd", ".nhdr")
 
@@ -14,7 +16,7 @@ _DETACHED = (".mhd", ".nhdr")
 def fingerprint(path: Path) -> dict[str, Any] | None:
     """Number of files, bytes, newest change (ns since 1970) and a digest of what ``path`` stands for; None if absent.
 
-    A folder stands for all files below it, a ``.dcm`` file for the folder it lies in (so are they read), and a header
+    A folder stands for all files below it, a DICOM file for the folder it lies in (so are they read), and a header
     with detached voxels for all files of its stem. Contents are not read: a series of a thousand slices takes no time.
     """
     if not path.exists():
@@ -30,7 +32,7 @@ def fingerprint(path: Path) -> dict[str, Any] | None:
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Names below ``path`` in a fixed order, with their files."""
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix == ".dcm":
+    if path.is_dir() or suffix == ".dcm" or is_dicom(path):
         root = path if path.is_dir() else path.parent
         found = sorted(file for file in root.rglob("*") if file.is_file())
         yield from ((file.relative_to(root).as_posix(), file) for file in found)

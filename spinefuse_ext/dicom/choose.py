@@ -40,7 +40,7 @@ def choose_series(
         ImageReadError: None or several fit; the message lists what the folder holds.
     """
     option = option or (f"--{modality.lower()}_series" if modality in _SCANS else "--series")
-    found, file = _series_at(check_exists(source, "DICOM folder"))
+    found, file = series_at(check_exists(source, "DICOM folder"))
     fitting, stack = _fitting(found, modality, name)
     if not fitting and (name is not None or file is not None):
         fitting, stack = _named_otherwise(found, modality, name)
@@ -56,7 +56,7 @@ def choose_series(
     return replace(chosen, stack=stack, named=file, notes=(*chosen.notes, *notes), handle=handle, option=option)
 
 
-def _series_at(source: Path) -> tuple[list[Series], Path | None]:
+def series_at(source: Path) -> tuple[list[Series], Path | None]:
     """Return the series of a folder, or those of a file, and the file where it is one that names its series."""
     if source.is_dir() or is_directory_file(source):
         folder = source if source.is_dir() else source.parent

@@ -49,11 +49,13 @@ def _digest(each: Slice, decoded: dict[Path, NDArray[np.float32]]) -> tuple[str,
 
 
 def _pixels(each: Slice, decoded: dict[Path, NDArray[np.float32]]) -> bytes:
+    """The stored values as whole numbers, little endian, so that they are the same in whatever they were packed."""
     if each.frame is None:
         file = read_file(each.path)
         if file.file_meta.TransferSyntaxUID in _PLAIN:
             return bytes(file.PixelData[: file.Rows * file.Columns * file.BitsAllocated // 8])
-        return stored_frames(each.path).tobytes()
+        kind = "i" if file.PixelRepresentation else "u"
+        return stored_frames(each.path).astype(f"<{kind}{file.BitsAllocated // 8}").tobytes()
     if each.path not in decoded:
         decoded[each.path] = stored_frames(each.path)
     return decoded[each.path][each.frame].tobytes()

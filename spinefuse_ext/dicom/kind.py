@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
+
+_Order = Literal["little", "big"]
 
 _PREAMBLE_BYTES = 128  # DICOM PS3.10, section 7.1
 _PREFIX = b"DICM"
+_TRANSFER_SYNTAX = b"\x02\x00\x10\x00UI"  # the tag and its type, as the File Meta Information has them
 _ENOUGH = 4096  # bytes that hold the class of an image, however long the kinds of image before it
-_LONG = (b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT", b"OD", b"OL", b"OV", b"UC", b"UR", b"SV", b"UV")
-_SHORT = (*(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT"),) + (
-    *(b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
-)
+_LONG = tuple(b"OB OW OF SQ UN UT OD OL OV UC UR SV UV".split())
+_SHORT = tuple(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _IDENTIFYING, _SOP_CLASS, _MODALITY = 0x0008, 0x0016, 0x0060
 _DICOM_CLASSES = b"1.2.840.10008."
 
@@ -27,18 +29,19 @@ def is_dicom(path: str | Path) -> bool:
         return path.is_dir()
     with path.open("rb") as file:
         start = file.read(_ENOUGH)
-    return is_standard(start) or start.startswith(_PREFIX + b"\x02\x00") or _is_meta(start) or _is_data_set(start)
+    return _is_standard(start) or start.startswith(_PREFIX + b"\x02\x00") or _is_meta(start) or _is_data_set(start)
 
 
-def is_standard(start: bytes) -> bool:
+def _is_standard(start: bytes) -> bool:
     """Say whether the first bytes of a file are the preamble and prefix of the standard."""
     return start[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] == _PREFIX
 
 
 def standard_file(path: Path) -> bool:
-    """Say whether a file begins as the standard has it, so that any DICOM library reads it."""
+    """Say whether a file begins as the standard has it, transfer syntax included: any DICOM library reads it."""
     with path.open("rb") as file:
-        return is_standard(file.read(_PREAMBLE_BYTES + len(_PREFIX)))
+        start = file.read(_ENOUGH)
+    return _is_standard(start) and _TRANSFER_SYNTAX in start
 
 
 def _is_meta(start: bytes) -> bool:
@@ -62,10 +65,10 @@ def _is_data_set(start: bytes) -> bool:
 
 def _identifying(start: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and value of each whole element of group 0008 from the first byte on."""
-    order = "little" if start[:2] == b"\x08\x00" else "big"
+    order: _Order = "little" if start[:2] == b"\x08\x00" else "big"
     place = 0
     while place + 12 <= len(start):
-        group, element = (int.from_bytes(start[place + at : place + at + 2], order) for at in (0, 2))  # type: ignore[arg-type]
+        group, element = (int.from_bytes(start[place + at : place + at + 2], order) for at in (0, 2))
         first, size = _value_of(start[place : place + 12], order)
         if group != _IDENTIFYING or place + first + size > len(start):
             return
@@ -73,11 +76,11 @@ def _identifying(start: bytes) -> Iterator[tuple[int, bytes]]:
         place += first + size
 
 
-def _value_of(head: bytes, order: str) -> tuple[int, int]:
+def _value_of(head: bytes, order: _Order) -> tuple[int, int]:
     """Return where the value of an element begins in it, and its length, for an explicit or an implicit type."""
     kind = head[4:6]
     if kind in _LONG:
-        return 12, int.from_bytes(head[8:12], order)  # type: ignore[arg-type]
+        return 12, int.from_bytes(head[8:12], order)
     if kind in _SHORT:
-        return 8, int.from_bytes(head[6:8], order)  # type: ignore[arg-type]
-    return 8, int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
+        return 8, int.from_bytes(head[6:8], order)
+    return 8, int.from_bytes(head[4:8], order)

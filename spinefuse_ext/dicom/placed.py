@@ -22,7 +22,7 @@ _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 class Placed(NamedTuple):
-    """An image, the centre of its first pixel (LPS mm), and its steps ``(3, 2)`` in mm along a row and down a column."""
+    """An image, the centre of its first pixel (LPS mm), and its steps ``(3, 2)``, mm: along a row, down a column."""
 
     slice: Slice
     corner: NDArray[np.float64]
@@ -63,9 +63,12 @@ def placed(each: Slice) -> Placed:
     corner = np.array(header.ImagePositionPatient, np.float64)
     directions = np.array(header.ImageOrientationPatient, np.float64)
     spacing = np.array(header.PixelSpacing, np.float64)
-    if not (corner.shape == (3,) and directions.shape == (6,) and spacing.shape == (2,) and _possible(
-        corner, directions.reshape(2, 3), spacing
-    )):
+    if not (
+        corner.shape == (3,)
+        and directions.shape == (6,)
+        and spacing.shape == (2,)
+        and _possible(corner, directions.reshape(2, 3), spacing)
+    ):
         raise ImageReadError(
             f"{each.path} has an impossible place in the patient (position {corner.tolist()}, directions "
             f"{directions.tolist()}, pixels of {spacing.tolist()} mm); export it again or leave it out."

@@ -8,7 +8,13 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from spinefuse_ext.dicom.kind import is_dicom, standard_file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,11 +181,19 @@ def _read_header(path: Path) -> Dataset | None:
 
 def _drop_undecodable(header: Dataset) -> None:
     """Take away values that only tell images apart and cannot be decoded; the image can be read without them."""
-    for name in TELLING:
-        try:
-            header.get(name)
-        except Exception:  # as above
-            del header[Tag(name)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in TELLING:
+            if not _decodes(header, name):
+                del header[Tag(name)]
+
+
+def _decodes(header: Dataset, name: str | int) -> bool:
+    try:
+        header.get(Tag(name))
+    except Exception:  # pydicom has one of its own for each kind of damage
+        return False
+    return True
 
 
 def _slices(path: Path, header: Dataset) -> list[Slice]:

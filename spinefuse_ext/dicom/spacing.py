@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,10 @@ def slice_step(images: Sequence[Placed], what: str) -> NDArray[np.float64]:
     gaps = np.diff(heights(images))
     spacing = float(np.median(gaps)) if len(gaps) else 1.0
     step = (corners[-1] - corners[0]) / max(len(corners) - 1, 1)
-    if _wide(gaps, spacing).any() or abs(gaps - spacing).max(initial=0) > tolerance_mm(spacing) or _shifted(
-        images, corners, step, spacing
+    if (
+        _wide(gaps, spacing).any()
+        or abs(gaps - spacing).max(initial=0) > tolerance_mm(spacing)
+        or _shifted(images, corners, step, spacing)
     ):
         raise ImageReadError(
             f"{what} should be {spacing:.3f} mm apart, but gaps reach from {gaps.min():.3f} to "
@@ -60,7 +63,7 @@ def slice_step(images: Sequence[Placed], what: str) -> NDArray[np.float64]:
 def runs(images: Sequence[Placed]) -> list[list[Placed]]:
     """Return images in spatial order in the parts between holes; a single part where there is none."""
     gaps = np.diff(heights(images))
-    cuts = np.flatnonzero(_wide(gaps, float(np.median(gaps)))) + 1 if len(gaps) else []
+    cuts: list[int] = (np.flatnonzero(_wide(gaps, float(np.median(gaps)))) + 1).tolist() if len(gaps) else []
     return [list(images[start:stop]) for start, stop in zip([0, *cuts], [*cuts, len(images)], strict=True)]
 
 
@@ -68,9 +71,7 @@ def _wide(gaps: NDArray[np.float64], spacing: float) -> NDArray[np.bool_]:
     return np.asarray(gaps > _HOLE * spacing)
 
 
-def _shifted(
-    images: Sequence[Placed], corners: NDArray[np.float64], step: NDArray[np.float64], spacing: float
-) -> bool:
+def _shifted(images: Sequence[Placed], corners: NDArray[np.float64], step: NDArray[np.float64], spacing: float) -> bool:
     """Whether a slice lies beside the line of the others, or has drifted from its even place along it."""
     off = corners - corners[0] - np.outer(np.arange(len(corners)), step)
     normal = images[0].normal
@@ -87,7 +88,9 @@ def _irregular(gaps: NDArray[np.float64], spacing: float, images: Sequence[Place
     if abs(gaps - spacing * (absent + 1)).max() > tolerance_mm(spacing) * absent.max(initial=1) or not absent.any():
         return "the slices are unevenly spaced or shifted"
     holes = [
-        f"{images[place].slice.path.name} and {images[place + 1].slice.path.name}" for place in np.flatnonzero(absent)
+        f"{before.slice.path.name} and {after.slice.path.name}"
+        for (before, after), number in zip(pairwise(images), absent, strict=True)
+        if number
     ]
     count = int(absent.sum())
     verb = "slice is" if count == 1 else "slices are"

@@ -44,8 +44,9 @@ def stack_slices(series: Series, folder: Path) -> Stack:
         _check_header(each, series)
     groups, copies = divided([placed(each) for each in slices])
     if copies:
-        names = ", ".join(image.slice.path.name for image in copies[:_FEW])
-        notes.append(f"{folder}: {len(copies)} copies of images of {series} with equal pixels ({names}) are left out")
+        names = ", ".join(sorted(dict.fromkeys(image.slice.path.name for image in copies))[:_FEW])
+        count = "1 copy of an image" if len(copies) == 1 else f"{len(copies)} copies of images"
+        notes.append(f"{folder}: left out of {series}: {count}, with equal pixels at an equal place ({names})")
     part, about = _meant(series, groups, folder)
     images = part.images
     affine = np.eye(4)
