@@ -14,6 +14,10 @@ from spinefuse_ext.dicom.telling import DIFFERENCES, value_of
 _Tag = str | int
 
 
+#: Tags that never differ within one volume: images that these tell apart are not mixed, however evenly they lie.
+_NEVER_MIXED: tuple[_Tag, ...] = ("EffectiveEchoTime", "EchoTime", "EchoNumbers", "DiffusionBValue")
+
+
 class Part(NamedTuple):
     """One stack of a series: its images in spatial order and what tells it from others of its plane, if anything."""
 
@@ -47,9 +51,9 @@ def divided(images: Sequence[Placed]) -> tuple[list[Group], list[Placed]]:
 
 
 def _parts(images: list[Placed]) -> list[Part]:
-    if is_even(images):
-        return [Part(images)]
     ways: tuple[Callable[[list[Placed]], list[Part]], ...] = (_by_one_tag, _by_tags, _by_holes, _by_numbers)
+    if is_even(images):
+        ways = (_interleaved,)
     found = next((parts for way in ways if (parts := way(images))), [Part(images)])
     return sorted(found, key=lambda part: _first(part.images))
 
@@ -64,6 +68,17 @@ def _number(image: Placed) -> int | None:
         return image.slice.frame
     text = value_of(image.slice.header, "InstanceNumber")
     return int(text) if text.lstrip("-").isdigit() else None
+
+
+def _interleaved(images: list[Placed]) -> list[Part]:
+    """Parts of an even stack that lie between each other, as two echoes do that were shifted by half a slice."""
+    for tag in _NEVER_MIXED:
+        values = [value_of(image.slice.header, tag) for image in images]
+        changes = sum(one != other for one, other in pairwise(values))
+        parts = _by_value(images, tag)
+        if parts and changes >= len(parts) and all(is_even(part.images) for part in parts):
+            return parts
+    return []
 
 
 def _by_one_tag(images: list[Placed]) -> list[Part]:

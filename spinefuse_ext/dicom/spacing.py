@@ -14,7 +14,7 @@ from spinefuse_ext.validation import ImageReadError
 _UNEVEN = 0.05  # of the slice spacing
 _ROUNDING_MM = 0.175  # what two positions rounded to 0.1 mm in each direction differ by at most
 _MOST = 0.25  # of the slice spacing: a missing slice is four times as much
-_SHIFT_PIXELS, _SHIFT_MM = 0.5, 0.2
+_SHIFT_PIXELS, _SHIFT_MM = 0.5, 0.2  # aside: what is farther off is shifted
 _HOLE = 1.5  # of the usual gap: what is wider is a hole
 
 
@@ -57,7 +57,15 @@ def slice_step(images: Sequence[Placed], what: str) -> NDArray[np.float64]:
             f"{what} should be {spacing:.3f} mm apart, but gaps reach from {gaps.min():.3f} to "
             f"{gaps.max():.3f} mm; {_irregular(gaps, spacing, images)}, export the series again."
         )
-    return np.asarray(step)
+    return _straightened(step, images)
+
+
+def _straightened(step: NDArray[np.float64], images: Sequence[Placed]) -> NDArray[np.float64]:
+    """Take from a step what it leads aside where that is rounding over the whole stack, rather than a tilted gantry."""
+    normal = images[0].normal / np.linalg.norm(images[0].normal)
+    along = (step @ normal) * normal
+    aside = np.linalg.norm(step - along) * (len(images) - 1)
+    return np.asarray(along if aside <= min(_ROUNDING_MM, _SHIFT_PIXELS * images[0].pixel_mm) else step)
 
 
 def runs(images: Sequence[Placed]) -> list[list[Placed]]:

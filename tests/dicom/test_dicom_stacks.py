@@ -136,6 +136,15 @@ def test_slabs_of_two_echoes_are_told_apart(tmp_path: Path, write_stack: Write) 
     assert "S 30 to 36 mm, echo time 90" in image.meta["warnings"][0]
 
 
+def test_echoes_that_lie_between_each_other_are_not_mixed(tmp_path: Path, write_stack: Write) -> None:
+    first = write_stack(tmp_path / "20", (0.0, 4.0, 8.0), 1, EchoTime=20)
+    second = write_stack(tmp_path / "90", (2.0, 6.0, 10.0), 4, EchoTime=90)
+    with pytest.raises(ImageReadError, match=r"holds 2 stacks: .*echo time 20.*echo time 90"):
+        read_series(tmp_path, "MR")
+    for number, stored in enumerate((first, second), 1):
+        np.testing.assert_array_equal(read_series(tmp_path, series=f"7/stack{number}").numpy()[0], _values(stored))
+
+
 def test_private_b_values_tell_diffusion_images_apart(tmp_path: Path, write_stack: Write) -> None:
     for place, b_value in enumerate((1_000_000_050, 1_000_000_800)):  # as GE writes them
         stored = write_stack(tmp_path / str(place), _AXIAL, 1)

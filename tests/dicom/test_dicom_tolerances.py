@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from spinefuse_ext.dicom import read_series
+from spinefuse_ext.dicom import read_series, write_fused
 from spinefuse_ext.validation import ImageReadError
 
 _SIZE = 64
@@ -83,19 +83,25 @@ def test_a_missing_slice_is_found_behind_rounding(
         read_series(tmp_path)
 
 
-def test_oblique_positions_rounded_to_a_tenth_are_one_stack_that_is_not_resampled(tmp_path: Path, write_series) -> None:
-    tilt = np.radians(17)
-    down = [0, float(np.cos(tilt)), float(np.sin(tilt))]
-    normal = np.cross([1, 0, 0], down)
-    stored = _series(write_series, tmp_path, tuple(np.arange(12.0)), ImageOrientationPatient=[1, 0, 0, *down])
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_an_oblique_stack_rounded_to_a_tenth_is_not_resampled_and_carries_what_is_made_of_it(
+    seed: int, tmp_path: Path, write_series
+) -> None:
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    normal = np.cross(turn[:, 0], turn[:, 1])
+    directions = np.round([*turn[:, 0], *turn[:, 1]], 4).tolist()
+    study = {"StudyInstanceUID": "1.2.3", "StudyID": "1", "StudyDate": "20260101", "StudyTime": "120000"}
+    stored = _series(write_series, tmp_path / "ct", tuple(np.arange(9.0)), ImageOrientationPatient=directions, **study)
 
     def place_at(image: Dataset, place: int) -> None:
-        image.ImagePositionPatient = (np.round((np.array([5, 7, 9]) + normal * 3.3 * place) * 10) / 10).tolist()
+        image.ImagePositionPatient = np.round([5.03, 7.07, -9.01] + normal * 3.3 * place, 1).tolist()
 
-    _edited(tmp_path, place_at)
-    image = read_series(tmp_path)
+    _edited(tmp_path / "ct", place_at)
+    image = read_series(tmp_path / "ct")
     np.testing.assert_array_equal(image.numpy()[0], 2 * stored.T - 1024)
     assert not image.meta["warnings"]
+    fused = write_fused(image * 0 + 0.5, tmp_path / "ct", tmp_path / "fused")
+    np.testing.assert_allclose(read_series(fused).affine, image.affine, atol=0.1)
 
 
 @pytest.mark.parametrize(
