@@ -160,14 +160,18 @@ def _text(header: Dataset, name: str) -> str:
 
 
 def _read_header(path: Path) -> Dataset | None:
-    if not path.is_file() or not is_dicom(path):
-        return None
     try:
+        if not path.is_file() or not is_dicom(path):
+            return None
         header = read_file(path, stop_before_pixels=True, specific_tags=[*_TAGS, *TELLING])
         for tag in _TAGS:
             header.get(tag)  # decodes every value, which pydicom puts off until it is asked for
     except InvalidDicomError:
         return None
+    except OSError as error:
+        raise ImageReadError(
+            f"{path} cannot be read ({error.strerror or error}); see to its rights or take it away."
+        ) from error
     except Exception as error:  # pydicom has one of its own for each kind of damage
         raise ImageReadError(f"{path} begins as DICOM, but its header is damaged; export it again.") from error
     _drop_undecodable(header)

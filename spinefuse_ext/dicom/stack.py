@@ -144,8 +144,10 @@ def _fault(series: Series, groups: list[Group], folder: Path) -> str | None:
 
 
 def _told(part: Part) -> str:
-    names = dict.fromkeys(image.slice.path.name for image in part.images)
-    return f"{part}: {', '.join(names)}" if len(part.images) < _FEW else str(part)
+    names = list(dict.fromkeys(image.slice.path.name for image in part.images))
+    if len(names) < _FEW:
+        return f"{part}: {' and '.join(names)}"
+    return f"{part}: {names[0]} to {names[-1]}"
 
 
 def _step(images: list[Placed], series: Series, folder: Path) -> tuple[NDArray[np.float64], list[str]]:

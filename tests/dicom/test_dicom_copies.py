@@ -60,6 +60,18 @@ def test_images_of_one_place_that_differ_are_refused_by_name(same_uid: bool, tmp
         read_series(tmp_path)
 
 
+def test_two_whole_volumes_of_one_place_are_listed_by_their_files(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path)
+    for number in range(4):
+        image = pydicom.dcmread(tmp_path / f"CT{number}")
+        image.InstanceNumber = int(image.ImagePositionPatient[2])
+        image.save_as(tmp_path / f"CT{number}")
+        image.InstanceNumber, image.PixelData = image.InstanceNumber + 10, bytes(len(image.PixelData))
+        image.save_as(tmp_path / f"again{number}")
+    with pytest.raises(ImageReadError, match=r"image 1 of each place: CT. to CT.*2 of each place: again. to again"):
+        read_series(tmp_path)
+
+
 def test_equal_pixels_of_another_rescaling_are_no_copy(tmp_path: Path, write_series) -> None:
     write_series(tmp_path)
     _resend(tmp_path / "CT1", tmp_path / "again", RescaleSlope=1)

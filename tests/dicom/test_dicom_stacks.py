@@ -58,8 +58,8 @@ def test_slabs_of_other_angles_are_listed_and_chosen(spelling: str, tmp_path: Pa
         for number in range(3)
     ]  # fmt: skip
     message = (
-        r"MR 'small MR' .number 7, 12 slices, 1.2.3.4. holds 3 stacks: 7/stack1 .axial, 4 slices, S 0 to 9 mm.; "
-        r"7/stack2 .axial, 4 slices, S 30 to 39 mm.; 7/stack3 .*Name one in place of the series, for example "
+        r"MR 'small MR' .number 7, 12 slices, 1.2.3.4. holds 3 stacks: "
+        r"7/stack1 .axial, 4 slices, S 0 to 9 mm: MR. to MR..; 7/stack2 .axial, 4 slices, S 30 to 39 mm: .*; 7/stack3 .*Name one in place of the series, for example "
         r"--mr_series 7/stack1"
     )
     with pytest.raises(ImageReadError, match=message):
@@ -80,7 +80,7 @@ def test_parallel_slabs_with_a_gap_are_listed_and_chosen(tmp_path: Path, write_s
         write_stack(tmp_path / str(height), (height, height + 4, height + 8), 1 + int(height))
         for height in (0.0, 36.0, 73.0)
     ]
-    with pytest.raises(ImageReadError, match=r"7/stack1 .axial, 3 slices, S 0 to 8 mm.; 7/stack2 .* S 36 to 44 mm"):
+    with pytest.raises(ImageReadError, match=r"7/stack1 .axial, 3 slices, S 0 to 8 mm: .*7/stack2 .* S 36 to 44 mm"):
         read_series(tmp_path, "MR")
     for number, stored in enumerate(slabs, 1):
         np.testing.assert_array_equal(read_series(tmp_path, series=f"7/stack{number}").numpy()[0], _values(stored))
