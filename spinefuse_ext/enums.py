@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from monai.utils import StrEnum
 
 
@@ -29,6 +31,11 @@ class RegistrationKeys(StrEnum):
     LANDMARKS_MR = "landmarks_mr"
     TRANSFORM = "transform"
     VERTEBRAE = "vertebrae"
+
+
+def series_key(key: Hashable) -> str:
+    """The key under which an item says which series of the DICOM folder ``key`` is meant: ``series_ct`` for ``ct``."""
+    return f"series_{key}"
 
 
 class Section(StrEnum):

@@ -10,7 +10,7 @@ from spinefuse_ext.bundle.outputs import FUSED, SCORED, SEGMENTED, replaced, tel
 from spinefuse_ext.bundle.run import BundleRun, bundle_command, check_places, config_files, merged_configs, run_bundle
 from spinefuse_ext.bundle.settings import typed_settings
 from spinefuse_ext.dicom.kind import is_dicom
-from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
 from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -105,6 +105,8 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     out: str,
     *,
     checkpoint: str | None = None,
+    ct_series: str | None = None,
+    mr_series: str | None = None,
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
@@ -117,36 +119,40 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
 
     Without ``--checkpoint`` by the weights that the bundle holds, ``models/model.pt``.
     The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
-    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. A CT that is a DICOM folder also
+    with ``--registration_model`` and ``--vertebrae`` as for ``spinefuse register``. ``--ct_series`` and ``--mr_series``
+    choose one of several series of a DICOM folder, as there. A CT that is a DICOM folder also
     gives ``OUT/fused_dicom``, a DICOM series; for another CT, ``--dicom`` names the series on whose grid it lies.
     """
     files = {
         **{"dicom": dicom, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks},
         **{"transform": transform, "vertebrae": vertebrae},
     }
-    run = _fusion({"ct": ct, "mr": mr}, files, out, find_bundle("fusion", bundle), checkpoint, overrides)
+    series = {"ct": ct_series, "mr": mr_series}
+    item = _pair_item({"ct": ct, "mr": mr}, series, files)
+    run = _fusion(item, out, find_bundle("fusion", bundle), checkpoint, overrides)
     folder = run.settings["output_dir"]
     with replaced(folder, FUSED, _paths(ct, mr, *files.values())):
         run.start()
     tell_outdated(folder, SEGMENTED, "fused volume")
 
 
-def _fusion(
-    pair: Mapping[str, str],
-    files: Mapping[str, str | None],
-    out: str,
-    bundle: Path,
-    checkpoint: str | None,
-    typed: Mapping[str, Any] | None = None,
-) -> BundleRun:
-    """The run that fuses a pair; ``files`` are further ones by their options."""
+def _pair_item(
+    pair: Mapping[str, str], series: Mapping[str, str | None], files: Mapping[str, str | None]
+) -> dict[Any, str]:
+    """The item of a pair: its images, the series chosen of their folders, and further files by their options."""
     item: dict[Any, str] = {name: _existing(path, f"The {name.upper()}") for name, path in pair.items()}
     for name, path in files.items():
         if path is not None:
             item[_FILES[name][0]] = _existing(path, _FILES[name][1])
-    return BundleRun(
-        bundle, ["inference.json"], _single_case(item, out, _weights(checkpoint, bundle), FUSED_FILE), typed or {}
-    )
+    return item | {series_key(key): str(name) for key, name in series.items() if name is not None}
+
+
+def _fusion(
+    item: Mapping[Any, str], out: str, bundle: Path, checkpoint: str | None, typed: Mapping[str, Any] | None = None
+) -> BundleRun:
+    """The run that fuses the pair of an item."""
+    settings = _single_case(item, out, _weights(checkpoint, bundle), FUSED_FILE)
+    return BundleRun(bundle, ["inference.json"], settings, typed or {})
 
 
 def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
@@ -158,6 +164,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     ct: str | None = None,
     mr: str | None = None,
     fusion_checkpoint: str | None = None,
+    ct_series: str | None = None,
+    mr_series: str | None = None,
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
@@ -177,20 +185,23 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         raise ConfigError("`spinefuse segment` needs --out, the folder to write to.")
     pair = {"ct": ct, "mr": mr}
     files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
-    series = None if dicom is None else _existing(dicom, "The DICOM series")
+    chosen = {"ct": ct_series, "mr": mr_series}
+    series = {} if dicom is None else {str(CaseKeys.DICOM): _existing(dicom, "The DICOM series")}
     folder, configs = find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)]
     weights, key = _weights(checkpoint, folder), _image_key(folder, configs, overrides)
     runs, fused = [], image is None
     if image is None:
         _check_pair(pair)
         images = {name: str(path) for name, path in pair.items()}
-        runs.append(_fusion(images, files, out, find_bundle("fusion"), fusion_checkpoint))
+        runs.append(_fusion(_pair_item(images, chosen, files), out, find_bundle("fusion"), fusion_checkpoint))
         image = _absolute(out, FUSED_FILE)
-        series = series or (_absolute(str(ct)) if is_dicom(str(ct)) else None)
+        series = series or _series_of(str(ct), ct_series)
     else:
-        _check_alone({**pair, "fusion_checkpoint": fusion_checkpoint, **files})
+        _check_alone(
+            {**pair, "fusion_checkpoint": fusion_checkpoint, **files, "ct_series": ct_series, "mr_series": mr_series}
+        )
         image = _existing(image, "The image")
-    item = {key: image} | ({} if series is None else {str(CaseKeys.DICOM): series})
+    item = {key: image} | series
     runs.append(BundleRun(folder, configs, _single_case(item, out, weights, PREDICTION_FILE), overrides))
     for run in runs:  # all are checked before the first one takes its time
         run.check()
@@ -202,6 +213,14 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
 
 def _paths(*given: str | None) -> list[str]:
     return [str(path) for path in given if path is not None]
+
+
+def _series_of(ct: str, name: str | None) -> dict[str, str]:
+    """What an item says of the DICOM series that a CT is; nothing of a CT that is no DICOM."""
+    if not is_dicom(ct):
+        return {}
+    chosen = {} if name is None else {series_key(CaseKeys.DICOM): str(name)}
+    return {str(CaseKeys.DICOM): _absolute(ct), **chosen}
 
 
 def _image_key(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:

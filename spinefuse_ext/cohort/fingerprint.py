@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.formats import DETACHED_SUFFIXES, is_system_name
 
 
@@ -34,7 +35,7 @@ def _is_data(file: Path, root: Path) -> bool:
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Names below ``path`` in a fixed order, with their files."""
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix == ".dcm":
+    if path.is_dir() or suffix == ".dcm" or is_dicom(path):
         root = path if path.is_dir() else path.parent
         found = sorted(file for file in root.rglob("*") if file.is_file() and _is_data(file, root))
         yield from ((file.relative_to(root).as_posix(), file) for file in found)

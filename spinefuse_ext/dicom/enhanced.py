@@ -8,10 +8,11 @@ from typing import Any
 
 import itk
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, generate_uid
+
+from spinefuse_ext.dicom.read_file import read_file
 
 #: Where an enhanced header keeps what all frames share, and what each has of its own.
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
@@ -21,6 +22,18 @@ _GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
 }
+#: Where stands what tells the frames of one place apart; see ``telling``.
+_TELLING = {
+    "FrameContentSequence": ("StackID", "TemporalPositionIndex"),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "MRDiffusionSequence": ("DiffusionBValue",),
+    "MRImageFrameTypeSequence": ("FrameType", "ComplexImageComponent"),
+    "CTImageFrameTypeSequence": ("FrameType",),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+    "CTXRayDetailsSequence": ("KVP",),
+    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime",),
+}
+_GRADIENT = ("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation")
 _IMAGE_PIXEL = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -56,7 +69,7 @@ def stored_frames(path: Path) -> NDArray[np.float32]:
     Raises:
         RuntimeError: GDCM cannot decode the pixels.
     """
-    source = pydicom.dcmread(path)
+    source = read_file(path)
     plain = Dataset()
     plain.update({element.tag: element for element in (source[name] for name in _IMAGE_PIXEL if name in source)})
     plain.NumberOfFrames, plain.PhotometricInterpretation = source.get("NumberOfFrames", 1), "MONOCHROME2"
@@ -73,12 +86,22 @@ def stored_frames(path: Path) -> NDArray[np.float32]:
 def _frame_header(plain: Dataset, frame: Dataset, shared: Dataset) -> Dataset:
     header = Dataset()
     header.update(plain)
-    for sequence, names in _GROUPS.items():
-        groups: Any = frame.get(sequence) or shared.get(sequence) or []
+    for sequence, names in (*_GROUPS.items(), *_TELLING.items()):
+        group = _group(sequence, frame, shared)
         for name in names:
-            if len(groups) and name in groups[0]:
-                header[name] = groups[0][name]
+            if name in group:
+                header[name] = group[name]
+    first, second, name = _GRADIENT
+    direction = (_group(first, frame, shared).get(second) or [Dataset()])[0]
+    if name in direction:
+        header[name] = direction[name]
     return header
+
+
+def _group(sequence: str, frame: Dataset, shared: Dataset) -> Dataset:
+    """Return a functional group of a frame, its own before the one that all share; empty where neither has it."""
+    groups: Any = frame.get(sequence) or shared.get(sequence) or []
+    return groups[0] if len(groups) else Dataset()
 
 
 def _save(plain: Dataset, syntax: UID, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import itk
@@ -12,9 +13,11 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from spinefuse_ext.dicom.choose import choose_series
 from spinefuse_ext.dicom.ct_values import AIR_HU, correct_hounsfield
 from spinefuse_ext.dicom.enhanced import stored_frames
-from spinefuse_ext.dicom.series import Series, Slice, choose_series
+from spinefuse_ext.dicom.kind import standard_file
+from spinefuse_ext.dicom.series import Series, Slice
 from spinefuse_ext.dicom.stack import stack_slices
 from spinefuse_ext.dicom.tilt import set_upright
 from spinefuse_ext.dicom.white_frame import without_frame
@@ -34,18 +37,24 @@ def read_series(
     is resampled upright, padding outside the scanned circle of a CT becomes air; both are logged.
 
     Args:
-        folder: Folder whose files, in any order and with any names, hold the series.
+        folder: Folder whose files, in any order and with any names, hold the series; or one of these files, which
+            then says which series is meant.
         modality: For example "CT" or "MR", when the folder holds several series.
         uid: SeriesInstanceUID, when the modality is not enough.
-        series: Description, number or UID of the series, when the modality is not enough.
+        series: Description, number or UID of the series, when the modality is not enough; with ``/stack2`` behind it,
+            the second of several stacks in it.
 
     Raises:
         MissingPathError: The folder does not exist.
-        ImageReadError: No series, several of them, or one whose slices form no complete, evenly spaced stack.
+        ImageReadError: No series, several of them, or one whose slices form no complete, evenly spaced stack, or
+            several and none is named.
     """
     folder = Path(folder)
     chosen = choose_series(folder, modality, uid or series)
-    slices, affine = stack_slices(chosen, folder)
+    slices, affine, notes = stack_slices(chosen, folder)
+    chosen, notes = replace(chosen, modality=modality or chosen.modality), [*chosen.notes, *notes]
+    for sentence in notes:
+        logger.warning("%s", sentence)
     try:
         voxels = _read_pixels(slices)
     except (RuntimeError, ValueError) as error:
@@ -61,7 +70,7 @@ def read_series(
         "original_affine": affine,
         "spatial_shape": np.array(voxels.shape),
         "space": "RAS",
-        "warnings": warnings,
+        "warnings": [*notes, *warnings],
     }
     return MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine), meta=meta)
 
@@ -100,12 +109,18 @@ def _rescale(header: Dataset) -> tuple[float, float]:
 
 def _read_pixels(slices: list[Slice]) -> NDArray[np.float32]:
     """Decode the slices in the given order, rescale applied, as ``(X, Y, Z)``; GDCM knows the compressed ones."""
-    if any(each.frame is not None or each.header.get("PhotometricInterpretation") == "MONOCHROME1" for each in slices):
+    if any(_needs_decoding(each) for each in slices):
         return _read_frames(slices)
     reader = itk.ImageSeriesReader[itk.Image[itk.F, 3]].New(ImageIO=itk.GDCMImageIO.New())
     reader.SetFileNames([str(each.path) for each in slices])
     reader.Update()
     return np.ascontiguousarray(itk.array_from_image(reader.GetOutput()).T)
+
+
+def _needs_decoding(each: Slice) -> bool:
+    """Whether GDCM alone would give other values, or not read the file at all."""
+    inverted = each.header.get("PhotometricInterpretation") == "MONOCHROME1"
+    return each.frame is not None or inverted or not standard_file(each.path)
 
 
 def _read_frames(slices: list[Slice]) -> NDArray[np.float32]:

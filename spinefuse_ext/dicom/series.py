@@ -1,24 +1,26 @@
-"""Which DICOM series a folder holds, from the headers alone, and the one of them that is meant."""
+"""Which DICOM series a folder holds, from the headers alone."""
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from spinefuse_ext.dicom.enhanced import FUNCTIONAL_GROUPS, frame_headers
+from spinefuse_ext.dicom.kind import is_dicom
+from spinefuse_ext.dicom.read_file import read_file
+from spinefuse_ext.dicom.telling import TELLING
 from spinefuse_ext.validation import ImageReadError, check_exists
 
-logger = logging.getLogger(__name__)
-
 _TAGS = [
+    "StudyInstanceUID",
     "SeriesInstanceUID",
     "SeriesNumber",
     "SOPInstanceUID",
@@ -45,7 +47,7 @@ _TAGS = [
     *FUNCTIONAL_GROUPS,
 ]
 #: Modalities made from images rather than scanned; never meant when only "the series" is asked for.
-_DERIVED = ("SEG", "PR", "RTDOSE", "REG")
+DERIVED = ("SEG", "PR", "RTDOSE", "REG")
 
 
 class Slice(NamedTuple):
@@ -63,7 +65,12 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """One DICOM series of images, as its headers describe it."""
+    """One DICOM series of images, as its headers describe it.
+
+    Where it was chosen, ``stack`` is the number of the stack in it that was named (0 for none), ``named`` the file
+    that was, ``notes`` what is to be said about the choice, a sentence each, ``handle`` the shortest name that chooses
+    it, and ``option`` the command-line option that takes one.
+    """
 
     uid: str
     modality: str
@@ -72,6 +79,11 @@ class Series:
     frame_of_reference: str
     slices: tuple[Slice, ...]
     number: str = ""
+    stack: int = 0
+    named: Path | None = None
+    notes: tuple[str, ...] = ()
+    handle: str = ""
+    option: str = "--series"
 
     @property
     def number_of_files(self) -> int:
@@ -95,7 +107,8 @@ class Series:
 
     def __str__(self) -> str:
         number = f"number {self.number}" if self.number else ""
-        facts = (number, f"{self.number_of_slices} slices", self.uid)  # some anonymisers empty the UID
+        count = "1 slice" if self.number_of_slices == 1 else f"{self.number_of_slices} slices"
+        facts = (number, count, self.uid)  # some anonymisers empty the UID
         return f"{self.modality} '{self.description}' ({', '.join(filter(None, facts))})"
 
     def is_named(self, name: str) -> bool:
@@ -106,76 +119,89 @@ class Series:
 def find_series(folder: str | Path) -> list[Series]:
     """Return the image series in ``folder`` and below, from the headers alone, ordered by modality and UID.
 
-    Files that are no DICOM, or DICOM without an image (directories, structure sets, reports), are passed over.
+    What is DICOM is told by content, whatever the names. Other files, DICOM without an image (directories, structure
+    sets, reports), hidden files and folders and ``__MACOSX`` are passed over. Images without a SeriesInstanceUID are
+    one series where folder, number, description and study are equal.
 
     Raises:
         MissingPathError: The folder does not exist.
         ImageReadError: A file begins as DICOM, but its header is damaged.
     """
-    groups: dict[str, list[Slice]] = defaultdict(list)
-    for path in sorted(check_exists(folder, "DICOM folder").rglob("*")):
+    folder = check_exists(folder, "DICOM folder")
+    return series_of(sorted(path for path in folder.rglob("*") if not _is_hidden(path.relative_to(folder))))
+
+
+def series_of(paths: list[Path]) -> list[Series]:
+    """Return the image series among some files, ordered by modality and UID; raises as ``find_series``."""
+    groups: dict[tuple[str, ...], list[Slice]] = defaultdict(list)
+    for path in paths:
         header = _read_header(path)
         if header is not None:
-            groups[str(header.SeriesInstanceUID)] += _slices(path, header)
-    found = [_series(uid, tuple(slices)) for uid, slices in groups.items()]
+            groups[_identity(path, header)] += _slices(path, header)
+    found = [_series(tuple(slices)) for slices in groups.values()]
     return sorted(found, key=lambda series: (series.modality, series.uid))
 
 
-def choose_series(folder: Path, modality: str | None = None, name: str | None = None) -> Series:
-    """Return the only series of the folder that fits the modality and the name (UID, number or description).
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
-    Without a name, segmentations and other derived objects are not meant, nor is a series of scouts or of secondary
-    captures beside a real one.
 
-    Raises:
-        ImageReadError: None or several fit; the message lists what the folder holds.
-    """
-    found = find_series(folder)
-    if not found:
-        raise ImageReadError(f"{folder} holds no DICOM image series; name the folder with the .dcm files of one scan.")
-    fitting = [
-        series
-        for series in found
-        if (series.modality == modality if modality else name or series.modality not in _DERIVED)
-        and (name is None or series.is_named(name))
-    ]
-    scans = fitting if name else [series for series in fitting if not (series.is_localizer or series.is_capture)]
-    if len(scans) == 1:
-        for other in (series for series in fitting if series not in scans):
-            kind = "localizer" if other.is_localizer else "secondary capture"
-            logger.info("%s: %s is passed over, it is a %s", folder, other, kind)
-        return scans[0]
-    if len(fitting) != 1:
-        wanted = " ".join(filter(None, (modality, "series", name)))
-        option = f" (--{modality.lower()}_series of register)" if modality in ("CT", "MR") else ""
-        listed = "; ".join(map(str, fitting or found))
-        raise ImageReadError(
-            f"{folder} should hold exactly one {wanted}, but {len(fitting)} fit; it holds {listed}. "
-            f"Name the folder of one series, or its number, description or UID{option}."
-        )
-    return fitting[0]
+def _identity(path: Path, header: Dataset) -> tuple[str, ...]:
+    """What images of one series share; files of two modalities are never one series."""
+    uid, modality = _text(header, "SeriesInstanceUID"), _text(header, "Modality")
+    if uid:
+        return uid, modality
+    others = (_text(header, name) for name in ("StudyInstanceUID", "SeriesNumber", "SeriesDescription"))
+    return uid, modality, *others, str(path.parent)
+
+
+def _text(header: Dataset, name: str) -> str:
+    return str(header.get(name, "") or "").strip()
 
 
 def _read_header(path: Path) -> Dataset | None:
-    if not path.is_file():
-        return None
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        list(header)  # decodes every value, which pydicom puts off until it is asked for
+        if not path.is_file() or not is_dicom(path):
+            return None
+        header = read_file(path, stop_before_pixels=True, specific_tags=[*_TAGS, *TELLING])
+        for tag in _TAGS:
+            header.get(tag)  # decodes every value, which pydicom puts off until it is asked for
     except InvalidDicomError:
         return None
+    except OSError as error:
+        raise ImageReadError(
+            f"{path} cannot be read ({error.strerror or error}); see to its rights or take it away."
+        ) from error
     except Exception as error:  # pydicom has one of its own for each kind of damage
         raise ImageReadError(f"{path} begins as DICOM, but its header is damaged; export it again.") from error
-    if "SeriesInstanceUID" in header and "Rows" in header:
+    _drop_undecodable(header)
+    if "Rows" in header:
         return header
-    kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID") or "")).name
+    kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or "")).name
     if kind.endswith("Image Storage"):
         raise ImageReadError(f"{path} ({kind}) breaks off in its header; export it again or take it away.")
     return None
 
 
+def _drop_undecodable(header: Dataset) -> None:
+    """Take away values that only tell images apart and cannot be decoded; the image can be read without them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in TELLING:
+            if not _decodes(header, name):
+                del header[Tag(name)]
+
+
+def _decodes(header: Dataset, name: str | int) -> bool:
+    try:
+        header.get(Tag(name))
+    except Exception:  # pydicom has one of its own for each kind of damage
+        return False
+    return True
+
+
 def _slices(path: Path, header: Dataset) -> list[Slice]:
-    if FUNCTIONAL_GROUPS[1] not in header or header.get("Modality") in _DERIVED:
+    if FUNCTIONAL_GROUPS[1] not in header or header.get("Modality") in DERIVED:
         return [Slice(path, header)]
     try:
         frames = frame_headers(header)
@@ -184,8 +210,8 @@ def _slices(path: Path, header: Dataset) -> list[Slice]:
     return [Slice(path, frame, place) for place, frame in enumerate(frames)]
 
 
-def _series(uid: str, slices: tuple[Slice, ...]) -> Series:
+def _series(slices: tuple[Slice, ...]) -> Series:
     first = slices[0].header
-    fields = ("Modality", "SeriesDescription", "PatientID", "FrameOfReferenceUID", "SeriesNumber")
-    modality, description, patient, frame, number = (str(first.get(field, "") or "").strip() for field in fields)
+    fields = ("SeriesInstanceUID", "Modality", "SeriesDescription", "PatientID", "FrameOfReferenceUID", "SeriesNumber")
+    uid, modality, description, patient, frame, number = (_text(first, field) for field in fields)
     return Series(uid, modality, description, patient, frame, slices, number)

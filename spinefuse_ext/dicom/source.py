@@ -11,7 +11,9 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.series import Series, Slice, choose_series
+from spinefuse_ext.dicom.choose import choose_series
+from spinefuse_ext.dicom.read_file import read_file
+from spinefuse_ext.dicom.series import Series, Slice
 from spinefuse_ext.dicom.stack import stack_slices
 from spinefuse_ext.validation import SourceError, check_exists
 
@@ -51,8 +53,10 @@ class Source:
         return f"{self.series} in {self.folder}"
 
 
-def find_source(source: str | Path, modality: str | None = None, name: str | None = None) -> Source:
-    """Choose one series of a folder, or of the folder of a file, and put its images in order.
+def find_source(
+    source: str | Path, modality: str | None = None, name: str | None = None, option: str | None = None
+) -> Source:
+    """Choose one series of a folder, or that of a file, and put its images in order; ``option`` takes its name.
 
     Raises:
         MissingPathError: the path does not exist.
@@ -60,8 +64,8 @@ def find_source(source: str | Path, modality: str | None = None, name: str | Non
     """
     source = check_exists(source, "The DICOM series")
     folder = source if source.is_dir() else source.parent
-    series = choose_series(folder, modality, name)
-    slices, affine = stack_slices(series, folder)
+    series = choose_series(source, modality, name, option)
+    slices, affine, _ = stack_slices(series, folder)
     return Source(series, folder, slices, affine)
 
 
@@ -73,7 +77,7 @@ def read_headers(source: Source, derived: str) -> dict[Path, pydicom.Dataset]:
     """
     headers: dict[Path, pydicom.Dataset] = {}
     for path in source.paths:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        header = read_file(path, stop_before_pixels=True)
         missing = [name for name in _NEEDED if not header.get(name)]
         if missing:
             raise SourceError(f"{path} has no {', '.join(missing)}, to which {derived} must refer; export it again.")

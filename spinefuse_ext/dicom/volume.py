@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from spinefuse_ext.dicom.ct_values import correct_hounsfield
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.formats import META_IMAGE, NIFTI, NRRD, image_suffix
@@ -29,11 +30,12 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
     ``frame_of_reference``.
 
     Args:
-        path: File, DICOM folder, or any file of a DICOM series (its folder is read).
+        path: File, DICOM folder, or any file of a DICOM series, which is then read; told by content, not by name.
         modality: Which series of a DICOM folder. For image files, which do not say what they show, "CT" has padding
             outside the scan and a missing intercept corrected, as in a DICOM CT. A white frame is taken away from
             images of any named modality, but not without one: it may be a label volume.
-        series: Description, number or UID of the series, where a DICOM folder holds several of the modality.
+        series: Description, number or UID of the series, where a DICOM folder holds several of the modality; with
+            ``/stack2`` behind it, the second of several stacks in it.
 
     Raises:
         MissingPathError: The path does not exist.
@@ -41,11 +43,10 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
     """
     path = check_exists(path, modality or "Image")
     suffix = image_suffix(path)
-    if path.is_dir() or suffix == ".dcm":
+    if is_dicom(path) or suffix == ".dcm":
         from spinefuse_ext.dicom.read_series import read_series  # needs packages that image files do not
 
-        name = None if series is None else str(series)
-        return read_series(path if path.is_dir() else path.parent, modality, series=name)
+        return read_series(path, modality, series=None if series is None else str(series))
     if suffix not in _READERS:
         raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
     if series is not None:

@@ -51,7 +51,7 @@ def write_fused(
 
     Args:
         fused: fused volume in [0, 1], a file or ``(1, X, Y, Z)`` with its RAS affine.
-        source: DICOM folder of the CT, or any file of its series.
+        source: DICOM folder of the CT, or any file of its series, which is then the one.
         out: folder to write; a fused series that is there already is replaced.
         mr: DICOM folder of the MR, to be referred to, or any file of its series.
         series: description, number or UID of the CT series, where the folder holds several.
@@ -67,7 +67,7 @@ def write_fused(
             say what the volume says.
     """
     out = Path(out)
-    ct = Origin.read(find_source(source, "CT", None if series is None else str(series)))
+    ct = Origin.read(find_source(source, "CT", None if series is None else str(series), "--series"))
     other = None if mr is None else Origin.read(find_source(mr, "MR", None if mr_series is None else str(mr_series)))
     _check_target(out, ct)
     _check_patient(ct, other)

@@ -68,7 +68,7 @@ def write_seg(
             highdicom is not installed.
     """
     out = Path(out)
-    found = find_source(source, modality, None if series is None else str(series))
+    found = find_source(source, modality, None if series is None else str(series), "--series")
     _check_target(out, found)
     volume = labels if isinstance(labels, MetaTensor) else read_volume(labels)
     what = str(volume.meta.get("filename_or_obj", "the label volume"))

@@ -72,7 +72,8 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         allow_different_patients: Go on although the PatientIDs differ. Images without an id always pass.
         transform: Transform file of ITK, 3D Slicer or ANTs in place of landmarks; it maps CT to MR points (LPS), the
             direction in which the MR is resampled.
-        ct_series: SeriesInstanceUID, number or description of the CT series, where the folder holds several.
+        ct_series: SeriesInstanceUID, number or description of the CT series, where the folder holds several; with
+            ``/stack2`` behind it, the second of several stacks in that series.
         mr_series: The same of the MR series.
         refine: Improve the result by mutual information of the images, if held-out landmarks or edges confirm it.
         refine_mm: Farthest shift of a refinement.

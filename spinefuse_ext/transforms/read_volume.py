@@ -11,6 +11,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.enums import series_key
 
 
 class ReadVolumed(MapTransform):
@@ -20,6 +21,9 @@ class ReadVolumed(MapTransform):
     with the same corrections of CT values. The axes stay as stored. ``meta`` says ``patient_id`` and
     ``frame_of_reference`` of every file, empty where it has none, and holds no lists, which would not fit in a batch. A
     volume that was read before only gets such a ``meta``.
+
+    A case may say which series of a DICOM folder is meant under ``series_ct`` for the key ``ct``, and so on: number,
+    description or UID, with ``/stack2`` behind it for the second stack of the series.
 
     Args:
         keys: of paths.
@@ -40,7 +44,7 @@ class ReadVolumed(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, modality in self.key_iterator(d, self.modality):
-            image = d[key] if isinstance(d[key], MetaTensor) else read_volume(d[key], modality)
+            image = d[key] if isinstance(d[key], MetaTensor) else read_volume(d[key], modality, d.get(series_key(key)))
             meta = {name: value for name, value in image.meta.items() if not isinstance(value, list)}
             for name in ("patient_id", "frame_of_reference"):
                 meta[name] = str(meta.get(name) or "")

@@ -13,7 +13,7 @@ from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
 from spinefuse_ext.dicom.kind import is_dicom
-from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.enums import CaseKeys, series_key
 from spinefuse_ext.validation import SourceError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ class SaveFusedSeriesd(MapTransform):
     """Write ``(1, X, Y, Z)`` in [0, 1] as DICOM series by :func:`~spinefuse_ext.dicom.write_fused`; data unchanged.
 
     It lies on the series that the case names under ``source_key``, else on the DICOM folder or file that the CT was
-    read from, and refers to the MR too where that was DICOM. A case with neither gets none. A series without UIDs, as
+    read from, and refers to the MR too where that was DICOM; ``series_ct`` and ``series_mr`` say which of several
+    series of a folder these were. A case with neither gets none. A series without UIDs, as
     some anonymisers leave it, cannot be referred to: a warning in the log, unless the case names its series.
 
     Args:
@@ -53,13 +54,15 @@ class SaveFusedSeriesd(MapTransform):
         for key in self.key_iterator(d):
             ct, mr, named = _path(d[key]), _path(d.get(self.mr_key)), d.get(self.source_key)
             source = named or _if_dicom(ct)
+            own = self.source_key if named else CaseKeys.CT
+            series, mr_series = (d.get(series_key(each)) for each in (own, self.mr_key))
             if source is None:
                 continue
             from spinefuse_ext.dicom.write_fused import write_fused  # needs packages that NIfTI does not
 
             folder = Path(self.folder_layout.filename(ct or "case"))
             try:
-                write_fused(d[key], source, folder, mr=_if_dicom(mr))
+                write_fused(d[key], source, folder, mr=_if_dicom(mr), series=series, mr_series=mr_series)
             except SourceError as error:
                 if named:
                     raise

@@ -14,7 +14,7 @@ from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
 from spinefuse_ext.dicom.kind import is_dicom
-from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.enums import CaseKeys, series_key
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 class SaveSegd(MapTransform):
     """Write labels ``(1, X, Y, Z)`` as DICOM SEG by :func:`~spinefuse_ext.dicom.write_seg`; the data stay unchanged.
 
-    The SEG refers to the series that the case names under ``source_key``, else to the DICOM folder or file that the
-    image was read from. A case with neither has no series to refer to, and gets none; nor does an empty prediction,
-    which is a warning in the log. So is highdicom that is not installed, unless the case names its series.
+    The SEG refers to the series that the case names under ``source_key`` (of several series in that folder the one
+    under ``series_dicom``), else to the DICOM folder or file that the image was read from. A case with neither has no
+    series to refer to, and gets none; nor does an empty prediction, which is a warning in the log. So is highdicom that
+    is not installed, unless the case names its series.
 
     Args:
         keys: of labels, one key.
@@ -70,15 +71,14 @@ class SaveSegd(MapTransform):
                 continue
             from spinefuse_ext.dicom.write_seg import write_seg  # needs packages that NIfTI does not
 
-            modality = self._modality(source) if self.source_key in d else None
-            write_seg(d[key], source, path, modality=modality, structures=self.structures)
+            named = self.source_key in d
+            modality, series = (self._modality(source), d.get(series_key(self.source_key))) if named else (None, None)
+            write_seg(d[key], source, path, modality=modality, series=series, structures=self.structures)
         return d
 
     def _modality(self, source: str) -> str | None:
         """The modality that is meant, unless the folder holds no such series."""
-        from spinefuse_ext.dicom.series import find_series
+        from spinefuse_ext.dicom.choose import series_at
 
-        path = Path(source)
-        folder = path if path.is_dir() else path.parent
-        held = {series.modality for series in find_series(folder)} if self.modality else set()
+        held = {series.modality for series in series_at(Path(source))[0]} if self.modality else set()
         return self.modality if self.modality in held else None

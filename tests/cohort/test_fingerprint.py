@@ -36,6 +36,13 @@ def test_every_change_of_a_series_changes_it(change: str, tmp_path: Path) -> Non
     assert fingerprint(folder) != before
 
 
+def test_a_dicom_file_without_an_ending_stands_for_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "IM_0001").write_bytes(bytes(128) + b"DICM")
+    before = fingerprint(tmp_path / "IM_0001")
+    (tmp_path / "IM_0002").write_bytes(bytes(128) + b"DICM")
+    assert fingerprint(tmp_path / "IM_0001") != before
+
+
 def test_voxels_beside_their_header_count(tmp_path: Path) -> None:
     for name in ("a.mhd", "a.raw", "b.raw"):
         (tmp_path / name).write_bytes(b"1")

@@ -65,7 +65,7 @@ def test_frames_become_slices_in_order_each_with_its_own_rescale(syntax: str, tm
 
 
 def test_frames_that_form_no_stack_are_refused(tmp_path: Path) -> None:
-    make_enhanced(tmp_path, (0.0, 2.0, 2.0), (1.0, 1.0, 1.0))
+    make_enhanced(tmp_path, (0.0, 2.0, 2.0), (1.0, 1.0, 3.0))
     with pytest.raises(ImageReadError, match="several images at one position"):
         read_series(tmp_path)
     make_enhanced(tmp_path, (0.0, 2.0, 4.0, 8.0), (1.0,) * 4)
