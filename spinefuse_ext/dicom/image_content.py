@@ -78,14 +78,14 @@ def unreadable(path: str | Path, reason: str, cure: str = "export it again") -> 
     return ImageReadError(f"{path} cannot be read as an image ({reason}); {cure}.")
 
 
-def header_bytes(head: bytes) -> int | None:
-    """Length of the NIfTI or Analyze header that ``head`` begins with, in either byte order, or None."""
-    sizes = (int.from_bytes(head[:4], order) for order in ("little", "big"))  # type: ignore[arg-type]
-    return next((size for size in sizes if size in _NIFTI_SIZES), None)
+def nifti_header(head: bytes) -> tuple[int, str] | None:
+    """Length and byte order ("<", ">") of the NIfTI or Analyze header that ``head`` begins with, or None."""
+    little, big = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
+    return next(((size, order) for size, order in ((little, "<"), (big, ">")) if size in _NIFTI_SIZES), None)
 
 
 def _kind(head: bytes) -> Kind | None:
-    if header_bytes(head) is not None:
+    if nifti_header(head) is not None:
         return Kind.NIFTI
     if head.startswith(b"NRRD000"):
         return Kind.NRRD

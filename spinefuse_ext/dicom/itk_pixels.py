@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def read_by_itk(path: Path, reader: str) -> tuple[NDArray[np.float32], Affine]:
     try:
         loaded.Update()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
+        reason = re.sub(r"^(\[nrrd\] \w+: |ITK ERROR: )", "", str(error).strip().splitlines()[-1])
         raise unreadable(path, reason) from error
     image = loaded.GetOutput()
     affine = np.eye(4)

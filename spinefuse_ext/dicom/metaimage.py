@@ -75,6 +75,8 @@ def _files(header: TextHeader, sizes: list[int], path: Path) -> list[Path]:
     if named.upper() == "LOCAL":
         return []
     if named.upper().startswith("LIST"):
+        if not path.read_bytes().endswith(b"\n"):  # ITK leaves the last slice out, filled with what is in memory
+            raise unreadable(path, "its list of data files does not end with a line break", "add one")
         return data_files(path, list(header.listed))
     parts = named.split()
     if "%" in parts[0]:

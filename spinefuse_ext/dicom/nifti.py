@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.data_size import check_data_size
-from spinefuse_ext.dicom.image_content import header_bytes, unreadable
+from spinefuse_ext.dicom.image_content import nifti_header, unreadable
 from spinefuse_ext.dicom.nifti_place import nifti_place
 from spinefuse_ext.dicom.stored_image import StoredImage
 from spinefuse_ext.validation import ImageReadError
@@ -48,7 +48,8 @@ def read_nifti(path: Path, *, gzipped: bool) -> StoredImage:
 
 def _header(stream: IO[bytes], path: Path) -> Any:
     block = stream.read(540)
-    kind, start, magic, pair = _LENGTHS[header_bytes(block) or 348]
+    length, order = nifti_header(block) or (348, "<")
+    kind, start, magic, pair = _LENGTHS[length]
     found = block[start : start + 4]
     if found == pair:
         raise unreadable(path, "it is the header of a NIfTI pair, .hdr and .img", "save it as one .nii.gz file")
@@ -56,9 +57,9 @@ def _header(stream: IO[bytes], path: Path) -> Any:
         raise unreadable(path, "it is an Analyze image, which says no orientation", "export it as NIfTI")
     if found != magic:
         raise unreadable(path, f"its NIfTI signature is {found!r} instead of {magic!r}, so it is damaged")
-    if len(block) < kind.sizeof_hdr:
+    if len(block) < length:
         raise unreadable(path, "it ends within its header")
-    return kind(block[: kind.sizeof_hdr], check=False)
+    return kind(block[:length], endianness=order, check=False)
 
 
 def _one_volume(header: Any, path: Path) -> tuple[int, ...]:
