@@ -23,6 +23,7 @@ _REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar"}
 _DISC = next(number for number, name in STRUCTURES.items() if name == "disc")
 _SPECK = 0.3  # part of the largest disc's volume, below which a piece is none
 _SOME = 2  # levels that one distance needs
+_MOST = 0.75  # part of the distances that must be too small
 
 
 def implausible_size(label: MetaTensor) -> list[str]:
@@ -66,8 +67,7 @@ def _discs(volume: NDArray[np.int64], affine: NDArray[np.float64]) -> list[str]:
     spacing = neighbour_spacing_mm(_centres(pieces, discs.tolist(), affine))
     if not spacing.size:
         return []
-    # a disc without a label doubles one distance, so that only the smallest can be too large
-    return _judged("discs", "L", float(np.median(spacing)), float(spacing.min()), affine, spacing.size)
+    return _judged("discs", "L", spacing, affine)
 
 
 def _vertebrae(volume: NDArray[np.int64], affine: NDArray[np.float64], numbers: list[int]) -> list[str]:
@@ -84,23 +84,21 @@ def _vertebrae(volume: NDArray[np.int64], affine: NDArray[np.float64], numbers: 
             by_region.setdefault(region, []).append(float(np.linalg.norm(centres[one] - centres[next_one])))
     found = []
     for region, spacing in by_region.items():
-        middle = float(np.median(spacing))
-        found += _judged("vertebrae", region, middle, middle, affine, len(spacing))
+        found += _judged("vertebrae", region, np.array(spacing), affine)
     return found
 
 
-def _judged(
-    what: str, region: str, middle: float, smallest: float, affine: NDArray[np.float64], count: int
-) -> list[str]:
+def _judged(what: str, region: str, spacing: NDArray[np.float64], affine: NDArray[np.float64]) -> list[str]:
+    """Hold distances against a region; a missing level doubles one of them, one in two pieces adds a small one."""
     low, high = LEVEL_SPACING_MM[region]
-    if middle >= low and smallest <= high:
+    if np.quantile(spacing, _MOST) >= low and spacing.min() <= high:
         return []
-    off = middle if middle < low else smallest
+    off = float(np.median(spacing)) if spacing.min() <= high else float(spacing.min())
     voxel = " x ".join(f"{size:.3g}" for size in np.linalg.norm(affine[:3, :3], axis=0))
     factor = (_USUAL_MM if region == "L" else (low + high) / 2) / off
     unless = "unless this is no lumbar spine or a child's" if what == "discs" else "unless this is a child"
     return [
-        f"the centres of neighbouring {what} lie {off:.1f} mm apart (median of {count}), "
+        f"the centres of neighbouring {what} lie {off:.1f} mm apart (median of {spacing.size}), "
         f"but {low:g} to {high:g} mm in the {_REGIONS[region]} spine of adults: the voxels are probably not {voxel} mm "
         f"but about {factor:.2g} times as large; check PixelSpacing, {unless}"
     ]

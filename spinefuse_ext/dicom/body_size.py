@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _JUDGED = 32  # voxels along two axes, below which an image is a piece that says nothing of a body
-_PIXEL_MM = (0.1, 4.0)  # the two finer voxel edges; clinical CT and MR of the spine have 0.2 to 1.5
+_PIXEL_MM = (0.1, 4.0)  # in the slice; clinical CT and MR of the spine have 0.2 to 1.5
 _SLICE_MM = 12.0
 _VIEW_MM = (60.0, 2200.0)  # the longest side; a vertebra in focus, a patient from head to foot
 _BODY_MM = (60.0, 700.0)  # across an axial slice of CT; an infant's neck, the bore of a scanner
 _BODY_HU = -300.0
+_USUAL_PIXEL_MM, _USUAL_VIEW_MM = (0.2, 1.6), (100.0, 600.0)
+_SLIPS = (1000.0, 10.0, 0.1, 0.001)  # between m, cm, mm and micron
 
 
 def odd_size(voxels: NDArray[np.float32], affine: NDArray[np.float64], modality: str) -> list[str]:
@@ -24,17 +26,39 @@ def odd_size(voxels: NDArray[np.float32], affine: NDArray[np.float64], modality:
         reasons.append(f"a body {width:.3g} mm across")
     if not reasons:
         return []
-    named = " x ".join(f"{edge:.3g}" for edge in edges)
-    return [f"{' and '.join(reasons)}: no spine is so, and the voxels are probably not {named} mm; check PixelSpacing"]
+    return [f"{' and '.join(reasons)}: no spine is so; {_likely(edges, voxels.shape)}; check PixelSpacing"]
+
+
+def _likely(edges: NDArray[np.float64], shape: tuple[int, ...]) -> str:
+    """Which pixels a slip of the unit was made from, where one gives a usual image; else which they are not."""
+    plane = _in_plane(edges)
+    pixels, view = edges[plane], float((edges[plane] * np.array(shape)[plane]).max())
+    usual = [
+        f"{pixels[0] * factor:.3g} x {pixels[1] * factor:.3g} mm"
+        for factor in _SLIPS
+        if _USUAL_PIXEL_MM[0] <= pixels.min() * factor <= pixels.max() * factor <= _USUAL_PIXEL_MM[1]
+        and _USUAL_VIEW_MM[0] <= view * factor <= _USUAL_VIEW_MM[1]
+    ]
+    if usual:
+        return f"the pixels are probably {' or '.join(usual)}"
+    return f"the voxels are probably not {' x '.join(f'{edge:.3g}' for edge in edges)} mm"
+
+
+def _in_plane(edges: NDArray[np.float64]) -> list[int]:
+    """The two axes whose voxel edges are most alike: those of the slices, which have square pixels."""
+    first, second, third = (int(axis) for axis in np.argsort(edges, kind="stable"))
+    alike = edges[second] / edges[first] <= edges[third] / edges[second]
+    return sorted((first, second) if alike else (second, third))
 
 
 def _odd_grid(edges: NDArray[np.float64], view: float) -> list[str]:
     reasons = []
-    finer = np.sort(edges)
-    if not _PIXEL_MM[0] <= finer[0] <= finer[1] <= _PIXEL_MM[1]:
-        reasons.append(f"pixels of {finer[0]:.3g} x {finer[1]:.3g} mm")
-    if finer[2] > _SLICE_MM:
-        reasons.append(f"slices {finer[2]:.3g} mm apart")
+    pixels = edges[_in_plane(edges)]
+    (between,) = np.delete(edges, _in_plane(edges))
+    if not _PIXEL_MM[0] <= pixels.min() <= pixels.max() <= _PIXEL_MM[1]:
+        reasons.append(f"pixels of {pixels[0]:.3g} x {pixels[1]:.3g} mm")
+    if between > _SLICE_MM:
+        reasons.append(f"slices {between:.3g} mm apart")
     if not _VIEW_MM[0] <= view <= _VIEW_MM[1]:
         reasons.append(f"a field of view of {view:.3g} mm")
     return reasons

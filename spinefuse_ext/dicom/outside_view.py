@@ -40,6 +40,16 @@ def without_gaps(
     return np.where(gaps, np.float32(outside), voxels), [sentence]
 
 
+def named_gaps(voxels: NDArray[np.float32], path: str | Path) -> list[str]:
+    """Return in one sentence that values are missing in a volume of any kind, which keeps them; logged."""
+    count = voxels.size - int(np.isfinite(voxels).sum())
+    if not count:
+        return []
+    sentence = f"{path}: {count} voxels are without a value (NaN or infinity) and were kept so"
+    logger.warning("%s", sentence)
+    return [sentence]
+
+
 def _inside(gaps: NDArray[np.bool_]) -> int:
     """Count gaps that do not reach the edge of a plane of some direction, or fill a plane between others."""
     from scipy import ndimage  # most images need none of it, and not every machine has it

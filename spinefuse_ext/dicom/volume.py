@@ -11,9 +11,10 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.dicom.ct_values import AIR_HU, correct_hounsfield
+from spinefuse_ext.dicom.image_content import image_content
 from spinefuse_ext.dicom.image_file import read_image_file
 from spinefuse_ext.dicom.odd_content import content_findings
-from spinefuse_ext.dicom.outside_view import without_gaps
+from spinefuse_ext.dicom.outside_view import named_gaps, without_gaps
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.validation import ImageReadError, check_exists
@@ -53,12 +54,15 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
         name = None if series is None else str(series)
         image = read_series(path if path.is_dir() else path.parent, modality, series=name)
         return image if modality is None else _with_findings(image, path, modality)
-    if suffix not in _READERS:
+    if suffix not in _READERS and image_content(path) is None:
         raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
     if series is not None:
         raise ImageReadError(f"{path} is one image, so no series {series} can be chosen in it; name the DICOM folder.")
     image = read_image_file(path, modality)
-    return image if modality is None else _cleaned(image, path, modality)
+    if modality is not None:
+        return _cleaned(image, path, modality)
+    image.meta["warnings"] = [*image.meta["warnings"], *named_gaps(image.numpy()[0], path)]
+    return image
 
 
 def _cleaned(image: MetaTensor, path: Path, modality: str) -> MetaTensor:
