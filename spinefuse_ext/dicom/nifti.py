@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.data_size import check_data_size
-from spinefuse_ext.dicom.image_content import nifti_header, unreadable
+from spinefuse_ext.dicom.image_content import Kind, image_content, nifti_header, unreadable
 from spinefuse_ext.dicom.nifti_place import nifti_place
 from spinefuse_ext.dicom.stored_image import StoredImage
 from spinefuse_ext.validation import ImageReadError
@@ -44,6 +44,18 @@ def read_nifti(path: Path, *, gzipped: bool) -> StoredImage:
     except (OSError, EOFError, zlib.error, ValueError, KeyError, HeaderDataError) as error:
         raise unreadable(path, _last_line(error)) from error
     return StoredImage(voxels, nifti_place(header, shape, path))
+
+
+def stored_shape(path: Path) -> tuple[int, ...] | None:
+    """Shape of a NIfTI file with all its axes, None for any other file and for a damaged one."""
+    try:
+        content = image_content(path)
+        if content is None or content.kind != Kind.NIFTI:
+            return None
+        with cast("IO[bytes]", gzip.open(path) if content.gzipped else path.open("rb")) as stream:
+            return tuple(int(size) for size in _header(stream, path).get_data_shape())
+    except (ImageReadError, OSError, EOFError, zlib.error, ValueError, HeaderDataError):
+        return None
 
 
 def _header(stream: IO[bytes], path: Path) -> Any:

@@ -52,6 +52,14 @@ def test_empty_slices_at_the_ends_are_padding(modality: str, tmp_path: Path) -> 
     assert read(values, tmp_path, modality) == []
 
 
+def test_air_between_body_and_table_is_no_missing_slice_but_across_the_body_it_is(tmp_path: Path) -> None:
+    values = scan()
+    values[:, 20] = -1000
+    assert read(values, tmp_path, "CT") == []
+    values[..., 7] = -1000
+    assert "slice 7 along axis 2 (counted from 0) between others holds -1000 only" in read(values, tmp_path, "CT")[0]
+
+
 def test_one_slice_is_said(tmp_path: Path) -> None:
     (said,) = read(scan((20, 24, 1)), tmp_path, "MR")
     assert "it holds one slice only (20 x 24 x 1 voxels); a registration needs the volume" in said

@@ -217,6 +217,14 @@ def test_a_list_of_one_volume_is_that_volume(sizes: str, kinds: str, directions:
     np.testing.assert_allclose(image.affine, AFFINE)
 
 
+def test_a_metaimage_with_a_fourth_axis_of_one_is_that_volume(tmp_path: Path) -> None:
+    head = META.replace("2 3 4", "2 3 4 1").replace("NDims = 3", "NDims = 4")
+    place = "TransformMatrix = 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\nOffset = 1 2 3 0\nElementSpacing = 0.5 1 2 1\n"
+    image = read_volume(meta(tmp_path / "v.mha", head=head, place=place), "MR")
+    np.testing.assert_array_equal(image.numpy()[0], VALUES)
+    np.testing.assert_allclose(image.affine, AFFINE)
+
+
 @pytest.mark.parametrize("kind", ["list", "vector", "RGB-color", "complex"])
 def test_a_nrrd_of_several_values_a_voxel_is_refused(kind: str, tmp_path: Path) -> None:
     path = nrrd(tmp_path / "v.nrrd", **four_axes("2 2 3 2", f"{kind} domain domain domain", FIRST))
