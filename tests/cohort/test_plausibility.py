@@ -8,9 +8,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from spinefuse_ext.cohort import prepare_cohort
 from spinefuse_ext.cohort.plausibility import implausible_size, neighbour_spacing_mm
 from spinefuse_ext.data import make_phantom
-from spinefuse_ext.dicom import read_volume
+from spinefuse_ext.dicom import read_volume, write_volume
 
 
 def discs(apart_mm: float, missing: tuple[int, ...] = (), number: int = 6, specks: bool = False) -> MetaTensor:
@@ -82,3 +83,16 @@ def test_the_phantom_is_an_adult(tmp_path: Path) -> None:
     assert implausible_size(label) == []
     label.affine = torch.diag(torch.tensor([0.64, 0.64, 0.64, 1.0], dtype=torch.float64)) @ label.affine
     assert "check PixelSpacing" in implausible_size(label)[0]
+
+
+def test_prepare_keeps_the_sentence_beside_the_case(phantoms: Path, write_table, tmp_path: Path) -> None:
+    for name in ("ct", "mr", "label"):
+        image = read_volume(phantoms / f"p1/{name}.nii.gz")
+        image.affine = torch.diag(torch.tensor([0.6, 0.6, 0.6, 1.0], dtype=torch.float64)) @ image.affine
+        write_volume(image, phantoms / f"p1/small_{name}.nii.gz")
+    small = {name: f"p1/small_{name}.nii.gz" for name in ("ct", "mr", "label")}
+    table = write_table(1, 2, p1={**small, "ct_landmarks": "", "mr_landmarks": ""}, p2={"label": "p2/label.nii.gz"})
+    prepared = prepare_cohort(table, tmp_path / "out", validation=0, max_tre_mm=100, max_fre_mm=100, workers=1)
+    warnings = [one.record["warnings"] if one.record else [] for one in prepared.outcomes]
+    assert any("p1/small_label.nii.gz: the centres of neighbouring discs lie" in sentence for sentence in warnings[0])
+    assert not any("neighbouring" in sentence for sentence in warnings[1])
