@@ -12,6 +12,15 @@ from spinefuse_ext.dicom.image_content import unreadable
 MOST_VOXELS = 2**31
 #: Deflate, the compression of gzip and zlib, gains no more than this.
 _DEFLATE_GAIN = 1032
+_PADDING = 4096  # bytes that a writer may fill a file up with
+
+
+def surplus(stored: int, sizes: Sequence[int], voxel_bytes: int) -> tuple[str, ...]:
+    """Say that uncompressed data of ``stored`` bytes goes on for a slice or more after the voxels that are claimed."""
+    left = stored - prod(sizes) * voxel_bytes
+    if left < max(_PADDING, prod(sizes[:2]) * voxel_bytes):
+        return ()
+    return (f"{left} bytes follow the {' x '.join(map(str, sizes))} voxels that the header claims; it may be wrong",)
 
 
 def check_data_size(path: Path, sizes: Sequence[int], voxel_bytes: int, stored: int, *, compressed: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 from spinefuse_ext.dicom.compressed import check_compressed
-from spinefuse_ext.dicom.data_size import check_data_size
+from spinefuse_ext.dicom.data_size import check_data_size, surplus
 from spinefuse_ext.dicom.image_content import unreadable
 from spinefuse_ext.dicom.itk_pixels import read_by_itk
 from spinefuse_ext.dicom.stored_image import StoredImage
@@ -32,10 +33,11 @@ def read_metaimage(path: Path) -> StoredImage:
     """
     header = read_meta_header(path)
     sizes = _one_volume(header, path)
-    _check_data(header, sizes, path)
+    found = _check_data(header, sizes, path)
     voxels, affine = read_by_itk(path, "MetaImageIO")
     unit = header.get("distanceunits")
-    return StoredImage(voxels, checked_place(path, affine, unit=unit, missing=_missing(header)))
+    place = checked_place(path, affine, unit=unit, missing=_missing(header))
+    return StoredImage(voxels, replace(place, found=(*place.found, *(f"{path}: {sentence}" for sentence in found))))
 
 
 def _one_volume(header: TextHeader, path: Path) -> list[int]:
@@ -53,7 +55,8 @@ def _one_volume(header: TextHeader, path: Path) -> list[int]:
     return sizes
 
 
-def _check_data(header: TextHeader, sizes: list[int], path: Path) -> None:
+def _check_data(header: TextHeader, sizes: list[int], path: Path) -> tuple[str, ...]:
+    """Refuse data that is missing, cut off or in an unknown form; return what is odd about it."""
     kind = (header.get("elementtype") or "").upper()
     if kind not in _BYTES:
         raise unreadable(path, f"its voxels are of the type {kind or 'none'}, which is no grey value")
@@ -67,6 +70,7 @@ def _check_data(header: TextHeader, sizes: list[int], path: Path) -> None:
     if compressed and len(files) < 2:
         start = skip if files else header.end
         check_compressed(path, files[0] if files else path, start, prod(sizes) * _BYTES[kind])
+    return () if compressed else surplus(stored, sizes, _BYTES[kind])
 
 
 def _files(header: TextHeader, sizes: list[int], path: Path) -> list[Path]:

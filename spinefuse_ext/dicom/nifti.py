@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,13 +15,16 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.data_size import check_data_size
+from spinefuse_ext.dicom.data_size import check_data_size, surplus
 from spinefuse_ext.dicom.image_content import Kind, image_content, nifti_header, unreadable
 from spinefuse_ext.dicom.nifti_place import nifti_place
 from spinefuse_ext.dicom.stored_image import StoredImage
 from spinefuse_ext.validation import ImageReadError
 
-_LENGTHS = {348: (nib.Nifti1Header, 344, b"n+1\0", b"ni1\0"), 540: (nib.Nifti2Header, 4, b"n+2\0", b"ni2\0")}
+_LENGTHS: dict[int, tuple[Any, int, bytes, bytes]] = {
+    348: (nib.Nifti1Header, 344, b"n+1\0", b"ni1\0"),
+    540: (nib.Nifti2Header, 4, b"n+2\0", b"ni2\0"),
+}
 _EMPTY_MAGIC = b"\0\0\0\0"
 _CHUNK, _MOST_TAIL = 2**20, 2**26  # bytes after the voxels that are read to have the checksum of gzip compared
 _AXES = ("", "", "", "time points, echoes or directions", "components", "6th-axis parts", "7th-axis parts")
@@ -38,12 +43,13 @@ def read_nifti(path: Path, *, gzipped: bool) -> StoredImage:
             shape = _one_volume(header, path)
             _check_size(header, path, gzipped)
             voxels = _voxels(stream, header, shape)
-            _to_the_end(stream)
+            found = _after_voxels(_bytes_left(stream), header, shape, path)
     except ImageReadError:
         raise
     except (OSError, EOFError, zlib.error, ValueError, KeyError, HeaderDataError) as error:
         raise unreadable(path, _last_line(error)) from error
-    return StoredImage(voxels, nifti_place(header, shape, path))
+    place = nifti_place(header, shape, path)
+    return StoredImage(voxels, replace(place, found=(*place.found, *found)))
 
 
 def stored_shape(path: Path) -> tuple[int, ...] | None:
@@ -108,11 +114,22 @@ def _voxels(stream: IO[bytes], header: Any, shape: tuple[int, ...]) -> NDArray[n
     return np.ascontiguousarray(read, dtype=np.float32)
 
 
-def _to_the_end(stream: IO[bytes]) -> None:
-    """Read what follows the voxels: only at the end does gzip say that its checksum is wrong."""
-    for _ in range(_MOST_TAIL // _CHUNK):
-        if not stream.read(_CHUNK):
-            return
+def _bytes_left(stream: IO[bytes]) -> int:
+    """Read what follows the voxels, and count it: only at the end does gzip say that its checksum is wrong."""
+    left = 0
+    while left < _MOST_TAIL and (chunk := stream.read(_CHUNK)):
+        left += len(chunk)
+    return left
+
+
+def _after_voxels(left: int, header: Any, shape: tuple[int, ...], path: Path) -> list[str]:
+    """Say what follows the voxels; refuse it where the header contradicts itself about the size of one."""
+    width = header.get_data_dtype().itemsize
+    said = surplus(left + prod(shape) * width, shape, width)
+    if said and int(header["bitpix"]) not in (0, 8 * width):
+        bits = f"{8 * width} bits a voxel by its datatype, but {int(header['bitpix'])} by bitpix"
+        raise unreadable(path, f"its header is damaged: {bits}, and {left} bytes follow the voxels")
+    return [f"{path}: {sentence}" for sentence in said]
 
 
 def _last_line(error: BaseException) -> str:

@@ -108,7 +108,7 @@ def _disagreements(forms: _Forms, affine: Affine, shape: tuple[int, ...]) -> lis
                 f"sform (code {forms.codes[0]}) and qform (code {forms.codes[1]}) place the image up to {apart:.2f} mm "
                 f"apart; {_itk_choice(forms)}; check where it lies"
             )
-    if forms.sform is not None:
+    if forms.sform is not None and np.isfinite(forms.sizes_mm).all() and (forms.sizes_mm > 0).all():
         spacing = np.linalg.norm(forms.sform[:3, :3], axis=0)
         if not np.allclose(spacing, forms.sizes_mm, rtol=_SIZES_AGREE):
             said = [" x ".join(f"{size:.3g}" for size in sizes) for sizes in (forms.sizes_mm, spacing)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 from spinefuse_ext.dicom.compressed import check_compressed
-from spinefuse_ext.dicom.data_size import check_data_size
+from spinefuse_ext.dicom.data_size import check_data_size, surplus
 from spinefuse_ext.dicom.image_content import unreadable
 from spinefuse_ext.dicom.itk_pixels import read_by_itk
 from spinefuse_ext.dicom.stored_image import StoredImage
@@ -39,11 +40,12 @@ def read_nrrd(path: Path) -> StoredImage:
     """
     header = read_nrrd_header(path)
     sizes = _one_volume(header, path)
-    _check_data(header, sizes, path)
+    found = _check_data(header, sizes, path)
     voxels, affine = read_by_itk(path, "NrrdImageIO")
     if voxels.size != prod(sizes):
         raise unreadable(path, f"{voxels.shape} voxels were read of {tuple(sizes)}")
     place = checked_place(path, affine, unit=_unit(header), missing=_missing(header))
+    place = replace(place, found=(*place.found, *(f"{path}: {sentence}" for sentence in found)))
     return StoredImage(voxels, place, is_labels=_is_segmentation(header))
 
 
@@ -70,22 +72,28 @@ def _one_volume(header: TextHeader, path: Path) -> list[int]:
     return sizes
 
 
-def _check_data(header: TextHeader, sizes: list[int], path: Path) -> None:
+def _check_data(header: TextHeader, sizes: list[int], path: Path) -> tuple[str, ...]:
+    """Refuse data that is missing, cut off or in an unknown form; return what is odd about it."""
     kind, encoding = (header.get("type") or "").lower(), (header.get("encoding") or "").lower()
     if kind not in _BYTES:
         raise unreadable(path, f"its voxels are of the type {kind or 'none'}, which is no number")
     if encoding in ("bzip2", "bz2"):
         raise unreadable(path, "it is compressed by bzip2, which ITK does not read", "save it again with gzip")
+    for field in ("space directions", "space origin"):
+        if re.search(r"\b(nan|inf)", (header.get(field) or "").lower()):
+            raise unreadable(path, f"its {field} hold NaN or infinity")
     if encoding not in ("raw", *_GZIP, *_TEXT):
         raise unreadable(path, f"its encoding is {encoding or 'missing'}")
     files = _files(header, path)
     stored = sum(file.stat().st_size for file in files) if files else path.stat().st_size - header.end
     width = 1 if encoding in _TEXT else _BYTES[kind]  # a number in text takes a byte or more
     check_data_size(path, sizes, width, stored, compressed=encoding in _GZIP)
-    skips = {header.get("byte skip", "byteskip"), header.get("line skip", "lineskip")}
-    if encoding in _GZIP and len(files) < 2 and skips <= {None, "0"}:
+    if {header.get("byte skip", "byteskip"), header.get("line skip", "lineskip")} - {None, "0"}:
+        return ()
+    if encoding in _GZIP and len(files) < 2:
         start = 0 if files else header.end
         check_compressed(path, files[0] if files else path, start, prod(sizes) * width)
+    return surplus(stored, sizes, width) if encoding == "raw" else ()
 
 
 def _files(header: TextHeader, path: Path) -> list[Path]:

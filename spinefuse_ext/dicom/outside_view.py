@@ -31,9 +31,10 @@ def without_gaps(
         raise ImageReadError(f"{path} holds no value at all (NaN in every voxel); export it again.")
     inside = _inside(gaps)
     if inside:
+        voxels_named = f"{inside} voxel{'s' * (inside > 1)} without a value (NaN or infinity)"
         raise ImageReadError(
-            f"{path} has {inside} voxels without a value (NaN or infinity) inside the image, not only around the field "
-            "of view; export it again, or fill them in the program that made them."
+            f"{path} has {voxels_named} inside the image, not only around the field of view; export it again, or fill "
+            "them in the program that made them."
         )
     sentence = f"{path}: {count} voxels without a value (NaN) around the field of view were set to {outside:g}"
     logger.warning("%s", sentence)

@@ -136,6 +136,20 @@ def test_a_header_that_claims_more_than_the_file_has_is_refused_before_memory_is
         read_volume(huge, "CT")
 
 
+def test_a_file_that_goes_on_after_its_voxels_is_said_and_refused_where_the_header_contradicts_itself(
+    tmp_path: Path,
+) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (40, 40, 40)).astype(np.int16)
+    half = changed(nifti(tmp_path / "v.nii", values), 46, b"\x14\x00")
+    (said,) = read_volume(half).meta["warnings"]
+    assert "v.nii: 64000 bytes follow the 40 x 40 x 20 voxels that the header claims; it may be wrong" in said
+    narrow = changed(nifti(tmp_path / "v.nii", values), 70, b"\x02\x00")
+    with pytest.raises(ImageReadError, match=r"8 bits a voxel by its datatype, but 16 by bitpix, and 64000 bytes"):
+        read_volume(narrow, "MR")
+    wrong_bitpix = changed(nifti(tmp_path / "v.nii", values), 72, b"\x20\x00")
+    np.testing.assert_array_equal(read_volume(wrong_bitpix, "MR").numpy()[0], values)
+
+
 def test_files_that_were_cut_off_or_changed_in_their_compression_are_refused(tmp_path: Path) -> None:
     whole = nifti(tmp_path / "v.nii.gz", np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype(np.int16))
     content = whole.read_bytes()

@@ -158,6 +158,8 @@ def test_data_in_a_file_a_slice_is_read_and_the_one_that_is_missing_named(listed
         pytest.param({"encoding": "bzip2", "data": bz2.compress(RAW)}, "compressed by bzip2", id="bzip2"),
         pytest.param({"encoding": "zrl"}, "its encoding is zrl", id="encoding"),
         pytest.param({"data": RAW[:-2]}, "cut off", id="short"),
+        pytest.param({"space": SPACE.replace("(1,2,3)", "(nan,nan,nan)")}, "space origin hold NaN", id="nan-origin"),
+        pytest.param({"space": SPACE.replace("(0.5", "(nan")}, "space directions hold NaN", id="nan-direction"),
         pytest.param({"encoding": "gzip", "data": gzip.compress(RAW)[:-12]}, "cut off|damaged", id="short-gzip"),
         pytest.param({"sizes": SIZES.replace("short", "block")}, "of the type block", id="type"),
         pytest.param({"sizes": SIZES.replace("2 3 4", "2 x 4")}, "no sizes", id="sizes"),
@@ -215,6 +217,13 @@ def test_a_list_of_one_volume_is_that_volume(sizes: str, kinds: str, directions:
     image = read_volume(nrrd(tmp_path / "v.nrrd", **four_axes(sizes, kinds, directions)), "MR")
     np.testing.assert_array_equal(image.numpy()[0], VALUES)
     np.testing.assert_allclose(image.affine, AFFINE)
+
+
+@pytest.mark.parametrize("name", ["v.nrrd", "v.mha"])
+def test_data_that_goes_on_after_the_voxels_is_said(name: str, tmp_path: Path) -> None:
+    path = (nrrd if name == "v.nrrd" else meta)(tmp_path / name, RAW + bytes(5000))
+    (said,) = read_volume(path, "MR").meta["warnings"]
+    assert f"{name}: 5000 bytes follow the 2 x 3 x 4 voxels that the header claims" in said
 
 
 def test_a_metaimage_with_a_fourth_axis_of_one_is_that_volume(tmp_path: Path) -> None:
