@@ -12,6 +12,7 @@ from monai.data.utils import affine_to_spacing
 
 from spinefuse_ext.cohort.label import read_label
 from spinefuse_ext.cohort.measures import carried_back, pair_edges
+from spinefuse_ext.cohort.plausibility import implausible_size
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import check_apart, whole_folder
@@ -61,7 +62,7 @@ def prepare_case(job: Job) -> None:
 def _write_label(path: Path, ct: MetaTensor, folder: Path) -> list[str]:
     label, found = read_label(path, ct)
     write_volume(label, folder / LABEL_FILE)
-    return found
+    return [*found, *implausible_size(label)]
 
 
 def _measured(report: dict[str, Any], ct: MetaTensor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, as_in_itk
 from spinefuse_ext.validation import GridMismatchError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def label_on_grid(label: MetaTensor, image: MetaTensor, *, bone: bool = True) ->
         GridMismatchError: The volumes do not overlap at all.
     """
     found = label_findings(label, image, bone=bone)
-    meta = {key: value for key, value in label.meta.items() if key != "affine"}
+    meta = {key: value for key, value in label.meta.items() if key not in ("affine", ITK_FROM_RAS)}
     meta["spatial_shape"] = np.array(image.shape[1:])
     return MetaTensor(_placed(label, image), affine=image.affine.clone(), meta=meta), found
 
@@ -47,12 +48,23 @@ def label_findings(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -
     Raises:
         GridMismatchError: The volumes do not overlap at all.
     """
+    moved = place_like(label, image)
     path = label.meta.get("filename_or_obj", "the label volume")
     sentences = [*_grid_findings(label, image, str(path)), *(_mirrored(label, image) if bone else ())]
-    found = [f"{path}: {sentence}" for sentence in sentences]
+    found = [*moved, *(f"{path}: {sentence}" for sentence in sentences)]
     for sentence in found:
         logger.warning("%s", sentence)
     return found
+
+
+def place_like(label: MetaTensor, image: MetaTensor) -> list[str]:
+    """Move a label whose header says two places to that of ITK, if this alone is the grid of its image; say so."""
+    there = np.asarray(label.meta.get(ITK_FROM_RAS, np.eye(4))) @ label.affine.numpy()
+    same = label.shape == image.shape and is_same_grid(there, image.affine.numpy(), image.shape[1:])
+    if not same or is_same_grid(label.affine.numpy(), image.affine.numpy(), image.shape[1:]):
+        return []
+    as_in_itk(label)
+    return [f"{label.meta.get('filename_or_obj', 'the label volume')}: its qform, not its sform, is that of the image"]
 
 
 def _placed(label: MetaTensor, image: MetaTensor) -> torch.Tensor:

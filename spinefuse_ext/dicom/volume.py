@@ -9,17 +9,17 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage
 
-from spinefuse_ext.dicom.ct_values import correct_hounsfield
+from spinefuse_ext.dicom.ct_values import AIR_HU, correct_hounsfield
+from spinefuse_ext.dicom.image_content import image_content
+from spinefuse_ext.dicom.image_file import read_image_file
 from spinefuse_ext.dicom.kind import is_dicom
+from spinefuse_ext.dicom.odd_content import content_findings
+from spinefuse_ext.dicom.outside_view import named_gaps, without_gaps
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
-from spinefuse_ext.formats import META_IMAGE, NIFTI, NRRD, image_suffix
-from spinefuse_ext.packages import missing_sentence, package_missing_for
-from spinefuse_ext.validation import ImageReadError, MissingPackageError, check_exists
-
-_READERS = {**dict.fromkeys(NIFTI, "NibabelReader"), **dict.fromkeys((*NRRD, *META_IMAGE), "ITKReader")}
+from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, image_suffix
+from spinefuse_ext.validation import ImageReadError, check_exists
 
 
 def read_volume(path: str | Path, modality: str | None = None, series: str | int | None = None) -> MetaTensor:
@@ -39,30 +39,43 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
 
     Raises:
         MissingPathError: The path does not exist.
-        ImageReadError: The file is of another kind, damaged, or holds no single 3-D volume; a series is named for it.
+        ImageReadError: The file is of another kind, damaged, or holds no single 3-D volume; NaN inside the image or one
+            value only, where a modality is named; a series is named for a file.
     """
     path = check_exists(path, modality or "Image")
     suffix = image_suffix(path)
     if is_dicom(path) or suffix == ".dcm":
         from spinefuse_ext.dicom.read_series import read_series  # needs packages that image files do not
 
-        return read_series(path, modality, series=None if series is None else str(series))
-    if suffix not in _READERS:
-        raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(_READERS)}.")
+        image = read_series(path, modality, series=None if series is None else str(series))
+        return image if modality is None else _with_findings(image, path, modality)
+    if suffix not in IMAGE_SUFFIXES and image_content(path) is None:
+        raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(IMAGE_SUFFIXES)}.")
     if series is not None:
         raise ImageReadError(f"{path} is one image, so no series {series} can be chosen in it; name the DICOM folder.")
-    image = _single_volume(_load(path, _READERS[suffix]), path)
-    return image if modality is None else _cleaned(image, path, modality)
+    image = read_image_file(path, modality)
+    if modality is not None:
+        return _cleaned(image, path, modality)
+    image.meta["warnings"] = [*image.meta["warnings"], *named_gaps(image.numpy()[0], path)]
+    return image
 
 
 def _cleaned(image: MetaTensor, path: Path, modality: str) -> MetaTensor:
-    """Take away a white frame and, from a CT, what is certainly no HU."""
-    voxels, found = without_frame(image.numpy()[0], path)
+    """Fill gaps around the field of view, take away a white frame and, from a CT, what is certainly no HU."""
+    voxels, gaps = without_gaps(image.numpy()[0], AIR_HU if modality == "CT" else 0.0, path)
+    voxels, frames = without_frame(voxels, path)
+    found = [*image.meta["warnings"], *gaps, *frames]
     if modality == "CT":
         voxels, others = correct_hounsfield(voxels, image.affine.numpy(), path)
         found = [*found, *others]
     image.set_array(torch.from_numpy(voxels)[None])
     image.meta["warnings"] = found
+    return _with_findings(image, path, modality)
+
+
+def _with_findings(image: MetaTensor, path: Path, modality: str) -> MetaTensor:
+    """Note what is odd about the content; what is no image at all is refused."""
+    image.meta["warnings"] = [*image.meta["warnings"], *content_findings(image, modality, path)]
     return image
 
 
@@ -87,34 +100,6 @@ def write_volume(image: MetaTensor, path: str | Path, dtype: np.dtype[Any] | typ
         nifti.set_qform(None, code="unknown")  # a quaternion cannot hold the shear of a tilted gantry
     with whole_file(path) as temporary:
         nib.save(nifti, temporary)
-
-
-def _load(path: Path, reader: str) -> MetaTensor:
-    try:
-        return LoadImage(reader=reader, image_only=True, ensure_channel_first=True, dtype=np.float32)(path)
-    except Exception as error:  # each library has its own for a damaged file
-        package = package_missing_for(error)
-        if package is not None:
-            raise MissingPackageError(missing_sentence(package, f"Reading {path}")) from error
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise ImageReadError(f"{path} cannot be read as an image ({reason[0]}); export it again.") from error
-
-
-def _single_volume(image: MetaTensor, path: Path) -> MetaTensor:
-    """Return the image with nothing but spinefuse's own meta, unless it is no single 3-D volume."""
-    if image.ndim != 4 or image.shape[0] != 1:
-        raise ImageReadError(f"{path} should hold one 3-D volume, got {tuple(image.shape)} (channel first); split it.")
-    if not torch.isfinite(image.affine).all() or abs(float(torch.linalg.det(image.affine))) < 1e-9:
-        raise ImageReadError(f"{path} has no usable geometry (affine {image.affine.tolist()}); export it again.")
-    affine = image.affine.double()
-    meta: dict[str, Any] = {
-        "filename_or_obj": str(path),
-        "original_affine": affine.numpy().copy(),
-        "spatial_shape": np.array(image.shape[1:]),
-        "space": "RAS",
-        "warnings": [],
-    }
-    return MetaTensor(image.as_tensor(), affine=affine, meta=meta)
 
 
 def _lossless(voxels: torch.Tensor) -> type:

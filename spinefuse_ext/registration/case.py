@@ -18,6 +18,7 @@ from spinefuse_ext.registration.centring import initial_centring
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.pair import fit_pair
+from spinefuse_ext.registration.program_place import place_for
 from spinefuse_ext.registration.refinement import Refinement
 from spinefuse_ext.registration.resampling import resample
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, write_transform
@@ -91,12 +92,13 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         raise SpinefuseError(f"Expected a field spacing above 0 mm, got {field_spacing_mm}; 2 to 4 are usual.")
     start = read_start((ct_landmarks, mr_landmarks), transform, model, vertebrae)
     ct_image, mr_image = read_volume(ct, "CT", ct_series), read_volume(mr, "MR", mr_series)
+    moved = place_for((ct_image, mr_image), (ct_landmarks, mr_landmarks), transform)
     limits = Limits(refine_mm, refine_deg) if refine else None
     pair = fit_pair(
         ct_image, mr_image, start, allow_different_patients=allow_different_patients, limits=limits, seed=seed
     )
     fit = pair.fit
-    found = [*start.warnings(ct_image, model), *ct_image.meta["warnings"], *mr_image.meta["warnings"]]
+    found = [*start.warnings(ct_image, model), *ct_image.meta["warnings"], *mr_image.meta["warnings"], *moved]
     report = {
         **{name: None if path is None else str(path) for name, path in {**given, "vertebrae": vertebrae}.items()},
         "ct_series": ct_image.meta.get("series_uid"),

@@ -8,12 +8,14 @@ from pathlib import Path
 from monai.data import MetaTensor
 
 from spinefuse_ext.dicom.label_grid import label_findings
+from spinefuse_ext.dicom.stored_image import as_in_itk
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
 from spinefuse_ext.registration.from_file import use_transform
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.models import Model
+from spinefuse_ext.registration.program_place import is_slicers
 from spinefuse_ext.registration.read_transform import FileTransform, read_transform
 from spinefuse_ext.registration.shared_space import check_shared_frame
 from spinefuse_ext.registration.vertebrae import vertebrae_from_labels
@@ -71,6 +73,8 @@ def read_start(
     if points is None:
         return Start(transform=None if transform is None else read_transform(transform))
     label = None if vertebrae is None else read_volume(vertebrae)
+    if label is not None and is_slicers(landmarks[0]):
+        as_in_itk(label)
     return Start(points, fit_points(points, landmarks, model, label), label=label)
 
 

@@ -11,10 +11,12 @@ from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spinefuse_ext.dicom.stored_image import as_in_itk
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.labels import VERTEBRAE
 from spinefuse_ext.registration.landmark_files import check_landmark_target, write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
+from spinefuse_ext.registration.program_place import is_slicers
 from spinefuse_ext.validation import LandmarkError
 
 _ORDERS = ("top_down", "number", "vertebra")
@@ -41,6 +43,8 @@ def landmarks_from_labels(
         raise LandmarkError(f"Expected an order out of {', '.join(_ORDERS)}, got {order}; choose one of these.")
     check_landmark_target(out)
     label = read_volume(label_path)
+    if is_slicers(out):
+        as_in_itk(label)
     numbers = _numbers(label, labels, Path(label_path))
     centroids = _centroids(label, numbers)
     if order == "top_down":

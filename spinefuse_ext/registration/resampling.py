@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.data import ITKWriter, MetaTensor
 
+from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, PLACED
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, transform_on
 
@@ -39,7 +40,8 @@ def resample(
         default_pixel_value=value,
     )
     voxels = torch.from_numpy(np.ascontiguousarray(itk.array_view_from_image(resampled).T))
-    meta = {key: value for key, value in moving_image.meta.items() if key not in ("affine", "original_affine")}
+    own = ("affine", "original_affine", ITK_FROM_RAS, PLACED)  # said of the grid that it had
+    meta = {key: value for key, value in moving_image.meta.items() if key not in own}
     meta["spatial_shape"] = np.array(reference_image.shape[1:])
     return MetaTensor(voxels[None], affine=reference_image.affine.clone(), meta=meta)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from monai.data import MetaTensor
 
+from spinefuse_ext.dicom.stored_image import PLACED
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import LandmarkError, PatientMismatchError
 
@@ -23,10 +25,25 @@ def same_patient(ct: MetaTensor, mr: MetaTensor, allowed: bool) -> bool | None:
 
 
 def check_shared_frame(ct: MetaTensor, mr: MetaTensor) -> None:
-    """Raise ``LandmarkError`` where the headers name two frames of reference."""
+    """Raise ``LandmarkError`` where the headers name two frames of reference, or one says no place at all.
+
+    Two images without a place pass if they have one grid: a pair that some program wrote voxel by voxel.
+    """
+    _check_placed(ct, mr)
     frames = [image.meta.get("frame_of_reference") for image in (ct, mr)]
     if all(frames) and frames[0] != frames[1]:
         raise LandmarkError(
             f"CT {ct.meta['filename_or_obj']} and MR {mr.meta['filename_or_obj']} have different FrameOfReferenceUIDs: "
             "their headers do not say how they lie to each other; give ct_landmarks and mr_landmarks, or a transform."
+        )
+
+
+def _check_placed(ct: MetaTensor, mr: MetaTensor) -> None:
+    lost = [image for image in (ct, mr) if not image.meta.get(PLACED, True)]
+    one_grid = ct.shape == mr.shape and torch.allclose(ct.affine.double(), mr.affine.double(), atol=1e-4)
+    if lost and not (len(lost) == 2 and one_grid):
+        names = " and ".join(str(image.meta["filename_or_obj"]) for image in lost)
+        raise LandmarkError(
+            f"The header of {names} does not say where the image lies, so CT and MR cannot be laid over each other; "
+            "give ct_landmarks and mr_landmarks, a transform, or the image exported with its place."
         )

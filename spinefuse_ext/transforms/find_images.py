@@ -6,12 +6,12 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
+from spinefuse_ext.dicom.nifti import stored_shape
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import NIFTI, image_suffix
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
@@ -79,13 +79,8 @@ def _sibling(path: Path, key: str) -> Path:
 
 def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
-    if image_suffix(path) not in NIFTI:
-        return 1
-    try:
-        shape = nib.load(path).shape  # type: ignore[attr-defined]
-    except (nib.filebasedimages.ImageFileError, OSError):
-        return 1  # the reader says what is wrong with it
-    return int(shape[-1]) if len(shape) > 3 else 1
+    shape = stored_shape(path) if image_suffix(path) in NIFTI else None
+    return shape[-1] if shape is not None and len(shape) > 3 else 1  # the reader says what is wrong with a damaged one
 
 
 def _split(path: Path) -> tuple[MetaTensor, ...]:

@@ -68,12 +68,17 @@ class RegisterPaird(MapTransform):
             return d
         from spinefuse_ext.registration.mutual_information import Limits
         from spinefuse_ext.registration.pair import fit_pair
+        from spinefuse_ext.registration.program_place import place_for
         from spinefuse_ext.registration.resampling import resample
 
         limits = Limits() if self.refine else None
         start, ct = self._start(files), d[self.key_dst]
+        landmarks = (files[RegistrationKeys.LANDMARKS_CT], files[RegistrationKeys.LANDMARKS_MR])
+        sources = landmarks, files[RegistrationKeys.TRANSFORM]
         for key in self.key_iterator(d):
             mr = d[key]
+            for sentence in place_for((ct, mr), *sources):
+                logger.warning("%s", sentence)
             found = fit_pair(ct, mr, start, allow_different_patients=self.allow_different_patients, limits=limits)
             d[key] = resample(mr, found.fit, ct, **self.spacing)
             logger.info("Registered %s\n%s", mr.meta["filename_or_obj"], found.fit.summary())

@@ -100,6 +100,18 @@ def test_labels_that_lie_on_bone_only_when_flipped_are_named() -> None:
     assert label_findings(volume(bone[:, ::-1], AFFINE), ct, bone=False) == []
 
 
+def test_a_label_whose_header_says_two_places_lies_where_its_image_does(tmp_path: Path) -> None:
+    two = nib.Nifti1Image(LABELS, None)
+    two.header.set_qform(AFFINE, 1)
+    two.header.set_sform(moved_by((0, 0, 3)), 2)
+    nib.save(nib.Nifti1Image(LABELS, None, two.header), tmp_path / "two.nii")
+    placed, (sentence,) = label_on_grid(read_volume(tmp_path / "two.nii"), IMAGE)
+    np.testing.assert_array_equal(placed.numpy()[0], LABELS)
+    assert "two.nii: its qform, not its sform, is that of the image" in sentence
+    elsewhere = volume(np.zeros((7, 6, 5)), moved_by((0, 0, 3)), "ct.nii.gz")
+    assert label_on_grid(read_volume(tmp_path / "two.nii"), elsewhere)[1] == []
+
+
 @pytest.mark.assets
 def test_a_published_label_volume_with_a_flipped_axis_lies_on_bone(assets: Path) -> None:
     folder = assets / "data/ct_spine/totalseg_t11_t12_dicom"

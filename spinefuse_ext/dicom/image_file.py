@@ -1,0 +1,65 @@
+"""An image file by the one reader of its format, which its content says and its name does not."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from spinefuse_ext.dicom.image_content import Kind, image_content, unreadable
+from spinefuse_ext.dicom.metaimage import read_metaimage
+from spinefuse_ext.dicom.nifti import read_nifti
+from spinefuse_ext.dicom.nrrd import read_nrrd
+from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, PLACED, StoredImage
+from spinefuse_ext.validation import ImageReadError
+
+logger = logging.getLogger(__name__)
+
+_TEXT_READERS = {Kind.NRRD: read_nrrd, Kind.META: read_metaimage}
+
+
+def read_image_file(path: Path, modality: str | None = None) -> MetaTensor:
+    """Read a NIfTI, NRRD or MetaImage file as ``(1, X, Y, Z)`` float32 with its RAS affine, as ``read_volume`` says.
+
+    Args:
+        path: The file; its ending does not count.
+        modality: "CT" or "MR", which a segmentation is refused for; None for any volume.
+
+    Raises:
+        ImageReadError: It is damaged, of another kind, or holds no single 3-D volume.
+    """
+    stored = _stored(path)
+    if stored.is_labels and modality is not None:
+        raise ImageReadError(f"{path} is a segmentation (its header names segments), not a {modality}; name the image.")
+    affine, place = stored.place.affine, stored.place
+    for sentence in place.found:
+        logger.warning("%s", sentence)
+    meta = {
+        "filename_or_obj": str(path),
+        "original_affine": affine.copy(),
+        "spatial_shape": np.array(stored.voxels.shape),
+        "space": "RAS",
+        "warnings": list(place.found),
+        ITK_FROM_RAS: place.itk_from_ras,
+        PLACED: place.placed,
+    }
+    return MetaTensor(torch.from_numpy(stored.voxels)[None], affine=torch.from_numpy(affine), meta=meta)
+
+
+def _stored(path: Path) -> StoredImage:
+    try:
+        content = image_content(path)
+        if content is None:
+            raise unreadable(path, "it is neither NIfTI nor NRRD nor MetaImage, or its first bytes are damaged")
+        if content.kind == Kind.NIFTI:
+            return read_nifti(path, gzipped=content.gzipped)
+        if content.kind in _TEXT_READERS and not content.gzipped:
+            return _TEXT_READERS[content.kind](path)
+    except OSError as error:
+        raise unreadable(path, error.strerror or type(error).__name__, "check the file and its rights") from error
+    if content.kind == Kind.DICOM:
+        raise unreadable(path, "its content is DICOM", "name its folder, or rename it to end in .dcm")
+    raise unreadable(path, f"it is {content.kind} compressed by gzip as a whole", "unpack it")

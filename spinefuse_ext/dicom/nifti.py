@@ -1,0 +1,136 @@
+"""NIfTI-1 and NIfTI-2 in one file, compressed or not: checked, then read by nibabel and no other reader."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import IO, Any, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from spinefuse_ext.dicom.data_size import check_data_size, surplus
+from spinefuse_ext.dicom.image_content import Kind, image_content, nifti_header, unreadable
+from spinefuse_ext.dicom.nifti_place import nifti_place
+from spinefuse_ext.dicom.stored_image import StoredImage
+from spinefuse_ext.validation import ImageReadError
+
+_LENGTHS: dict[int, tuple[Any, int, bytes, bytes]] = {
+    348: (nib.Nifti1Header, 344, b"n+1\0", b"ni1\0"),
+    540: (nib.Nifti2Header, 4, b"n+2\0", b"ni2\0"),
+}
+_EMPTY_MAGIC = b"\0\0\0\0"
+_CHUNK, _MOST_TAIL = 2**20, 2**26  # bytes after the voxels that are read to have the checksum of gzip compared
+_AXES = ("", "", "", "time points, echoes or directions", "components", "6th-axis parts", "7th-axis parts")
+
+
+def read_nifti(path: Path, *, gzipped: bool) -> StoredImage:
+    """Read the one volume of a NIfTI file, scaled, with its place in RAS mm.
+
+    Raises:
+        ImageReadError: It is damaged, cut off, an Analyze image or a pair of files; or holds several volumes, vectors,
+            colours or complex numbers.
+    """
+    try:
+        with cast("IO[bytes]", gzip.open(path) if gzipped else path.open("rb")) as stream:
+            header = _header(stream, path)
+            shape = _one_volume(header, path)
+            _check_size(header, path, gzipped)
+            voxels = _voxels(stream, header, shape)
+            found = _after_voxels(_bytes_left(stream), header, shape, path)
+    except ImageReadError:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, HeaderDataError) as error:
+        raise unreadable(path, _last_line(error)) from error
+    place = nifti_place(header, shape, path)
+    return StoredImage(voxels, replace(place, found=(*place.found, *found)))
+
+
+def stored_shape(path: Path) -> tuple[int, ...] | None:
+    """Shape of a NIfTI file with all its axes, None for any other file and for a damaged one."""
+    try:
+        content = image_content(path)
+        if content is None or content.kind != Kind.NIFTI:
+            return None
+        with cast("IO[bytes]", gzip.open(path) if content.gzipped else path.open("rb")) as stream:
+            return tuple(int(size) for size in _header(stream, path).get_data_shape())
+    except (ImageReadError, OSError, EOFError, zlib.error, ValueError, HeaderDataError):
+        return None
+
+
+def _header(stream: IO[bytes], path: Path) -> Any:
+    block = stream.read(540)
+    length, order = nifti_header(block) or (348, "<")
+    kind, start, magic, pair = _LENGTHS[length]
+    found = block[start : start + 4]
+    if found == pair:
+        raise unreadable(path, "it is the header of a NIfTI pair, .hdr and .img", "save it as one .nii.gz file")
+    if found == _EMPTY_MAGIC:
+        raise unreadable(path, "it is an Analyze image, which says no orientation", "export it as NIfTI")
+    if found != magic:
+        raise unreadable(path, f"its NIfTI signature is {found!r} instead of {magic!r}, so it is damaged")
+    if len(block) < length:
+        raise unreadable(path, "it ends within its header")
+    return kind(block[:length], endianness=order, check=False)
+
+
+def _one_volume(header: Any, path: Path) -> tuple[int, ...]:
+    """Return ``(X, Y, Z)``; refuse everything that is not one grey volume."""
+    kind = header.get_data_dtype()
+    if kind.kind == "c":
+        cure = "export the magnitude"
+        raise unreadable(path, "it holds complex numbers, real and imaginary parts, of which none is the image", cure)
+    if kind.fields is not None:
+        raise unreadable(path, "it holds colours (RGB), no grey values", "export the image itself, not a picture of it")
+    if not 1 <= int(header["dim"][0]) <= 7:
+        raise unreadable(path, f"its header claims {int(header['dim'][0])} dimensions")
+    shape = tuple(int(size) for size in header.get_data_shape())
+    several = [place for place, size in enumerate(shape) if place >= 3 and size > 1]
+    if len(shape) < 3 or several:
+        what = f"{shape[several[0]]} {_AXES[several[0]]}" if several else f"{len(shape)} dimensions"
+        got = tuple(size for size in shape[3:] if size > 1) + shape[:3]
+        raise ImageReadError(f"{path} should hold one 3-D volume, got {got} (channel first: {what}); split it.")
+    return shape[:3]
+
+
+def _check_size(header: Any, path: Path, gzipped: bool) -> None:
+    offset = int(header.get_data_offset())
+    if offset < header.sizeof_hdr:
+        raise unreadable(path, f"its voxels begin at byte {offset}, within its header")
+    kind, stored = header.get_data_dtype(), path.stat().st_size
+    check_data_size(
+        path, header.get_data_shape(), kind.itemsize, stored if gzipped else stored - offset, compressed=gzipped
+    )
+
+
+def _voxels(stream: IO[bytes], header: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    read = np.asanyarray(ArrayProxy(stream, header, mmap=False)).reshape(shape, order="F")
+    return np.ascontiguousarray(read, dtype=np.float32)
+
+
+def _bytes_left(stream: IO[bytes]) -> int:
+    """Read what follows the voxels, and count it: only at the end does gzip say that its checksum is wrong."""
+    left = 0
+    while left < _MOST_TAIL and (chunk := stream.read(_CHUNK)):
+        left += len(chunk)
+    return left
+
+
+def _after_voxels(left: int, header: Any, shape: tuple[int, ...], path: Path) -> list[str]:
+    """Say what follows the voxels; refuse it where the header contradicts itself about the size of one."""
+    width = header.get_data_dtype().itemsize
+    said = surplus(left + prod(shape) * width, shape, width)
+    if said and int(header["bitpix"]) not in (0, 8 * width):
+        bits = f"{8 * width} bits a voxel by its datatype, but {int(header['bitpix'])} by bitpix"
+        raise unreadable(path, f"its header is damaged: {bits}, and {left} bytes follow the voxels")
+    return [f"{path}: {sentence}" for sentence in said]
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip("'\"")
