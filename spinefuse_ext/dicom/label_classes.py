@@ -50,7 +50,8 @@ class LabelScheme:
         """Of names in the order of their classes, the background first; without them the package's structures."""
         if labels is None:
             return cls(STRUCTURES, relabel, ignore_index)
-        named = labels if isinstance(labels, Mapping) else dict(enumerate(map(str, labels)))
+        listed = labels.split(",") if isinstance(labels, str) else labels
+        named = listed if isinstance(listed, Mapping) else dict(enumerate(str(name).strip() for name in listed))
         return cls(dict(named), relabel, ignore_index)
 
     def told(self) -> str:

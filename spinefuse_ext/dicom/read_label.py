@@ -72,6 +72,18 @@ def label_for(
     return placed, [*notes, *found]
 
 
+def checked_label(volume: MetaTensor, scheme: LabelScheme) -> MetaTensor:
+    """Return a copy of a label volume ``(1, X, Y, Z)`` whose values are classes, as ``read_label`` has those of files.
+
+    Raises:
+        ImageReadError: It holds what is no label.
+        UnknownLabelError: It holds values that are none of the classes.
+    """
+    name = volume.meta.get("filename_or_obj", "The label volume")
+    values = volume.as_tensor().float().cpu().numpy()[0]
+    return _mapped(volume.clone().float(), scheme.of_values(present_values(values, name), name), values)
+
+
 def present_values(values: NDArray[np.float32], path: object) -> list[int]:
     """Distinct values of a label, as whole numbers.
 
