@@ -22,6 +22,7 @@ class LabelScheme:
         relabel: what to make of a name or a value in a file: a name or number of ``labels``. Names in a file that it
             leaves out are looked up in the tables; of values without a name, it must name all but 0.
         ignore_index: value of voxels whose truth is unknown, which stay as they are.
+        strict: refuse values without a name that are no class; else they stay, for whoever looks at them next.
 
     Raises:
         ConfigError: ``relabel`` is no mapping, or leads to something that is no class.
@@ -30,6 +31,7 @@ class LabelScheme:
     labels: Mapping[int, str] = field(default_factory=lambda: STRUCTURES)
     relabel: Mapping[str | int, str | int] | None = None
     ignore_index: int | None = None
+    strict: bool = True
 
     def __post_init__(self) -> None:
         if self.relabel is not None and not isinstance(self.relabel, Mapping):
@@ -73,7 +75,7 @@ class LabelScheme:
                 )
         classes = {value: given.get(value, value) for value in values}
         unknown = sorted(value for value, number in classes.items() if not self._allowed(number))
-        if unknown:
+        if unknown and self.strict:
             raise UnknownLabelError(
                 f"{path} holds the values {_listed(unknown)}, but the labels are {self.told()}; map them by relabel, "
                 f"for example --relabel \"{{{unknown[0]}: 1}}\", or name them by labels."

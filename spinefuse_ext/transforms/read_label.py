@@ -11,8 +11,6 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.label_place import place_label
-from spinefuse_ext.dicom.read_label import checked_label, label_for
 from spinefuse_ext.enums import CaseKeys
 
 
@@ -54,6 +52,9 @@ class ReadLabeld(MapTransform):
         self.scheme = LabelScheme.of(labels, relabel, ignore_index)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        from spinefuse_ext.dicom.label_place import place_label  # needs packages that MONAI alone does not bring
+        from spinefuse_ext.dicom.read_label import checked_label, label_for
+
         d = dict(data)
         for key in self.key_iterator(d):
             image = d[self.image_key]
