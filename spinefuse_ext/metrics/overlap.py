@@ -27,7 +27,7 @@ def overlap_table(
 ) -> dict[str, dict[str, float]]:
     """Dice and Jaccard in [0, 1] per class: ``{class: {"dice": ..., "jaccard": ...}}``, background (0) left out.
 
-    A class that neither volume holds is NaN; one that only one of them holds is 0.
+    A class that the truth does not hold is not defined, NaN, whatever the prediction; one that the prediction lacks is 0.
 
     Args:
         prediction: label volume ``(1, *S)`` of integers, or the file that holds one, an image or a DICOM SEG; names in a
@@ -61,14 +61,9 @@ def label_pair(
 
 
 def mask_overlap(predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """Dice and Jaccard of two masks ``(1, *S)``; NaN when both are empty, 0 when one is."""
+    """Dice and Jaccard of two masks ``(1, *S)``; NaN when the truth is empty, 0 when the prediction alone is."""
     predicted, truth = predicted[None], truth[None]
-    if not (predicted.any() or truth.any()):
-        return {"dice": float("nan"), "jaccard": float("nan")}
-    return {
-        "dice": compute_dice(predicted, truth, ignore_empty=False).item(),
-        "jaccard": compute_iou(predicted, truth, ignore_empty=False).item(),
-    }
+    return {"dice": compute_dice(predicted, truth).item(), "jaccard": compute_iou(predicted, truth).item()}
 
 
 def _name(given: str | Path | MetaTensor, what: str) -> str:
