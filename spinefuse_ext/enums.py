@@ -13,6 +13,7 @@ class CaseKeys(StrEnum):
     MR = "mr"
     FUSED = "fused"
     LABEL = "label"
+    LABEL_NAMES = "label_names"
     IMAGE = "image"
     PRED = "pred"
     HALF = "half"

@@ -132,8 +132,14 @@ class SegmentationComparison(Comparison):
         scheme = self._scheme()
         new = [item for item in items if item[CaseKeys.LABEL] not in self._checked]
         self._checked.update(item[CaseKeys.LABEL] for item in new)
-        named = {"labels": list(scheme.labels.values()), "relabel": scheme.relabel, "ignore_index": scheme.ignore_index}
-        check_labels(new, keys, **named, learn=learn)
+        check_labels(
+            new,
+            keys,
+            labels=list(scheme.labels.values()),
+            relabel=scheme.relabel,
+            ignore_index=scheme.ignore_index,
+            learn=learn,
+        )
 
     def _picture(self, place: int) -> Picture:
         """The case at a place of the list, as each method sees and labels it."""
@@ -155,10 +161,11 @@ class SegmentationComparison(Comparison):
 
 def _known(prediction: MetaTensor, truth: MetaTensor, ignore_index: int | None) -> tuple[MetaTensor, MetaTensor]:
     """Both volumes, background wherever the truth is unknown."""
-    if ignore_index is None:
-        return prediction, truth
-    unknown = truth.as_tensor() == ignore_index
-    return prediction.masked_fill(unknown, 0), truth.masked_fill(unknown, 0)
+    if ignore_index is not None:
+        unknown = truth.as_tensor() == ignore_index
+        prediction, truth = prediction.clone(), truth.clone()
+        prediction[unknown] = truth[unknown] = 0
+    return prediction, truth
 
 
 class InputComparison(SegmentationComparison):

@@ -38,4 +38,6 @@ __all__ = [
 ]
 
 if not installed(*_NEEDED):
-    __getattr__ = names_without(__name__, ["Phantom", "check_labels", "make_phantom", "write_phantom", "write_phantoms"], *_NEEDED)
+    __getattr__ = names_without(
+        __name__, ["Phantom", "check_labels", "make_phantom", "write_phantom", "write_phantoms"], *_NEEDED
+    )

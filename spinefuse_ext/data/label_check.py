@@ -22,7 +22,7 @@ from spinefuse_ext.enums import CaseKeys
 logger = logging.getLogger(__name__)
 
 
-def check_labels(  # noqa: PLR0913 (what a config says of its labels, all keyword-only but two)
+def check_labels(
     data: Sequence[Mapping[str, Any]],
     image_keys: Sequence[str],
     *,
@@ -49,11 +49,12 @@ def check_labels(  # noqa: PLR0913 (what a config says of its labels, all keywor
         SpinefuseError: the first label that cannot be used.
     """
     scheme = LabelScheme.of(labels, relabel, ignore_index)
-    pairs = dict.fromkeys(pair for item in data if (pair := _pair(item, str(image_keys[0]))) is not None)
+    key = str(image_keys[0])
+    pairs = {pair: item.get(CaseKeys.LABEL_NAMES) for item in data if (pair := _pair(item, key)) is not None}
     counts: Counter[int] = Counter()
     empty = []
-    for image, label in pairs:
-        placed, _ = label_for(label, _grid(image, str(image_keys[0])), scheme)
+    for (image, label), names in pairs.items():
+        placed, _ = label_for(label, _grid(image, key), scheme, names=names)
         present = set(present_values(placed.numpy(), label)) - {0}
         counts.update(present)
         if not present:

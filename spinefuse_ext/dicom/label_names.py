@@ -134,7 +134,10 @@ def _dataset_json(path: Path) -> list[NamedValue]:
         return []
     if not isinstance(labels, dict):
         return []
-    pairs = ((key, value) if str(key).isdecimal() and isinstance(value, str) else (value, key) for key, value in labels.items())
+    pairs = (
+        (key, value) if str(key).isdecimal() and isinstance(value, str) else (value, key)
+        for key, value in labels.items()
+    )
     return _named((_single(value), str(name)) for value, name in pairs)
 
 

@@ -74,7 +74,7 @@ def _lost(label: MetaTensor, image: MetaTensor) -> str:
     if _is_bare(other, image.shape[1:]):
         return "the header of the image says no place"
     for axes, signs in _NEGATED.items():
-        negated = MetaTensor(label.as_tensor(), affine=np.diag([*signs, 1.0]) @ affine)
+        negated = MetaTensor(label.as_tensor(), affine=torch.as_tensor(np.diag([*signs, 1.0]) @ affine))
         if _agree(negated, image):
             return f"its place is negated along {axes} (RAS and LPS mixed up)"
     same_axes = bool(np.allclose(affine[:3, :3], other[:3, :3], atol=_CLOSE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,12 +29,14 @@ _SHOWN = 5
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
-def read_label(path: str | Path, scheme: LabelScheme | None = None) -> MetaTensor:
+def read_label(
+    path: str | Path, scheme: LabelScheme | None = None, names: Mapping[int, str] | None = None
+) -> MetaTensor:
     """Read a label as class numbers ``(1, X, Y, Z)`` on its own grid, float32; ``meta["warnings"]`` says what was odd.
 
     An image file, a DICOM SEG, or a folder that holds one. Names in the file or beside it (``named_values``) say which
     class a value is, whatever its number; without names the number is the class. Values within 0.001 of a whole number
-    are rounded.
+    are rounded. ``names`` of values, as a program keeps them that saved the file, come before those of the file.
 
     Raises:
         MissingPathError: The path does not exist.
@@ -46,7 +49,7 @@ def read_label(path: str | Path, scheme: LabelScheme | None = None) -> MetaTenso
     seg = find_seg(path)
     if seg is not None:
         return seg_label(seg, scheme)
-    segments, where = named_values(path) if path.is_file() else ([], "")
+    segments, where = _names(path, names)
     volume, layers = _layers(path)
     if not segments:
         return _mapped(volume, scheme.of_values(present_values(layers[0], path), path), layers[0])
@@ -54,7 +57,12 @@ def read_label(path: str | Path, scheme: LabelScheme | None = None) -> MetaTenso
 
 
 def label_for(
-    path: str | Path, image: MetaTensor, scheme: LabelScheme | None = None, *, bone: bool = False
+    path: str | Path,
+    image: MetaTensor,
+    scheme: LabelScheme | None = None,
+    *,
+    names: Mapping[int, str] | None = None,
+    bone: bool = False,
 ) -> tuple[MetaTensor, list[str]]:
     """Read a label onto the grid of its image, and return what was odd about it, a sentence each; they are logged once.
 
@@ -64,12 +72,18 @@ def label_for(
         UnknownLabelError: A name or value that is none of the classes.
         GridMismatchError: Its place was lost, or it does not lie on the image.
     """
-    label = read_label(path, scheme)
+    label = read_label(path, scheme, names)
     notes = list(label.meta.get("warnings", ()))
     for note in notes:
         _warn_once(note)
     placed, found = place_label(label, image, bone=bone)
     return placed, [*notes, *found]
+
+
+def _names(path: Path, given: Mapping[int, str] | None) -> tuple[list[NamedValue], str]:
+    if given:
+        return [NamedValue(int(value), str(name)) for value, name in given.items()], "the list of its labels"
+    return named_values(path) if path.is_file() else ([], "")
 
 
 def checked_label(volume: MetaTensor, scheme: LabelScheme) -> MetaTensor:

@@ -94,7 +94,9 @@ def _weight(bits: NDArray[np.uint8], frame: Dataset, shared: Any) -> NDArray[np.
     """Return the sum of the places (RAS mm) of the pixels that are set in a frame, and their number, ``(4,)``."""
     rows, columns = np.nonzero(bits)
     corner = np.array(functional_group("PlanePositionSequence", frame, shared).ImagePositionPatient, dtype=np.float64)
-    axes = np.array(functional_group("PlaneOrientationSequence", frame, shared).ImageOrientationPatient, dtype=np.float64)
+    axes = np.array(
+        functional_group("PlaneOrientationSequence", frame, shared).ImageOrientationPatient, dtype=np.float64
+    )
     between_rows, between_columns = map(float, functional_group("PixelMeasuresSequence", frame, shared).PixelSpacing)
     along_row, down_column = axes[:3] * between_columns, axes[3:] * between_rows
     moment = corner * len(rows) + along_row * columns.sum() + down_column * rows.sum()

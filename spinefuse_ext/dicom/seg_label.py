@@ -187,7 +187,9 @@ def _grid(planes: _Planes, path: Path) -> tuple[NDArray[np.float64], NDArray[np.
     used = places > 0
     across = (moves[used] / places[used, None]).mean(axis=0) if used.any() else normal * step
     if abs(moves - places[:, None] * across).max() > _EVEN * max(step, *planes.spacing):
-        raise ImageReadError(f"{path}: the frames make no even stack; export the segmentation on an evenly spaced series.")
+        raise ImageReadError(
+            f"{path}: the frames make no even stack; export the segmentation on an evenly spaced series."
+        )
     affine = np.eye(4)
     columns = (along * planes.spacing[1], down * planes.spacing[0], across)
     affine[:3, :3], affine[:3, 3] = _LPS_TO_RAS @ np.stack(columns, axis=1), _LPS_TO_RAS @ first

@@ -84,7 +84,9 @@ def false_volumes_ml(
     """
     predicted, truth = label_pair(prediction, label, labels)
     voxel_ml = abs(float(torch.linalg.det(torch.as_tensor(truth.affine).double()[:-1, :-1]))) / 1000
-    masks = {name: (predicted.as_tensor() == index, truth.as_tensor() == index) for index, name in labels.items() if index}
+    masks = {
+        name: (predicted.as_tensor() == index, truth.as_tensor() == index) for index, name in labels.items() if index
+    }
     return {name: float(found.sum()) * voxel_ml for name, (found, true) in masks.items() if not true.any()}
 
 

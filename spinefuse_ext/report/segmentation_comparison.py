@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from spinefuse_ext.metrics.segmentation import NOT_IN_TRUTH
 from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_table, undefined
 from spinefuse_ext.report.comparison_parts import (
     PAGE,
@@ -18,13 +19,11 @@ from spinefuse_ext.report.comparison_parts import (
     making_section,
     save_tables,
 )
-from spinefuse_ext.metrics.segmentation import NOT_IN_TRUTH
 from spinefuse_ext.report.image_panels import segmentations_panel
 from spinefuse_ext.report.page import Picture, Section, write_page
 from spinefuse_ext.report.seed_scores import FALSE_VOLUME, MEAN
 from spinefuse_ext.report.tables import Table, Value
 from spinefuse_ext.report.views import ImageLike, Limits
-
 
 
 def overlap_scores(
@@ -58,7 +57,10 @@ def not_in_truth(scores: Comparison) -> list[str]:
         lacking = {method: _finite(scored, name) for method, scored in scores.items()}
         cases = dict.fromkeys(case for volumes in lacking.values() for case in volumes)
         if cases:
-            structure, total = name.removeprefix(f"{FALSE_VOLUME} "), len({one.case for s in scores.values() for one in s})
+            structure, total = (
+                name.removeprefix(f"{FALSE_VOLUME} "),
+                len({one.case for s in scores.values() for one in s}),
+            )
             false = [f"{method} {max(each.values()):.3g} ml" for method, each in lacking.items() if any(each.values())]
             extra = f"; predicted there all the same, at most: {', '.join(false)}" if false else ""
             told.append(

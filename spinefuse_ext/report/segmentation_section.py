@@ -42,7 +42,10 @@ def overlaps(cases: Sequence[Case]) -> dict[str, Overlap]:
             values = compute(predicted, truth, include_background=False)[0]
             scored[name][case.name] = dict(enumerate(values.tolist(), start=1))
     return {
-        name: {case: {each: value for each, value in values.items() if each in predictable} for case, values in by_case.items()}
+        name: {
+            case: {each: value for each, value in values.items() if each in predictable}
+            for case, values in by_case.items()
+        }
         for name, by_case in scored.items()
     }
 

@@ -19,7 +19,8 @@ class ReadLabeld(MapTransform):
 
     Image files, DICOM SEG and segmentations of 3D Slicer are read as in ``spinefuse prepare``: by the names in them or
     beside them, with the same checks of values and place. On another grid a label is placed by its affine, nearest
-    voxel, which is said in the log. A volume in the place of a path is checked and placed alike.
+    voxel, which is said in the log. A volume in the place of a path is checked and placed alike. A case may hold the
+    names of its values as ``label_names``, ``{1: "disc"}``, which come before those of the file.
 
     Args:
         keys: of labels.
@@ -61,7 +62,7 @@ class ReadLabeld(MapTransform):
             if isinstance(d[key], MetaTensor):
                 label, _ = place_label(checked_label(d[key], self.scheme), image)
             else:
-                label, _ = label_for(d[key], image, self.scheme)
+                label, _ = label_for(d[key], image, self.scheme, names=d.get(CaseKeys.LABEL_NAMES))
             meta = {name: value for name, value in label.meta.items() if isinstance(value, (str, np.ndarray))}
             d[key] = MetaTensor(label.as_tensor().float(), affine=label.affine, meta=meta)
         return d
