@@ -41,9 +41,10 @@ class DiskCacheDataset(PersistentDataset):
     """MONAI's persistent dataset, with files that can be trusted.
 
     A file's name is a hash of the item, of size and time of change of every file that the item names (in a folder: of
-    every file there; of a label also of the tables that name its values), of the transforms before the first random one with their settings, and of the versions of MONAI
-    and this package. So a changed image or setting is loaded anew, and trainings may share a folder. Code of a
-    transform of your own that changed cannot be seen: delete the folder then. Files that no longer fit are left.
+    every file there; of a label also of the tables that name its values), of the transforms before the first random one
+    with their settings, and of the versions of MONAI and this package. So a changed image or setting is loaded anew,
+    and trainings may share a folder. Code of a transform of your own that changed cannot be seen: delete the folder
+    then. Files that no longer fit are left.
 
     Files are written whole under a temporary name and renamed, so several processes may fill one folder. One that is
     torn all the same is loaded anew. Entries are read as memory maps, and keep the metadata that an inversion needs.

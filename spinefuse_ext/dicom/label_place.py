@@ -33,7 +33,7 @@ def place_label(label: MetaTensor, image: MetaTensor, *, bone: bool = False) -> 
     kept = _volume_mm3(placed) / labelled if labelled else 1.0
     if kept == 0:
         raise GridMismatchError(
-            f"No labelled voxel of {path} lies on its image {_name(image)}; give the label that was drawn on this image."
+            f"No labelled voxel of {path} lies on its image {_name(image)}; give the label that was drawn on it."
         )
     if kept < 1 - _LOST:
         found = [*found, f"{path}: {1 - kept:.0%} of the labelled volume lies outside the image"]

@@ -27,11 +27,12 @@ def overlap_table(
 ) -> dict[str, dict[str, float]]:
     """Dice and Jaccard in [0, 1] per class: ``{class: {"dice": ..., "jaccard": ...}}``, background (0) left out.
 
-    A class that the truth does not hold is not defined, NaN, whatever the prediction; one that the prediction lacks is 0.
+    A class that the truth does not hold is NaN, not defined, whatever the prediction; one that the prediction lacks is
+    0.
 
     Args:
-        prediction: label volume ``(1, *S)`` of integers, or the file that holds one, an image or a DICOM SEG; names in a
-            file come before its numbers.
+        prediction: label volume ``(1, *S)`` of integers, or the file that holds one, an image or a DICOM SEG; names in
+            a file come before its numbers.
         label: the truth, on the same grid.
         labels: index -> name of the classes.
 
