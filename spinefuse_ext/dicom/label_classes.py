@@ -36,7 +36,7 @@ class LabelScheme:
     def __post_init__(self) -> None:
         if self.relabel is not None and not isinstance(self.relabel, Mapping):
             raise ConfigError(
-                "The setting relabel must say a class for each name or value, for example {'Wirbel': 'vertebra', 2: 3}, "
+                "The setting relabel must say a class for each name or value, such as {'Wirbel': 'vertebra', 2: 3}, "
                 f"got {self.relabel!r}."
             )
         for old, new in (self.relabel or {}).items():

@@ -43,9 +43,9 @@ def place_label(label: MetaTensor, image: MetaTensor, *, bone: bool = False) -> 
 def check_place(label: MetaTensor, image: MetaTensor) -> None:
     """Raise ``GridMismatchError`` where a label has as many voxels as its image and an affine that lost its place.
 
-    That is one of nothing but voxel sizes or whole voxels (what programs write that forgot the place), one without the
-    origin of the image, or one with axes of the world negated. Both affines are named. Grids that differ otherwise are
-    no mistake by themselves.
+    That is one of nothing but voxel sizes (what programs write that forgot the place), one without the voxel size or
+    the origin of the image, or one with axes of the world negated. Both affines are named. Grids that differ otherwise
+    are no mistake by themselves.
     """
     if sorted(label.shape[1:]) != sorted(image.shape[1:]) or _agree(label, image):
         return
@@ -71,6 +71,8 @@ def _lost(label: MetaTensor, image: MetaTensor) -> str:
     affine, other = label.affine.numpy().astype(np.float64), image.affine.numpy().astype(np.float64)
     if _is_bare(affine, label.shape[1:]):
         return "its header says no place"
+    if _is_along_world(affine, 1.0) and not np.allclose(np.linalg.norm(other[:3, :3], axis=0), 1, atol=_CLOSE):
+        return "its header lost the voxel size"
     if _is_bare(other, image.shape[1:]):
         return "the header of the image says no place"
     for axes, signs in _NEGATED.items():
@@ -82,13 +84,17 @@ def _lost(label: MetaTensor, image: MetaTensor) -> str:
 
 
 def _is_bare(affine: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
-    """Whether an affine is what is written when nothing is known: along the world, from 0 or centred, or of 1 mm."""
+    """Whether an affine is what is written when no place is known: along the axes of the world, from 0 or centred."""
+    centre = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
+    placed = min(np.abs(affine[:3, 3]).max(), np.abs(centre).max())
+    return _is_along_world(affine) and bool(placed < _CLOSE)
+
+
+def _is_along_world(affine: NDArray[np.float64], size_mm: float | None = None) -> bool:
+    """Whether the voxel axes lie along those of the world, with voxels of a size where one is given."""
     sizes = np.abs(affine[:3, :3])
-    if np.count_nonzero(sizes > _CLOSE) != 3 or (sizes.max(axis=0) < _CLOSE).any():
-        return False
-    centred = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
-    at_origin = np.abs(affine[:3, 3]).max() < _CLOSE or np.abs(centred).max() < _CLOSE
-    return bool(at_origin or np.allclose(sizes[sizes > _CLOSE], 1, atol=_CLOSE))
+    along = np.count_nonzero(sizes > _CLOSE) == 3 and bool((sizes.max(axis=0) > _CLOSE).all())
+    return along and (size_mm is None or np.allclose(sizes[sizes > _CLOSE], size_mm, atol=_CLOSE))
 
 
 def _told(volume: MetaTensor) -> str:

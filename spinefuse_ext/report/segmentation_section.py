@@ -77,7 +77,7 @@ def segmentation_facts(scores: Mapping[str, Overlap]) -> list[Fact]:
     if not dice:
         return []
     by_class = {value: [case.get(value, np.nan) for case in dice.values()] for value in _classes(dice)}
-    means = {value: _mean(numbers) for value, numbers in by_class.items()}
+    means = {value: mean for value, numbers in by_class.items() if np.isfinite(mean := _mean(numbers))}
     note = ", ".join(f"{STRUCTURES.get(value, f'class {value}')} {mean:.2f}" for value, mean in means.items())
     count = f"{len(dice)} case" + "s" * (len(dice) > 1)
     return [Fact(f"{_mean(list(means.values())):.3f}", f"Dice against the truth, {count}", note)]
@@ -115,7 +115,7 @@ def _image_name(case: Case) -> str | None:
 def _chosen(cases: Sequence[Case], dice: Overlap) -> list[Case]:
     """Worst, middle and best case by mean Dice; without a truth the first cases that hold a prediction."""
     shown = [case for case in cases if case.has("prediction") and _image_name(case)]
-    means = {name: _mean([*values.values()]) for name, values in dice.items()}
+    means = {name: mean for name, values in dice.items() if np.isfinite(mean := _mean([*values.values()]))}
     measured = sorted((case for case in shown if case.name in means), key=lambda case: means[case.name])
     if not measured:
         return shown[:MOST_PICTURES]

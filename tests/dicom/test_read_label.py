@@ -241,6 +241,9 @@ def test_a_relabel_that_leads_nowhere_is_refused_at_once(relabel: Any) -> None:
         pytest.param(np.eye(4), "its header says no place", id="identity"),
         pytest.param(np.diag([-1.0, -1, 1, 1]), "its header says no place", id="identity-of-itk"),
         pytest.param(np.diag([2.0, 2, 2, 1]), "its header says no place", id="spacing-alone"),
+        pytest.param(
+            np.vstack([np.c_[np.eye(3), AFFINE[:3, 3]], [0, 0, 0, 1]]), "its header lost the voxel size", id="size"
+        ),
         pytest.param(np.diag([-1.0, -1, 1, 1]) @ AFFINE, r"negated along x and y \(RAS and LPS mixed up\)", id="lps"),
         pytest.param(np.diag([-1.0, 1, 1, 1]) @ AFFINE, "negated along x ", id="mirrored"),
     ],
