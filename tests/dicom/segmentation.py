@@ -30,7 +30,7 @@ def write_seg_nrrd(
         f"sizes: {' '.join(map(str, values.shape))}",
         f"space directions: {'none ' * several}{' '.join(_vector(axis) for axis in affine_lps[:3, :3].T)}",
         f"kinds: {'list ' * several}domain domain domain",
-        *("endian: little", "encoding: gzip", "space origin: (40,40,-30)"),
+        *("endian: little", "encoding: gzip", f"space origin: {_vector(affine_lps[:3, 3])}"),
     ]
     for number, (name, value, layer) in enumerate(segments):
         prefix = f"Segment{number}_"
