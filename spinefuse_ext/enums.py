@@ -15,6 +15,7 @@ class CaseKeys(StrEnum):
     MR = "mr"
     FUSED = "fused"
     LABEL = "label"
+    LABEL_NAMES = "label_names"
     IMAGE = "image"
     PRED = "pred"
     HALF = "half"

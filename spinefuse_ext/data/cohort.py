@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: What a case folder may hold under the name of its key, in the order in which a name is looked for.
 SUFFIXES = (*IMAGE_SUFFIXES, DICOM_FOLDER)
+#: What a label may be besides: a segmentation of 3D Slicer, or a DICOM SEG.
+LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd", ".seg.nhdr", ".dcm")
 KEYS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, CaseKeys.LABEL)
 
 
@@ -86,7 +88,8 @@ def case_files(folder: Path, root: Path) -> dict[str, str]:
     """Key -> path relative to ``root`` of what a case folder holds."""
     found = {}
     for key in KEYS:
-        names = (folder / f"{key}{suffix}" for suffix in SUFFIXES)
+        suffixes = LABEL_SUFFIXES if key == CaseKeys.LABEL else SUFFIXES
+        names = (folder / f"{key}{suffix}" for suffix in suffixes)
         path = next((name for name in names if name.exists()), None)
         if path is not None:
             found[str(key)] = path.relative_to(root).as_posix()

@@ -20,6 +20,7 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform
 
 import spinefuse_ext
+from spinefuse_ext.dicom.label_names import name_files
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.formats import DETACHED_SUFFIXES
@@ -43,9 +44,10 @@ class DiskCacheDataset(PersistentDataset):
     """MONAI's persistent dataset, with files that can be trusted.
 
     A file's name is a hash of the item, of size and time of change of every file that the item names (in a folder: of
-    every file there), of the transforms before the first random one with their settings, and of the versions of MONAI
-    and this package. So a changed image or setting is loaded anew, and trainings may share a folder. Code of a
-    transform of your own that changed cannot be seen: delete the folder then. Files that no longer fit are left.
+    every file there; of a label also of the tables that name its values), of the transforms before the first random one
+    with their settings, and of the versions of MONAI and this package. So a changed image or setting is loaded anew,
+    and trainings may share a folder. Code of a transform of your own that changed cannot be seen: delete the folder
+    then. Files that no longer fit are left.
 
     Files are written whole under a temporary name and renamed, so several processes may fill one folder. One that is
     torn all the same is loaded anew. Entries are read as memory maps, and keep the metadata that an inversion needs.
@@ -68,6 +70,8 @@ class DiskCacheDataset(PersistentDataset):
 
     def _cachecheck(self, item_transformed: dict[str, Any]) -> dict[str, Any]:
         named = [value for name, value in item_transformed.items() if name != CaseKeys.PATIENT]
+        label = item_transformed.get(CaseKeys.LABEL)
+        named += name_files(Path(label)) if isinstance(label, (str, Path)) else []
         key = pickle_hashing([item_transformed, sorted(_stamps(named)), self.transform_hash]).decode()
         path = self._folder / f"{key}.pt"
         entry = _read(path)

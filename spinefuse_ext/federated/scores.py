@@ -75,6 +75,9 @@ class FederatedScores:
         alone = self.pooled(FederatedModel.ALONE, number)
         if not alone:
             return f"{told}; the sites were not trained alone, so there is nothing to compare it with."
+        alone = {site: score for site, score in alone.items() if math.isfinite(score)}
+        if not alone or not math.isfinite(together):
+            return f"{told}; no structure of the truth could be scored, so there is nothing to compare."
         mean, best = fmean(alone.values()), max(alone, key=lambda site: alone[site])
         beats = "beats" if together > mean else "does not beat"
         return (

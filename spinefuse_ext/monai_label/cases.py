@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from spinefuse_ext.monai_label.store import companions
 from spinefuse_ext.validation import SpinefuseError
@@ -43,3 +43,16 @@ def _left_out(image: str) -> Iterator[None]:
 def labelled_files(store: Datastore) -> dict[str, str]:
     """Image id -> path of its final label, for every image that has one."""
     return {store._to_id(Path(item["image"]).name)[0]: str(item["label"]) for item in store.datalist()}
+
+
+def label_names(image: str, store: Datastore) -> dict[int, str]:
+    """Value -> name of the final label of an image, as the client said when it saved the label; empty if it did not.
+
+    3D Slicer numbers its segments anew with every save, so that a value alone says nothing.
+    """
+    try:
+        told = store.get_label_info(image, DefaultLabelTag.FINAL)
+        listed = told.get("label_info") or told.get("params", {}).get("label_info") or []
+        return {int(entry["idx"]): str(entry["name"]) for entry in listed}
+    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError):
+        return {}

@@ -22,6 +22,8 @@ from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathE
 
 logger = logging.getLogger(__name__)
 
+_SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr")
+
 
 #: Endings of labels that clients send; ``.bin`` is OHIF's.
 _LABELS = (".nii.gz", ".nii", ".nrrd", ".mha", ".json", ".bin")
@@ -53,8 +55,15 @@ class CaseDatastore(_InsideStore):
     """MONAI Label's folder of images, in which an MR or a fused volume beside CTs is no case of its own.
 
     Such images can be asked for, but are not offered for labelling, counted, or run in a batch; neither is what a
-    system put there (``._ct.nii.gz``).
+    system put there (``._ct.nii.gz``). A segmentation of 3D Slicer, ``case.seg.nrrd``, is a label of ``case``.
     """
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        ending = next((ending for ending in _SEGMENTATIONS if file.endswith(ending)), None)
+        if ending is None:
+            name, extension = super()._to_id(file)
+            return str(name), str(extension)
+        return file.removesuffix(ending), ending
 
     def list_images(self) -> list[str]:
         return _cases(super().list_images())

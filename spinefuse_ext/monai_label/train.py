@@ -13,7 +13,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.literal import check_literal, unread
-from spinefuse_ext.monai_label.cases import each_case, labelled_files
+from spinefuse_ext.monai_label.cases import each_case, label_names, labelled_files
 from spinefuse_ext.monai_label.fused import PAIR, FusedVolumes
 from spinefuse_ext.monai_label.requests import checked
 from spinefuse_ext.safe_load import check_archive
@@ -118,7 +118,10 @@ class SegmentationTrainTask(_TrainTask):
         volumes = each_case(sorted(labels), datastore, self._volume(request))
         if not volumes:
             raise DatalistError("No case with a final label can be trained on; label one and submit it first.")
-        return [{str(CaseKeys.FUSED): path, str(CaseKeys.LABEL): labels[image]} for image, path in volumes.items()]
+        return [
+            {str(CaseKeys.FUSED): path, str(CaseKeys.LABEL): labels[image], **_names(label_names(image, datastore))}
+            for image, path in volumes.items()
+        ]
 
     def _settings(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         images = sorted(set(datastore.list_images()) - set(labelled_files(datastore)))
@@ -134,6 +137,10 @@ class SegmentationTrainTask(_TrainTask):
     def _volume(self, request: Mapping[str, Any]) -> Any:
         device = {"device": request["device"]} if request.get("device") else {}
         return lambda case: str(self.fused.of({**device, **case}))
+
+
+def _names(names: Mapping[int, str]) -> dict[str, Any]:
+    return {str(CaseKeys.LABEL_NAMES): dict(names)} if names else {}
 
 
 class FusionTrainTask(_TrainTask):

@@ -207,7 +207,8 @@ def test_a_label_of_another_grid_comes_onto_that_of_the_ct(
     np.testing.assert_array_equal(written.numpy(), label.numpy())
     assert [one.error for one in prepared.outcomes] == [
         "",
-        "p2/fraction.nii.gz is no label: expected whole numbers from 0 up; export the segmentation again.",
+        "p2/fraction.nii.gz is no label: it holds 0.5, 1.5; expected whole numbers from 0 up; export the "
+        "segmentation again.",
         "p3/empty.nii.gz holds no labelled voxel; leave the cell label empty for a case without a label.",
     ]
 

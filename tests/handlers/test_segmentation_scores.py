@@ -35,17 +35,19 @@ CASES = {
 }
 
 
-def run(folder: Path, network: nn.Module, keys: tuple[str, ...]) -> dict[str, list[dict[str, str]]]:
+def run(
+    folder: Path, network: nn.Module, keys: tuple[str, ...], labels: tuple[str, ...] = LABELS
+) -> dict[str, list[dict[str, str]]]:
     """What the handler writes of a pass over the cases, one a batch."""
 
     def step(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         truth, mean, unet, vnet = CASES[batch[0]["patient"]]
         volumes = {"label": truth, "pred": mean, "pred_unet": unet, "pred_vnet": vnet}
         hot = {"label", "pred"}  # as they leave AsDiscreted
-        return [{k: one_hot(v, len(LABELS), dim=0) if k in hot else v for k, v in volumes.items() if k in keys}]
+        return [{k: one_hot(v, len(labels), dim=0) if k in hot else v for k, v in volumes.items() if k in keys}]
 
     engine = Engine(step)
-    SegmentationScoresHandler(folder, LABELS, network=network, checkpoint="run/models/model.pt").attach(engine)
+    SegmentationScoresHandler(folder, labels, network=network, checkpoint="run/models/model.pt").attach(engine)
     for _ in range(2):  # a second pass starts again
         engine.run([[{"patient": case}] for case in CASES])
     return {path.stem: list(csv.DictReader(path.open(encoding="utf-8"))) for path in sorted(folder.glob("*.csv"))}
@@ -75,20 +77,36 @@ def test_every_network_case_and_structure_is_a_row_in_its_own_millimetres(tmp_pa
     assert float(by_key["second", "unet", "vertebra"]["hd95_mm"]) == 3
 
 
-def test_summary_counts_what_was_missed_and_leaves_out_what_is_in_neither(tmp_path: Path) -> None:
+def test_what_the_truth_lacks_is_said_and_left_out_of_the_summary(tmp_path: Path) -> None:
     tables = run(tmp_path, pair(), ("label", "pred", "pred_unet", "pred_vnet"))
     summary = {(row["network"], row["structure"]): row for row in tables["summary"]}
     assert {structure for _, structure in summary} == {"vertebra", "disc", "mean"}
     disc = {network: summary[network, "disc"] for network in ("mean", "vnet")}
-    assert [(row["cases"], row["missed"]) for row in disc.values()] == [("1", "0"), ("2", "1")]
-    assert float(disc["mean"]["dice_mean"]) == 1
-    assert math.isnan(float(disc["mean"]["dice_sd"]))  # of a single case
-    assert float(disc["vnet"]["dice_mean"]) == 0.5
-    assert float(disc["vnet"]["hd95_mm_mean"]) == pytest.approx(math.sqrt(24**2 + 8**2 + 8**2) / 2)
+    assert [(row["cases"], row["missed"], row["not_in_truth"]) for row in disc.values()] == [("1", "0", "2")] * 2
+    for row in disc.values():
+        assert float(row["dice_mean"]) == 1
+        assert math.isnan(float(row["dice_sd"]))  # of a single case
+    false_ml = 2**3 * 3 / 1000  # of the VNet alone, a cube of 2 voxels of 3 mm3
+    assert [float(row["false_volume_ml_mean"]) for row in disc.values()] == pytest.approx([0, false_ml / 2])
+    rows = {(row["case"], row["network"]): row for row in tables["scores"] if row["structure"] == "disc"}
+    assert (rows["first", "vnet"]["note"], rows["first", "vnet"]["false_volume_ml"]) == ("", "nan")
+    assert rows["second", "unet"]["note"] == rows["third", "vnet"]["note"] == "not in the truth"
+    assert rows["second", "vnet"]["note"] == "not in the truth, but 0.024 ml predicted"
+    assert float(rows["second", "vnet"]["false_volume_ml"]) == pytest.approx(false_ml)
+    assert math.isnan(float(rows["second", "vnet"]["dice"]))
     hd95 = [float(row["hd95_mm"]) for row in tables["scores"] if (row["network"], row["structure"]) == _UNET_BONE]
     assert float(summary[_UNET_BONE]["hd95_mm_sd"]) == pytest.approx(statistics.stdev(hd95))
     of_cases = [(1 + 1) / 2, float(tables["scores"][6]["dice"]), 1.0]  # of second and third the vertebra alone
     assert float(summary["mean", "mean"]["dice_mean"]) == pytest.approx(statistics.fmean(of_cases))
+
+
+def test_a_class_that_no_case_has_and_nobody_predicts_has_no_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = run(tmp_path, pair(), ("label", "pred"), labels=(*LABELS, "canal"))
+    assert {row["structure"] for row in tables["scores"]} == {"vertebra", "disc"}
+    assert {row["structure"] for row in tables["summary"]} == {"vertebra", "disc", "mean"}
+    assert "canal is not in the truth of any case, nor was it predicted: it has no rows." in caplog.messages
 
 
 _UNET_BONE = ("unet", "vertebra")

@@ -47,11 +47,12 @@ def test_table_by_hand(tmp_path: Path) -> None:
     assert all(math.isnan(value) for value in table["canal"].values())
 
 
-def test_a_class_that_only_one_volume_holds_scores_zero() -> None:
+def test_a_class_that_the_prediction_lacks_scores_zero_and_one_that_the_truth_lacks_nothing() -> None:
     prediction = volume()
     prediction[prediction == 2] = 3
     table = overlap_table(prediction, volume())
-    assert table["disc"] == table["canal"] == {"dice": 0.0, "jaccard": 0.0}
+    assert table["disc"] == {"dice": 0.0, "jaccard": 0.0}
+    assert all(math.isnan(value) for value in table["canal"].values())
     assert table["vertebra"] == {"dice": 1.0, "jaccard": 1.0}
 
 

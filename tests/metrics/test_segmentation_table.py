@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from scipy import ndimage
 
-from spinefuse_ext.metrics import SEGMENTATION_SCORES, segmentation_table
+from spinefuse_ext.metrics import SEGMENTATION_SCORES, false_volumes_ml, segmentation_table
 from spinefuse_ext.validation import GridMismatchError, UnknownLabelError
 
 SPACING_MM = (1.0, 2.0, 3.0)
@@ -81,14 +81,21 @@ def test_a_structure_in_neither_volume_is_not_counted() -> None:
     assert all(math.isnan(found["none"][score]) for score in SEGMENTATION_SCORES)
 
 
-@pytest.mark.parametrize("missed", [True, False], ids=["missed", "invented"])
-def test_a_structure_in_one_volume_scores_the_worst_there_is(missed: bool) -> None:
-    pair = [volume(torch.zeros(SHAPE)), cube((4, 4, 3))]
-    found = scores(*(pair if missed else pair[::-1]))
+def test_a_structure_that_was_missed_scores_the_worst_there_is() -> None:
+    found = scores(volume(torch.zeros(SHAPE)), cube((4, 4, 3)))
     diagonal = math.sqrt((14 * 1) ** 2 + (13 * 2) ** 2 + (12 * 3) ** 2)
     assert found == pytest.approx(dict(zip(SEGMENTATION_SCORES, (0, 0, diagonal, diagonal, 0), strict=True)))
     far = scores(cube((0, 0, 0), 1), cube((13, 12, 11), 1))  # opposite corners: the worst that can be found
     assert far["hd95_mm"] < diagonal
+
+
+def test_a_structure_that_the_truth_lacks_has_no_score_and_a_false_volume() -> None:
+    """As MONAI's metrics have it (``ignore_empty``): nothing was missed where nothing is."""
+    truth, invented = volume(torch.zeros(SHAPE)), cube((4, 4, 3))
+    assert all(math.isnan(value) for value in scores(invented, truth).values())
+    labels = {0: "background", 1: "cube", 2: "none"}
+    assert false_volumes_ml(invented, truth, labels) == pytest.approx({"cube": 5**3 * 1 * 2 * 3 / 1000, "none": 0})
+    assert false_volumes_ml(truth, invented, labels) == {"none": 0}
 
 
 def test_a_single_slice_is_an_outline_and_the_same_as_a_picture() -> None:

@@ -11,9 +11,11 @@ from spinefuse_ext.report.comparison import MeanSd, Scored, read_scores, undefin
 from spinefuse_ext.report.comparison_parts import Making
 from spinefuse_ext.report.image_panels import segmentations_panel
 from spinefuse_ext.report.palette import ERROR_COLOURS
+from spinefuse_ext.report.seed_scores import measures
 from spinefuse_ext.report.segmentation_comparison import (
     case_table,
     difference_table,
+    not_in_truth,
     of_measure,
     overlap_scores,
     segmentation_picture,
@@ -45,6 +47,17 @@ def test_scores_of_a_case_are_named_by_measure_and_structure() -> None:
     }
     assert overlap_scores("a", overlap(0.9, NAN)).values["dice mean"] == 0.9
     assert math.isnan(overlap_scores("a", overlap(NAN, NAN)).values["dice mean"])
+
+
+def test_what_the_truth_lacks_is_told_with_what_was_predicted_of_it() -> None:
+    scores = {
+        "fused": [overlap_scores("a", overlap(0.9, 0.8), {}), overlap_scores("b", overlap(0.7, NAN), {"disc": 0.0})],
+        "ct": [overlap_scores("a", overlap(0.8, 0.4), {}), overlap_scores("b", overlap(0.5, NAN), {"disc": 1.25})],
+    }
+    told = "disc is not in the truth of 1 of 2 cases (b) and not scored there"
+    assert not_in_truth(scores) == [f"{told}; predicted there all the same, at most: ct 1.25 ml."]
+    assert not_in_truth({"fused": scores["fused"]}) == [f"{told}."]
+    assert measures({"fused": {0: scores["fused"]}}) == ["dice", "jaccard"]
 
 
 def test_whole_cases_survive_the_file_and_are_called_cases(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
