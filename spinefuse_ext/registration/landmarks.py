@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,11 @@ class Landmarks:
     def __post_init__(self) -> None:
         if np.shape(self.points_mm) != (len(self.names), 3):
             raise ValueError(f"Expected points_mm {(len(self.names), 3)}, got {np.shape(self.points_mm)}.")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        plain = [plain_name(name) for name in self.names]
+        repeated = sorted({name for name in plain if plain.count(name) > 1})
         if repeated:
             raise LandmarkError(f"Landmark names must be unique, but {', '.join(repeated)} stand more than once.")
-        unusable = [name for name in self.names if name != plain_name(name) or not name.isprintable() or not name]
+        unusable = [name for name in self.names if name != " ".join(name.split()) or not name.isprintable() or not name]
         if unusable:
             raise LandmarkError(f"Landmark names must be one line of text without outer spaces, got {unusable}.")
         if not np.isfinite(self.points_mm).all():
@@ -51,8 +53,8 @@ class Entry(NamedTuple):
 
 
 def plain_name(name: str) -> str:
-    """Return ``name`` with every run of white space (also line breaks and stray carriage returns) as one space."""
-    return " ".join(name.split())
+    """Return ``name`` in Unicode form NFC, every run of white space (also stray carriage returns) as one space."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64], path: Path) -> Landmarks:
