@@ -1,6 +1,10 @@
-"""The one table of structures and the one table of vertebrae: index -> name; and where bone begins in CT."""
+"""The one table of structures and the one table of vertebrae: index -> name; what else they are called; bone in CT."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
 
 #: Classes of the segmentation network, in channel order.
 STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal"}
@@ -24,3 +28,83 @@ VERTEBRAE: dict[int, str] = {
     26: "S1",
     28: "T13",
 }
+
+#: Other words for the structures, as data sets and programs write them; case, spaces and ``_-./`` do not count. Words
+#: that mean a part or a neighbour (vertebral body, spinal cord, dural sac) are none: whoever drew them says what they
+#: shall be.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "background": ("bg", "none", "clear label", "unlabeled", "unlabelled"),
+    "vertebra": ("vertebrae", "vertebras"),
+    "disc": ("discs", "disk", "disks", "intervertebral disc", "intervertebral disk", "IVD", "discus intervertebralis"),
+    "canal": ("spinal canal", "vertebral canal", "canalis vertebralis"),
+}
+#: What a level adds to a name: "L4", "vertebrae_L4" and "vertebra 3" are vertebrae, "L4-L5" and "disc L4/L5" discs.
+_LEVEL = r"[ctls]\d{1,2}"
+_OF_LEVELS = {
+    "vertebra": re.compile(rf"(?:vertebrae?)?{_LEVEL}(?:vertebra)?|vertebrae?\d+"),
+    "disc": re.compile(
+        rf"(?:(?:intervertebral)?dis[ck]s?|ivd)?{_LEVEL}{_LEVEL}(?:dis[ck])?|(?:(?:intervertebral)?dis[ck]s?|ivds?)\d*"
+    ),
+}
+#: Codes of before SNOMED CT (SRT) that DICOM files still carry, and those of single levels.
+_OTHER_CODES: dict[str, str] = {
+    **{"T-11510": "vertebra", "T-1151F": "canal"},
+    **dict.fromkeys(
+        (
+            *("14806007", "39976000", "113205007", "5329002", "36978003", "36054005", "87391001"),  # C1 to C7
+            *("64864005", "53733008", "1626008", "73071006", "56401006", "45296009", "62487009"),  # T1 to T7
+            *("11068009", "82687006", "7610001", "12989004", "23215003"),  # T8 to T12
+            *("66794005", "14293000", "36470004", "11994002", "49668003"),  # L1 to L5
+        ),
+        "vertebra",
+    ),
+    **dict.fromkeys(
+        (
+            *("1078209008", "58820006", "49400002", "73959003", "75095006", "37414007", "40908007", "6004007"),  # to T2/T3
+            *("2620004", "82965004", "72692000", "74401007", "28693002", "9188009", "113209001"),  # to T9/T10
+            *("34959001", "1537001", "76206002", "80064006", "67459009", "62551000", "84020006"),  # to L4/L5
+            *("715056000", "75782005"),  # L5/S1
+        ),
+        "disc",
+    ),
+}
+
+
+def plain_name(name: str) -> str:
+    """Return what is left of a name without case, spaces and punctuation, in one normal form (NFC)."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return re.sub(r"[\W_]+", "", folded)
+
+
+def structure_named(name: str) -> str | None:
+    """Return the structure that a name means by ``SYNONYMS`` or by a level, None for an unknown one."""
+    plain = plain_name(name)
+    if plain in _STRUCTURES_BY_NAME:
+        return _STRUCTURES_BY_NAME[plain]
+    return next((structure for structure, pattern in _OF_LEVELS.items() if pattern.fullmatch(plain)), None)
+
+
+def structure_coded(code: str) -> str | None:
+    """Return the structure of a code value of SNOMED CT or SRT, None for an unknown one."""
+    return _STRUCTURES_BY_CODE.get(code)
+
+
+def class_named(name: str, labels: Mapping[int, str]) -> int | None:
+    """Return the class of ``labels`` that a name means, by its own name or as a structure; None when there is none."""
+    plain = {plain_name(label): number for number, label in labels.items()}
+    exact = {unicodedata.normalize("NFC", label): number for number, label in labels.items()}
+    wanted = plain_name(name)
+    found = (exact.get(unicodedata.normalize("NFC", name)), plain.get(wanted), plain.get(_level_of(wanted)))
+    known = next((number for number in found if number is not None), None)
+    structure = structure_named(name)
+    return plain.get(structure) if known is None and structure is not None else known
+
+
+def _level_of(plain: str) -> str:
+    """The level of the name of a single vertebra, else the name."""
+    found = re.fullmatch(rf"vertebrae?({_LEVEL})|({_LEVEL})vertebra", plain)
+    return plain if found is None else found[1] or found[2]
+
+
+_STRUCTURES_BY_NAME = {plain_name(name): key for key, names in SYNONYMS.items() for name in (key, *names)}
+_STRUCTURES_BY_CODE = {**{code: name for name, (code, _) in SNOMED_CT.items()}, **_OTHER_CODES}

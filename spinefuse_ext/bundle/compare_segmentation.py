@@ -19,6 +19,7 @@ from spinefuse_ext.validation import DatalistError
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
+    from spinefuse_ext.dicom.label_classes import LabelScheme
     from spinefuse_ext.report.page import Picture
 
 _PICTURED_CASES = 4
@@ -30,21 +31,21 @@ class LabelledCase:
 
     files: dict[str, str]
     prediction: Path
+    scheme: LabelScheme
 
     @property
     def name(self) -> str:
         return self.prediction.parent.as_posix()
 
     def truth(self, image: MetaTensor) -> MetaTensor:
-        """The label ``(1, X, Y, Z)`` on the grid of ``image``, by its affine and the nearest voxel, as training has it.
+        """The label ``(1, X, Y, Z)`` on the grid of ``image``, by its names and its affine, as training has it.
 
         Raises:
-            GridMismatchError: the label does not lie on the image.
+            SpinefuseError: it is no label of the bundle, or does not lie on the image.
         """
-        from spinefuse_ext.dicom.label_grid import label_on_grid
-        from spinefuse_ext.dicom.volume import read_volume
+        from spinefuse_ext.dicom.read_label import label_for
 
-        return label_on_grid(read_volume(self.files[CaseKeys.LABEL]), image, bone=False)[0]
+        return label_for(self.files[CaseKeys.LABEL], image, self.scheme)[0]
 
 
 class SegmentationComparison(Comparison):
@@ -56,9 +57,12 @@ class SegmentationComparison(Comparison):
 
     def __init__(self, bundle: Path, plans: Sequence[MethodPlan], out: Path) -> None:
         super().__init__(bundle, plans, out)
+        self._checked: set[str] = set()
         for plan in plans:  # a case that lacks what is needed is told before hours of training
             for section, keys in self.needs(plan).items():
-                self._items(section, keys, plan.name)
+                items = self._items(section, keys, plan.name)
+                if CaseKeys.LABEL in keys:
+                    self._check_labels(items, keys, learn=section not in self.config["sections"])
 
     def needs(self, plan: MethodPlan) -> Needs:
         images = list(merged(self.bundle, plan.inference_files, plan.inference)["image_keys"])
@@ -71,7 +75,7 @@ class SegmentationComparison(Comparison):
 
     def score(self, plan: MethodPlan, folder: Path) -> None:
         from spinefuse_ext.dicom.volume import read_volume
-        from spinefuse_ext.metrics import segmentation_table
+        from spinefuse_ext.metrics import false_volumes_ml, segmentation_table
         from spinefuse_ext.report.comparison import write_scores
         from spinefuse_ext.report.segmentation_comparison import overlap_scores
 
@@ -79,8 +83,9 @@ class SegmentationComparison(Comparison):
         scores = []
         for case in tqdm(self.cases(plan), desc=f"Scoring {plan.name}", unit="case"):
             prediction = read_volume(folder / self.folder / case.prediction)
-            truth = case.truth(prediction)
-            scores.append(overlap_scores(case.name, segmentation_table(prediction, truth, names)))
+            pair = _known(prediction, case.truth(prediction), case.scheme.ignore_index)
+            table, false_ml = segmentation_table(*pair, names), false_volumes_ml(*pair, names)
+            scores.append(overlap_scores(case.name, table, false_ml))
         write_scores(folder / "scores.csv", scores)
 
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
@@ -100,7 +105,7 @@ class SegmentationComparison(Comparison):
 
         layout = CaseLayout("", "prediction", self.config["dataset_dir"])
         return [
-            LabelledCase(files, Path(layout.filename(files[keys[0]])))
+            LabelledCase(files, Path(layout.filename(files[keys[0]])), self._scheme())
             for section, keys in self.needs(plan).items()
             if section in self.config["sections"]
             for files in self._items(section, keys, plan.name)
@@ -114,6 +119,21 @@ class SegmentationComparison(Comparison):
         except DatalistError as error:
             hint = " Fuse the cases, then run `spinefuse datalist` again." if "'fused'" in str(error) else ""
             raise DatalistError(f"{method} needs cases with {', '.join(keys)}. {error}{hint}") from error
+
+    def _scheme(self) -> LabelScheme:
+        from spinefuse_ext.dicom.label_classes import LabelScheme
+
+        return LabelScheme.of(*(self.config.get(name) for name in ("labels", "relabel", "ignore_index")))
+
+    def _check_labels(self, items: Sequence[dict[str, str]], keys: Sequence[str], *, learn: bool) -> None:
+        """Refuse a label that cannot be used; of those that several methods share, once."""
+        from spinefuse_ext.data import check_labels
+
+        scheme = self._scheme()
+        new = [item for item in items if item[CaseKeys.LABEL] not in self._checked]
+        self._checked.update(item[CaseKeys.LABEL] for item in new)
+        named = {"labels": list(scheme.labels.values()), "relabel": scheme.relabel, "ignore_index": scheme.ignore_index}
+        check_labels(new, keys, **named, learn=learn)
 
     def _picture(self, place: int) -> Picture:
         """The case at a place of the list, as each method sees and labels it."""
@@ -131,6 +151,14 @@ class SegmentationComparison(Comparison):
                 limits[plan.name] = CT_WINDOW_HU
         label = case.truth(next(iter(results.values()))[1])
         return segmentation_picture(case.name, results, label, int(self.config["slice_axis"]), limits)
+
+
+def _known(prediction: MetaTensor, truth: MetaTensor, ignore_index: int | None) -> tuple[MetaTensor, MetaTensor]:
+    """Both volumes, background wherever the truth is unknown."""
+    if ignore_index is None:
+        return prediction, truth
+    unknown = truth.as_tensor() == ignore_index
+    return prediction.masked_fill(unknown, 0), truth.masked_fill(unknown, 0)
 
 
 class InputComparison(SegmentationComparison):

@@ -13,6 +13,7 @@ from monai.data.utils import affine_to_spacing
 from spinefuse_ext.cohort.label import read_label
 from spinefuse_ext.cohort.measures import carried_back, pair_edges
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
+from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import whole_folder
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
@@ -25,6 +26,8 @@ from spinefuse_ext.validation import CohortError
 
 #: Inputs that are the case's own; the others are handed to ``register_case``.
 _OWN = ("ct", "mr", "label")
+#: Options of the label, which ``register_case`` does not have.
+_OF_LABEL = ("labels", "relabel", "ignore_index")
 
 
 def prepare_case(job: Job) -> None:
@@ -40,9 +43,10 @@ def prepare_case(job: Job) -> None:
     key, started = job.key(), time.perf_counter()
     with whole_folder(job.folder) as folder:
         given: dict[str, Any] = {role: path for role, path in job.inputs.items() if role not in _OWN}
-        fit = register_case(job.inputs["ct"], job.inputs["mr"], folder, **given, **job.options)
+        options = {name: value for name, value in job.options.items() if name not in _OF_LABEL}
+        fit = register_case(job.inputs["ct"], job.inputs["mr"], folder, **given, **options)
         ct, mr = read_volume(folder / CT_FILE), read_volume(folder / MR_FILE)
-        notes = _write_label(job.inputs["label"], ct, folder) if "label" in job.inputs else []
+        notes = _write_label(job, ct, folder) if "label" in job.inputs else []
         points = _points(job, fit)
         window_hu = CT_WINDOW_HU if float(ct.min()) < 0 else None  # without air it is no CT in HU
         save_jpeg(cohort_strip(ct, mr, *points, window_hu=window_hu), folder / STRIP_FILE)
@@ -57,8 +61,9 @@ def prepare_case(job: Job) -> None:
         write_record(folder, key, found)
 
 
-def _write_label(path: Path, ct: MetaTensor, folder: Path) -> list[str]:
-    label, found = read_label(path, ct)
+def _write_label(job: Job, ct: MetaTensor, folder: Path) -> list[str]:
+    scheme = LabelScheme.of(**{name: job.options.get(name) for name in _OF_LABEL})
+    label, found = read_label(job.inputs["label"], ct, scheme)
     write_volume(label, folder / LABEL_FILE)
     return found
 

@@ -21,6 +21,7 @@ from spinefuse_ext.cohort.page import write_cohort_page
 from spinefuse_ext.cohort.pool import cpu_count
 from spinefuse_ext.cohort.table import read_cohort
 from spinefuse_ext.cohort.work import work_through
+from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
 from spinefuse_ext.validation import CohortError
@@ -78,6 +79,9 @@ def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only 
     max_spacing_mm: float = PairLimits.max_spacing_mm,
     min_edge_overlap: float = PairLimits.min_edge_overlap,
     keep_outside: bool = False,
+    labels: Sequence[str] | None = None,
+    relabel: Mapping[str | int, str | int] | None = None,
+    ignore_index: int | None = None,
 ) -> Prepared:
     """Register every case of a table and write pairs, datalist, tables of numbers and one page with pictures.
 
@@ -104,10 +108,14 @@ def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only 
         max_spacing_mm: largest voxel edge of either image.
         min_edge_overlap: smallest overlap of the edges of both images, by chance 0.15.
         keep_outside: list pairs outside the limits too.
+        labels: names of the classes that labels have, background first; by default those of the bundle.
+        relabel: class, by name or number, of a name or value in label files that is none of these.
+        ignore_index: label value of voxels whose truth is unknown.
 
     Raises:
         MissingPathError: the table does not exist.
         CohortError: the table or an option is wrong, ``out`` is another run's or in use.
+        ConfigError: ``relabel`` leads to something that is no class.
         DatalistError: there are too few patients for the sections asked for.
     """
     table, out = Path(cohort), Path(out).absolute()
@@ -115,12 +123,16 @@ def prepare_cohort(  # noqa: PLR0913 (the options of the verb, all keyword-only 
     limits = PairLimits(max_fre_mm, max_tre_mm, min_covered, max_spacing_mm, min_edge_overlap)
     workers = cpu_count() if workers is None else workers
     _check_options(model, workers)
+    scheme = LabelScheme.of(labels, relabel, ignore_index)
     planned = planned_sections(cases, labelled, validation, test, seed)
     settings = {
         "model": model,
         "refine": refine,
         "field_spacing_mm": field_spacing_mm,
         "allow_different_patients": allow_different_patients,
+        "labels": list(scheme.labels.values()),
+        "relabel": dict(relabel) if relabel else None,
+        "ignore_index": ignore_index,
     }
     folders = folder_names([case.case for case in cases])
     root = table.parent.absolute()

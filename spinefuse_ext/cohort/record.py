@@ -11,6 +11,7 @@ from typing import Any
 
 from spinefuse_ext import __version__
 from spinefuse_ext.cohort.fingerprint import fingerprint
+from spinefuse_ext.dicom.label_names import name_files
 from spinefuse_ext.registration.case import CT_FILE, FIELD_FILE, MR_FILE, REPORT_FILE, TRANSFORM_FILE
 from spinefuse_ext.validation import CohortError
 
@@ -20,7 +21,7 @@ RECORD_FILE = "prepare.json"
 #: All that a case's folder may hold without being someone else's.
 FILES = {CT_FILE, MR_FILE, TRANSFORM_FILE, FIELD_FILE, REPORT_FILE, LABEL_FILE, STRIP_FILE, RECORD_FILE}
 #: Raised when cases done by an earlier version must be done again.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,11 @@ class Job:
         return {role: self.root / path for role, path in self.spelled.items()}
 
     def key(self) -> dict[str, Any]:
-        """What the result depends on: settings, and the state of every input."""
+        """What the result depends on: settings, the state of every input, and tables of names beside the label."""
         inputs = {role: {"path": self.spelled[role], "state": fingerprint(path)} for role, path in self.inputs.items()}
-        return {"format": _FORMAT, "settings": dict(self.options), "inputs": inputs}
+        tables = name_files(self.inputs["label"]) if "label" in self.inputs else []
+        names = [{"name": table.name, "state": fingerprint(table)} for table in tables]
+        return {"format": _FORMAT, "settings": dict(self.options), "inputs": inputs, "label_names": names}
 
 
 def write_record(folder: Path, key: Mapping[str, Any], found: Mapping[str, Any]) -> None:

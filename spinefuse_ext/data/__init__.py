@@ -14,6 +14,7 @@ from spinefuse_ext.packages import installed, names_without
 
 _NEEDED = ("itk", "pydicom", "scipy")
 if installed(*_NEEDED):
+    from spinefuse_ext.data.label_check import check_labels
     from spinefuse_ext.data.phantom import Phantom, make_phantom, write_phantom, write_phantoms
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Phantom",
     "ScaledNibabelWriter",
     "WholeNibabelWriter",
+    "check_labels",
     "check_patients_apart",
     "installed_readers",
     "load_datalist",
@@ -36,4 +38,4 @@ __all__ = [
 ]
 
 if not installed(*_NEEDED):
-    __getattr__ = names_without(__name__, ["Phantom", "make_phantom", "write_phantom", "write_phantoms"], *_NEEDED)
+    __getattr__ = names_without(__name__, ["Phantom", "check_labels", "make_phantom", "write_phantom", "write_phantoms"], *_NEEDED)

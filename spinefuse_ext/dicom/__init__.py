@@ -6,7 +6,9 @@ _NEEDED = ("itk", "pydicom", "scipy")
 if installed(*_NEEDED):
     from spinefuse_ext.dicom.ct_values import check_hounsfield
     from spinefuse_ext.dicom.kind import is_dicom
+    from spinefuse_ext.dicom.label_classes import LabelScheme
     from spinefuse_ext.dicom.label_grid import label_findings, label_on_grid
+    from spinefuse_ext.dicom.read_label import label_for, read_label
     from spinefuse_ext.dicom.read_seg import Segment, read_seg
     from spinefuse_ext.dicom.read_series import read_series
     from spinefuse_ext.dicom.series import Series, find_series
@@ -16,6 +18,7 @@ if installed(*_NEEDED):
     from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 
 __all__ = [
+    "LabelScheme",
     "Segment",
     "Series",
     "StudyHeader",
@@ -23,7 +26,9 @@ __all__ = [
     "find_series",
     "is_dicom",
     "label_findings",
+    "label_for",
     "label_on_grid",
+    "read_label",
     "read_seg",
     "read_series",
     "read_volume",

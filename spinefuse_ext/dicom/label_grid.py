@@ -57,6 +57,9 @@ def label_findings(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -
 
 def _placed(label: MetaTensor, image: MetaTensor) -> torch.Tensor:
     """Return the nearest label at every voxel of the image; SciPy needs no grid of positions, which is 4 volumes."""
+    affines = label.affine.numpy(), image.affine.numpy()
+    if label.shape[1:] == image.shape[1:] and is_same_grid(*affines, label.shape[1:]):
+        return label.as_tensor().clone()
     step = np.linalg.inv(label.affine.numpy()) @ image.affine.numpy()
     moved = ndimage.affine_transform(
         label.numpy()[0], step[:3, :3], step[:3, 3], tuple(image.shape[1:]), order=0, mode="grid-constant", cval=0

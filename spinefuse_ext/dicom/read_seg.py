@@ -66,7 +66,7 @@ def _segments(file: pydicom.FileDataset) -> list[Segment]:
     shared, frames = (file[name].value for name in FUNCTIONAL_GROUPS)
     sums: dict[int, NDArray[np.float64]] = {}
     for frame, bits in zip(frames, _frames(file), strict=True):
-        identified = _group("SegmentIdentificationSequence", frame, shared)
+        identified = functional_group("SegmentIdentificationSequence", frame, shared)
         number = int(identified.ReferencedSegmentNumber)
         sums[number] = sums.get(number, np.zeros(4)) + _weight(bits, frame, shared)
     found = []
@@ -93,15 +93,15 @@ def _frames(file: pydicom.FileDataset) -> NDArray[np.uint8]:
 def _weight(bits: NDArray[np.uint8], frame: Dataset, shared: Any) -> NDArray[np.float64]:
     """Return the sum of the places (RAS mm) of the pixels that are set in a frame, and their number, ``(4,)``."""
     rows, columns = np.nonzero(bits)
-    corner = np.array(_group("PlanePositionSequence", frame, shared).ImagePositionPatient, dtype=np.float64)
-    axes = np.array(_group("PlaneOrientationSequence", frame, shared).ImageOrientationPatient, dtype=np.float64)
-    between_rows, between_columns = map(float, _group("PixelMeasuresSequence", frame, shared).PixelSpacing)
+    corner = np.array(functional_group("PlanePositionSequence", frame, shared).ImagePositionPatient, dtype=np.float64)
+    axes = np.array(functional_group("PlaneOrientationSequence", frame, shared).ImageOrientationPatient, dtype=np.float64)
+    between_rows, between_columns = map(float, functional_group("PixelMeasuresSequence", frame, shared).PixelSpacing)
     along_row, down_column = axes[:3] * between_columns, axes[3:] * between_rows
     moment = corner * len(rows) + along_row * columns.sum() + down_column * rows.sum()
     return np.append(moment * _LPS_TO_RAS, len(rows))
 
 
-def _group(name: str, frame: Dataset, shared: Any) -> Dataset:
+def functional_group(name: str, frame: Dataset, shared: Any) -> Dataset:
     """Return the functional group of a frame, its own before the one that all share."""
     found = frame.get(name) or shared[0].get(name)
     if not found:

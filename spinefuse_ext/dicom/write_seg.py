@@ -18,10 +18,11 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from spinefuse_ext import __version__
+from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.label_grid import label_on_grid
+from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.source import Source, find_source, read_headers
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.labels import SNOMED_CT, STRUCTURES
 from spinefuse_ext.validation import SegError, UnknownLabelError
@@ -40,6 +41,7 @@ def write_seg(
     modality: str | None = None,
     series: str | int | None = None,
     structures: Mapping[int, str] | None = None,
+    relabel: Mapping[str | int, str | int] | None = None,
 ) -> Path:
     """Write a label volume as one binary DICOM SEG that refers to the DICOM series it was made of; returns ``out``.
 
@@ -56,12 +58,13 @@ def write_seg(
         modality: "CT" or "MR", where the folder holds several series.
         series: description, number or UID of the series, where the modality is not enough.
         structures: what the label numbers mean, ``{1: "vertebra", 2: "disc", 3: "canal"}`` by default; numbers of one
-            structure become one segment.
+            structure become one segment. Names in a label file, as 3D Slicer writes them, come before its numbers.
+        relabel: structure of a name or value in a label file that is none of these.
 
     Raises:
         MissingPathError: labels or source do not exist.
         ImageReadError: the labels cannot be read, or the folder holds no one such series.
-        UnknownLabelError: a label that ``structures`` does not name, or a structure without a code.
+        UnknownLabelError: a name or number that ``structures`` does not name, or a structure without a code.
         GridMismatchError: the labels lie wholly outside the series.
         SourceError: the series lacks what a SEG must refer to.
         SegError: no structure lies in the series, the file that was written does not say what the labels say, or
@@ -70,9 +73,10 @@ def write_seg(
     out = Path(out)
     found = find_source(source, modality, None if series is None else str(series))
     _check_target(out, found)
-    volume = labels if isinstance(labels, MetaTensor) else read_volume(labels)
+    meant = STRUCTURES if structures is None else {int(label): str(name) for label, name in structures.items()}
+    volume = labels if isinstance(labels, MetaTensor) else _read(labels, LabelScheme(meant, relabel, strict=False))
     what = str(volume.meta.get("filename_or_obj", "the label volume"))
-    names, numbers = _numbered(volume, STRUCTURES if structures is None else structures, what)
+    names, numbers = _numbered(volume, meant, what)
     frames = label_on_grid(numbers, found.grid(), bone=False)[0].numpy()[0].astype(np.uint8)
     placed = [number for number in range(1, len(names) + 1) if (frames == number).any()]
     if not placed:
@@ -89,6 +93,13 @@ def write_seg(
         told = _compare(read_seg(temporary), centroids, tolerance, found, out)
     logger.info("wrote %s, a DICOM SEG of %s, and read it back: %s", out, found, told)
     return out
+
+
+def _read(path: str | Path, scheme: LabelScheme) -> MetaTensor:
+    volume = read_label(path, scheme)
+    for sentence in volume.meta.get("warnings", ()):
+        logger.warning("%s", sentence)
+    return volume
 
 
 def _check_target(out: Path, source: Source) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,12 +23,20 @@ from torch import nn
 from spinefuse_ext.enums import CaseKeys, SubNetwork
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.handlers.outputs import case_meta
-from spinefuse_ext.metrics.segmentation import SEGMENTATION_SCORES, segmentation_table
+from spinefuse_ext.metrics.segmentation import (
+    NOT_IN_TRUTH,
+    SEGMENTATION_SCORES,
+    false_volumes_ml,
+    segmentation_table,
+)
+
+logger = logging.getLogger(__name__)
 
 _MEAN = "mean"  # of the structures of a case
 _SINGLE = "single"
+_FALSE = "false_volume_ml"
 Table = dict[str, dict[str, float]]
-CaseTable = tuple[str, str, Table]  # network, case, scores by structure
+CaseTable = tuple[str, str, Table]  # network, case, scores by structure, and the false volume
 Row = dict[str, Any]
 
 
@@ -37,9 +46,14 @@ class SegmentationScoresHandler:
     The scores are those of ``segmentation_table``, in mm on the grid of each case. Labels are taken from the output
     as volumes ``(1, *S)`` or one-hot ``(K, *S)``: ``pred``, and ``pred_unet`` and ``pred_vnet`` where there are any.
 
-    The summary is over the cases in which a structure has a value: their number (``cases``), in how many of them the
-    Dice is 0 (``missed``: a structure in one volume only, whose distances are the diagonal of the volume, or no
-    overlap), mean and sample SD of each score. ``structure`` ``mean`` is the mean over the structures of a case.
+    A structure that the truth of a case does not hold has no scores there (NaN), ``not in the truth`` in the column
+    ``note``, and what was predicted of it all the same as ``false_volume_ml``. One that no case holds and that nobody
+    predicted has no rows, which is said in the log.
+
+    The summary is over the cases whose truth holds a structure: their number (``cases``), in how many of them the Dice
+    is 0 (``missed``: not predicted, then the distances are the diagonal of the volume, or no overlap), mean and sample
+    SD of each score; then the number of cases without it (``not_in_truth``) and the mean ``false_volume_ml`` of these.
+    ``structure`` ``mean`` is the mean over the structures of a case.
 
     Args:
         save_dir: folder of both files.
@@ -86,13 +100,17 @@ class SegmentationScoresHandler:
         label = _volume(item[CaseKeys.LABEL])
         for network, key in self.keys.items():
             if key in item:
-                table = segmentation_table(_volume(item[key]), label, self.labels, tolerance_mm=self.tolerance_mm)
-                self.tables.append((network, case, table))
+                volumes = _volume(item[key]), label
+                table = segmentation_table(*volumes, self.labels, tolerance_mm=self.tolerance_mm)
+                false_ml = false_volumes_ml(*volumes, self.labels)
+                scored = {name: {**scores, _FALSE: false_ml.get(name, math.nan)} for name, scores in table.items()}
+                self.tables.append((network, case, scored))
 
     def _write(self, engine: Engine) -> None:
         tables = _of_all_ranks(self.tables)
         if idist.get_rank():
             return
+        tables = _without_unknown(tables)
         rows = [self._row(network, case, table, name) for network, case, table in tables for name in table]
         _write_csv(self.save_dir / "scores.csv", rows)
         rows += [self._row(network, case, _with_mean(table), _MEAN) for network, case, table in tables]
@@ -103,7 +121,7 @@ class SegmentationScoresHandler:
 
     def _row(self, network: str, case: str, table: Table, structure: str) -> Row:
         place = {"checkpoint": self.checkpoint, "network": network, "case": case, "structure": structure}
-        return {**place, **table[structure]}
+        return {**place, **table[structure], "note": _note(table[structure])}
 
 
 def _of_all_ranks(tables: list[CaseTable]) -> list[CaseTable]:
@@ -121,6 +139,26 @@ def _of_all_ranks(tables: list[CaseTable]) -> list[CaseTable]:
     return [table for _, group in first for table in group]
 
 
+def _without_unknown(tables: list[CaseTable]) -> list[CaseTable]:
+    """The tables without structures that no truth holds and nobody predicted; these are said."""
+    names = dict.fromkeys(name for _, _, table in tables for name in table)
+    unknown = [name for name in names if all(table[name].get(_FALSE) == 0 for _, _, table in tables)]
+    for name in unknown:
+        logger.warning("%s is %s of any case, nor was it predicted: it has no rows.", name, NOT_IN_TRUTH)
+    return [
+        (network, case, {name: scores for name, scores in table.items() if name not in unknown})
+        for network, case, table in tables
+    ]
+
+
+def _note(scores: Mapping[str, float]) -> str:
+    """What is to be said of a structure that the truth does not hold; nothing of any other."""
+    false_ml = scores[_FALSE]
+    if math.isnan(false_ml):
+        return ""
+    return f"{NOT_IN_TRUTH}, but {false_ml:.3g} ml predicted" if false_ml else NOT_IN_TRUTH
+
+
 def _volume(labels: torch.Tensor) -> MetaTensor:
     """``(1, *S)`` from a label volume or from one that is one-hot."""
     return cast(MetaTensor, labels if labels.shape[0] == 1 else labels.argmax(dim=0, keepdim=True))
@@ -128,7 +166,8 @@ def _volume(labels: torch.Tensor) -> MetaTensor:
 
 def _with_mean(table: Table) -> Table:
     """The table with the mean of each score over the structures that have a value."""
-    return table | {_MEAN: {score: _mean_sd([*table.values()], score)[0] for score in SEGMENTATION_SCORES}}
+    means = {score: _mean_sd([*table.values()], score)[0] for score in SEGMENTATION_SCORES}
+    return table | {_MEAN: {**means, _FALSE: math.nan}}
 
 
 def _summary(rows: Sequence[Row]) -> Row:
@@ -138,6 +177,8 @@ def _summary(rows: Sequence[Row]) -> Row:
     scores: Row = {"cases": len(dice), "missed": dice.count(0)}
     for score in SEGMENTATION_SCORES:
         scores[f"{score}_mean"], scores[f"{score}_sd"] = _mean_sd(rows, score)
+    scores["not_in_truth"] = sum(math.isfinite(row[_FALSE]) for row in rows)
+    scores[f"{_FALSE}_mean"] = _mean_sd(rows, _FALSE)[0]
     return place | scores
 
 

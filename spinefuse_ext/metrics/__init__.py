@@ -13,12 +13,13 @@ from spinefuse_ext.metrics.fidelity import (
 from spinefuse_ext.metrics.fusion_metric import FUSION_SCORES, FusionMetric
 from spinefuse_ext.metrics.information import entropy, mutual_information
 from spinefuse_ext.metrics.overlap import overlap_table
-from spinefuse_ext.metrics.segmentation import SEGMENTATION_SCORES, segmentation_table
+from spinefuse_ext.metrics.segmentation import NOT_IN_TRUTH, SEGMENTATION_SCORES, false_volumes_ml, segmentation_table
 from spinefuse_ext.metrics.structural import structural_similarity
 from spinefuse_ext.metrics.trust import TRUST_SCORES, trust_scores
 
 __all__ = [
     "FUSION_SCORES",
+    "NOT_IN_TRUTH",
     "SEGMENTATION_SCORES",
     "TRUST_SCORES",
     "Convention",
@@ -28,6 +29,7 @@ __all__ = [
     "bone_level_of",
     "edge_preservation",
     "entropy",
+    "false_volumes_ml",
     "mutual_information",
     "overlap_table",
     "segmentation_table",

@@ -27,10 +27,11 @@ def overlap_table(
 ) -> dict[str, dict[str, float]]:
     """Dice and Jaccard in [0, 1] per class: ``{class: {"dice": ..., "jaccard": ...}}``, background (0) left out.
 
-    A class that neither volume holds is NaN; one that only one of them holds is 0.
+    A class that the truth does not hold is not defined, NaN, whatever the prediction; one that the prediction lacks is 0.
 
     Args:
-        prediction: label volume ``(1, *S)`` of integers, or the image file that holds one.
+        prediction: label volume ``(1, *S)`` of integers, or the file that holds one, an image or a DICOM SEG; names in a
+            file come before its numbers.
         label: the truth, on the same grid.
         labels: index -> name of the classes.
 
@@ -51,7 +52,7 @@ def label_pair(
         GridMismatchError: when shapes or affines differ.
         UnknownLabelError: when a volume holds another value.
     """
-    volumes = {"prediction": _read(prediction, "prediction"), "label": _read(label, "label")}
+    volumes = {"prediction": _read(prediction, "prediction", labels), "label": _read(label, "label", labels)}
     names = {what: _name(given, what) for what, given in (("prediction", prediction), ("label", label))}
     _check_grids(volumes, names)
     for what, volume in volumes.items():
@@ -60,29 +61,38 @@ def label_pair(
 
 
 def mask_overlap(predicted: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """Dice and Jaccard of two masks ``(1, *S)``; NaN when both are empty, 0 when one is."""
+    """Dice and Jaccard of two masks ``(1, *S)``; NaN when the truth is empty, 0 when the prediction alone is."""
     predicted, truth = predicted[None], truth[None]
-    if not (predicted.any() or truth.any()):
-        return {"dice": float("nan"), "jaccard": float("nan")}
-    return {
-        "dice": compute_dice(predicted, truth, ignore_empty=False).item(),
-        "jaccard": compute_iou(predicted, truth, ignore_empty=False).item(),
-    }
+    return {"dice": compute_dice(predicted, truth).item(), "jaccard": compute_iou(predicted, truth).item()}
 
 
 def _name(given: str | Path | MetaTensor, what: str) -> str:
     return f"{what} {given}" if isinstance(given, (str, Path)) else str(what)
 
 
-def _read(given: str | Path | MetaTensor, what: str) -> MetaTensor:
+def _read(given: str | Path | MetaTensor, what: str, labels: Mapping[int, str]) -> MetaTensor:
     if isinstance(given, MetaTensor):
         return given
+    from spinefuse_ext.dicom.label_classes import LabelScheme  # needs packages that tensors do not
+    from spinefuse_ext.dicom.read_label import read_label
+
     path = check_exists(given, what)
     try:
-        return LoadImage(image_only=True, ensure_channel_first=True)(path)
-    except Exception as error:  # each of MONAI's readers raises its own kind
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageReadError(f"{what} {path} cannot be read as an image ({reason}); give a NIfTI file.") from error
+        return read_label(path, LabelScheme(labels, strict=False))
+    except ImageReadError as error:
+        picture = _picture(path)
+        if picture is None:
+            raise ImageReadError(f"{what} {error}") from error
+        return picture
+
+
+def _picture(path: Path) -> MetaTensor | None:
+    """A file of two axes ``(1, X, Y)``, None for any other."""
+    try:
+        image = LoadImage(image_only=True, ensure_channel_first=True)(path)
+    except Exception:  # each of MONAI's readers raises its own kind
+        return None
+    return image if image.ndim == 3 else None
 
 
 def _check_grids(volumes: Mapping[str, MetaTensor], names: Mapping[str, str]) -> None:

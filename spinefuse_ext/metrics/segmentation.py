@@ -17,6 +17,8 @@ from spinefuse_ext.metrics.overlap import label_pair, mask_overlap
 
 #: The scores of one structure, in the order of ``segmentation_table``.
 SEGMENTATION_SCORES = ("dice", "jaccard", "hd95_mm", "asd_mm", "surface_dice")
+#: What is said of a structure that the truth does not hold.
+NOT_IN_TRUTH = "not in the truth"
 
 
 def segmentation_table(
@@ -33,12 +35,13 @@ def segmentation_table(
     ``surface_dice`` the share of both surfaces' area, in [0, 1], that lies within ``tolerance_mm`` of the other one
     (Nikolov et al., J. Med. Internet Res. 2021). The voxel size comes from the label's affine.
 
-    A structure that neither volume holds is absent and not counted: NaN everywhere. One that only one of them holds
-    scores the worst there is: 0 for ``dice``, ``jaccard`` and ``surface_dice``, and the diagonal of the volume in mm
-    for ``hd95_mm`` and ``asd_mm``; it is neither rewarded nor dropped from a mean.
+    A structure that the truth does not hold has no score: NaN everywhere, as in MONAI's metrics, whatever the
+    prediction; ``false_volumes_ml`` says how much of it was predicted. One that only the prediction lacks was missed
+    and scores the worst there is: 0 for ``dice``, ``jaccard`` and ``surface_dice``, and the diagonal of the volume in
+    mm for ``hd95_mm`` and ``asd_mm``; it is not dropped from a mean.
 
     Args:
-        prediction: label volume ``(1, *S)`` of integers, or the image file that holds one. An axis of one voxel is
+        prediction: label volume ``(1, *S)`` of integers, or the file that holds one. An axis of one voxel is
             left out for distances: a single slice has an outline, not a surface.
         label: the truth, on the same grid.
         labels: index -> name of the structures.
@@ -63,14 +66,35 @@ def segmentation_table(
     return table
 
 
+def false_volumes_ml(
+    prediction: str | Path | MetaTensor, label: str | Path | MetaTensor, labels: Mapping[int, str] = STRUCTURES
+) -> dict[str, float]:
+    """``{structure: ml}`` of the prediction for each structure that the truth does not hold, 0 where it has none too.
+
+    Background is left out, and so are structures that the truth holds.
+
+    Args:
+        prediction: as for ``segmentation_table``.
+        label: the truth, on the same grid.
+        labels: index -> name of the structures.
+
+    Raises:
+        GridMismatchError: when shapes or affines differ.
+        UnknownLabelError: when a volume holds a value that ``labels`` does not name.
+    """
+    predicted, truth = label_pair(prediction, label, labels)
+    voxel_ml = abs(float(torch.linalg.det(torch.as_tensor(truth.affine).double()[:-1, :-1]))) / 1000
+    masks = {name: (predicted.as_tensor() == index, truth.as_tensor() == index) for index, name in labels.items() if index}
+    return {name: float(found.sum()) * voxel_ml for name, (found, true) in masks.items() if not true.any()}
+
+
 def surface_scores(
     predicted: torch.Tensor, truth: torch.Tensor, spacing_mm: Sequence[float], tolerance_mm: float
 ) -> dict[str, float]:
     """The last three scores of ``segmentation_table`` for two masks ``(1, *S)``."""
-    found = [bool(mask.any()) for mask in (predicted, truth)]
-    if not any(found):
+    if not truth.any():
         return dict.fromkeys(SEGMENTATION_SCORES[2:], math.nan)
-    if not all(found):
+    if not predicted.any():
         diagonal = math.hypot(*(size * mm for size, mm in zip(truth.shape[1:], spacing_mm, strict=True)))
         return {"hd95_mm": diagonal, "asd_mm": diagonal, "surface_dice": 0.0}
     masks, spacing = _cropped(predicted, truth, spacing_mm)

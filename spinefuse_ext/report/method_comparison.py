@@ -34,7 +34,7 @@ from spinefuse_ext.report.seed_scores import (
     values_of,
     write_all_scores,
 )
-from spinefuse_ext.report.segmentation_comparison import case_table, of_measure
+from spinefuse_ext.report.segmentation_comparison import case_table, not_in_truth, of_measure
 from spinefuse_ext.report.statistics import LEVEL, RESAMPLES, smallest_p
 from spinefuse_ext.report.tables import DASH, Table, Value
 
@@ -95,6 +95,7 @@ def write_method_comparison(out: Path, runs: MethodRuns, making: Making, roles: 
             text=[
                 "The tables above are of the last checkpoint: the best one was chosen on the validation cases, so it "
                 "flatters itself wherever these are scored.",
+                *not_in_truth(mean_over_seeds(runs.last)),
                 *undefined_scores(runs.last),
             ],
             tables=[tables[f"{TABLE}_best"], *(tables[f"{TABLE}_{name}"] for name in names if name != DICE)],

@@ -144,8 +144,8 @@ def _paired(averaged: Comparison, first: str, second: str, score: str) -> tuple[
 def best_control(scores: SeedScores, controls: Collection[str]) -> str | None:
     """The supervised control with the highest mean Dice, None when none was run."""
     averaged = mean_over_seeds(scores)
-    present = [name for name in controls if name in scores]
-    return max(present, key=lambda name: _mean_dice(averaged, name), default=None)
+    means = {name: _mean_dice(averaged, name) for name in controls if name in scores}
+    return max(means, key=lambda name: means[name] if math.isfinite(means[name]) else -1.0, default=None)
 
 
 def gap_table(scores: SeedScores, controls: Collection[str], all_labels: str) -> Table:
@@ -177,8 +177,10 @@ def _share(averaged: Comparison, method: str, control: str, all_labels: str) -> 
     by_case = [values_of(averaged, name, f"{DICE} {MEAN}") for name in (method, control, all_labels)]
     cases = [case for case in by_case[0] if all(math.isfinite(one.get(case, math.nan)) for one in by_case)]
     ours, low, high = ([one[case] for case in cases] for one in by_case)
+    if not cases:
+        return math.nan, math.nan, math.nan, math.nan
     gained, gap = np.mean(ours) - np.mean(low), np.mean(high) - np.mean(low)
-    if not cases or not gap > 0:
+    if not gap > 0:
         return math.nan, math.nan, math.nan, float(gained)
     return float(gained / gap), *bootstrap_interval(ours, low, high, statistic=_ratio), float(gained)
 
@@ -232,8 +234,8 @@ def _mean_dice(averaged: Comparison, method: str) -> float:
 
 
 def lead(scores: SeedScores, unranked: Collection[str] = ()) -> tuple[int, int]:
-    """Place of the first method by mean Dice among the ranked ones, and their number."""
+    """Place of the first method by mean Dice among the ranked ones, and their number; without a Dice the last."""
     averaged = mean_over_seeds(scores)
     means: Mapping[str, float] = {name: _mean_dice(averaged, name) for name in scores if name not in unranked}
     mine = _mean_dice(averaged, next(iter(scores)))
-    return 1 + sum(mean > mine for mean in means.values()), len(means)
+    return (1 + sum(mean > mine for mean in means.values()) if math.isfinite(mine) else len(means)), len(means)

@@ -17,6 +17,8 @@ from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_na
 SeedScores = Mapping[str, Mapping[int, Sequence[Scored]]]
 #: The name under which a measure's mean over structures stands among the structures.
 MEAN = "mean"
+#: The measure of what was predicted of a structure that the truth does not hold.
+FALSE_VOLUME = "false_volume_ml"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ def measure(name: str) -> Measure:
 
 
 def measures(scores: SeedScores) -> list[str]:
-    """Names of the measures of ``"measure structure"`` scores: Dice and Jaccard first, then as in :func:`measure`."""
+    """Names of the measures of ``"measure structure"`` scores: Dice and Jaccard first, then as in :func:`measure`.
+
+    False volumes are no measure of a method: they are only of cases whose truth lacks a structure.
+    """
     found = dict.fromkeys(
         name.partition(" ")[0]
         for seeds in scores.values()
@@ -50,7 +55,8 @@ def measures(scores: SeedScores) -> list[str]:
         for one in cases
         for name in one.values
     )
-    return [*(name for name in _KNOWN if name in found), *(name for name in found if name not in _KNOWN)]
+    others = [name for name in found if name not in _KNOWN and name != FALSE_VOLUME]
+    return [*(name for name in _KNOWN if name in found), *others]
 
 
 def mean_over_seeds(scores: SeedScores) -> dict[str, list[Scored]]:
@@ -83,7 +89,7 @@ def undefined_scores(scores: SeedScores) -> list[str]:
         runs = [one for cases in seeds.values() for one in cases]
         for name in score_names({method: runs}):
             missing = sum(not math.isfinite(one.values.get(name, math.nan)) for one in runs)
-            if missing and not name.endswith(f" {MEAN}"):
+            if missing and not name.endswith(f" {MEAN}") and not name.startswith(FALSE_VOLUME):
                 sentences.append(f"{name} of {method} is not defined in {missing} of {len(runs)} segmentations.")
     return sentences
 

@@ -18,18 +18,22 @@ from spinefuse_ext.report.comparison_parts import (
     making_section,
     save_tables,
 )
+from spinefuse_ext.metrics.segmentation import NOT_IN_TRUTH
 from spinefuse_ext.report.image_panels import segmentations_panel
 from spinefuse_ext.report.page import Picture, Section, write_page
+from spinefuse_ext.report.seed_scores import FALSE_VOLUME, MEAN
 from spinefuse_ext.report.tables import Table, Value
 from spinefuse_ext.report.views import ImageLike, Limits
 
-MEAN = "mean"
 
 
-def overlap_scores(case: str, overlap: Mapping[str, Mapping[str, float]]) -> Scored:
+def overlap_scores(
+    case: str, overlap: Mapping[str, Mapping[str, float]], false_ml: Mapping[str, float] | None = None
+) -> Scored:
     """``{structure: {measure: value}}`` of one case as scores ``"measure structure"``, and ``"measure mean"`` of each.
 
-    The mean is over the structures that have a value.
+    The mean is over the structures that have a value. ``false_ml`` are the volumes predicted of structures that the
+    truth does not hold, as scores ``"false_volume_ml structure"``.
     """
     values: dict[str, float] = {}
     for measure in dict.fromkeys(name for measures in overlap.values() for name in measures):
@@ -37,7 +41,35 @@ def overlap_scores(case: str, overlap: Mapping[str, Mapping[str, float]]) -> Sco
         finite = [value for value in of_structures.values() if math.isfinite(value)]
         of_structures[MEAN] = statistics.fmean(finite) if finite else math.nan
         values.update({f"{measure} {name}": value for name, value in of_structures.items()})
+    if false_ml is not None:
+        values.update({f"{FALSE_VOLUME} {name}": false_ml.get(name, math.nan) for name in overlap})
     return Scored(case, None, values)
+
+
+def not_in_truth(scores: Comparison) -> list[str]:
+    """A sentence for each structure that the truth of some cases does not hold, with what was predicted all the same.
+
+    That is told from the false volumes of ``overlap_scores``.
+    """
+    told = []
+    for name in dict.fromkeys(name for scored in scores.values() for one in scored for name in one.values):
+        if not name.startswith(f"{FALSE_VOLUME} "):
+            continue
+        lacking = {method: _finite(scored, name) for method, scored in scores.items()}
+        cases = dict.fromkeys(case for volumes in lacking.values() for case in volumes)
+        if cases:
+            structure, total = name.removeprefix(f"{FALSE_VOLUME} "), len({one.case for s in scores.values() for one in s})
+            false = [f"{method} {max(each.values()):.3g} ml" for method, each in lacking.items() if any(each.values())]
+            extra = f"; predicted there all the same, at most: {', '.join(false)}" if false else ""
+            told.append(
+                f"{structure} is {NOT_IN_TRUTH} of {len(cases)} of {total} cases ({', '.join(cases)}) and not scored "
+                f"there{extra}."
+            )
+    return told
+
+
+def _finite(scored: Sequence[Scored], name: str) -> dict[str, float]:
+    return {one.case: value for one in scored if math.isfinite(value := one.values.get(name, math.nan))}
 
 
 def of_measure(scores: Comparison, measure: str) -> dict[str, list[Scored]]:
@@ -107,6 +139,7 @@ def write_segmentation_comparison(
             text=[
                 "Overlap of each structure with the truth over the whole volume, on the grid of the label. The mean of "
                 "a case is over its structures.",
+                *not_in_truth(scores),
                 *undefined(dice),
             ],
             facts=leading_facts(scores, tables[TABLE]),

@@ -10,6 +10,7 @@ from monai.metrics import compute_dice, compute_iou
 from monai.networks import one_hot
 
 from spinefuse_ext.labels import STRUCTURES
+from spinefuse_ext.metrics.segmentation import NOT_IN_TRUTH
 from spinefuse_ext.report.fusion_section import metric_tables
 from spinefuse_ext.report.image_panels import segmentation_panel
 from spinefuse_ext.report.page import Fact, Picture, Section
@@ -23,18 +24,27 @@ Overlap = Mapping[str, Mapping[int, float]]
 
 
 def overlaps(cases: Sequence[Case]) -> dict[str, Overlap]:
-    """Dice and Jaccard of every class over the whole volume, for the cases that hold label and prediction."""
+    """Dice and Jaccard of every class over the whole volume, for the cases that hold label and prediction.
+
+    Classes are those that some prediction holds, and the package's structures that some label holds: of what else a
+    label holds, nobody knows that it was to be predicted.
+    """
     scored: dict[str, dict[str, dict[int, float]]] = {"Dice": {}, "Jaccard": {}}
+    predictable: set[int] = set()
     for case in cases:
         if not case.has("label", "prediction"):
             continue
         label, prediction = (image.as_tensor().round().long() for image in case.volumes("label", "prediction").values())
+        predictable |= {*prediction.unique().tolist(), *(set(STRUCTURES) & set(label.unique().tolist()))}
         classes = max(len(STRUCTURES), int(label.max()) + 1, int(prediction.max()) + 1)
         predicted, truth = (one_hot(image[None], num_classes=classes) for image in (prediction, label))
         for name, compute in (("Dice", compute_dice), ("Jaccard", compute_iou)):
             values = compute(predicted, truth, include_background=False)[0]
             scored[name][case.name] = dict(enumerate(values.tolist(), start=1))
-    return dict(scored)
+    return {
+        name: {case: {each: value for each, value in values.items() if each in predictable} for case, values in by_case.items()}
+        for name, by_case in scored.items()
+    }
 
 
 def segmentation_section(run: RunFolder, cases: Sequence[Case], scores: Mapping[str, Overlap]) -> Section:
@@ -85,11 +95,12 @@ def _table(name: str, overlap: Overlap) -> Table:
     rows: list[tuple[str | float, ...]] = []
     for case, values in overlap.items():
         numbers = [values.get(value, float("nan")) for value in classes]
-        rows.append((case, *numbers, _mean(numbers)))
+        rows.append((case, *(value if np.isfinite(value) else NOT_IN_TRUTH for value in numbers), _mean(numbers)))
     if len(rows) > 1:
-        means = [_mean([float(row[column]) for row in rows]) for column in range(1, len(columns) + 1)]
+        cells = [[row[column] for row in rows] for column in range(1, len(columns) + 1)]
+        means = [_mean([value for value in column if isinstance(value, float)]) for column in cells]
         rows.append(("all cases, mean", *means))
-    caption = f"{name} per case and structure; a dash where the truth has no such structure"
+    caption = f"{name} per case and structure; the mean of a case is over the structures that its truth holds"
     better: dict[str, Better] = dict.fromkeys(columns, "high") if len(overlap) >= 3 else {}  # the mean is no rival
     return Table(("Case", *columns), tuple(rows), caption=caption, better=better)
 

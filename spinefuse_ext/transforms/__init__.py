@@ -4,6 +4,7 @@ from spinefuse_ext.packages import installed, names_without
 from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
+from spinefuse_ext.transforms.read_label import ReadLabeld
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
 from spinefuse_ext.transforms.save_fused import SaveFusedd
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureMapsd",
     "FindImagesd",
     "IgnoreVoxelsd",
+    "ReadLabeld",
     "ReadVolumed",
     "RegisterPaird",
     "SaveFusedSeriesd",
