@@ -19,8 +19,8 @@ Points = NDArray[np.float64]
 Reading = Callable[[Points], Points]
 
 _LPS = np.diag([*RAS_LPS, 1.0])
-#: A reading that leaves more of the spread of the points than this, and than the given one, is none.
-_MISFIT = 0.1
+#: A reading under which the points fit worse than this part of their spread is none.
+_MISFIT, _LEVEL_MISFIT = 0.2, 0.4
 _IN_LPS = "with x and y negated (LPS in place of RAS, or the reverse)"
 
 
@@ -56,16 +56,23 @@ def of_points(
     """
     given = (points[0].points_mm, points[1].points_mm)
     before = [_outside(each, image) for each, image in zip(given, images, strict=True)]
-    misfit = _misfit(*given)
     for kind, condition, read in _readings(given, paths, images):
         after = [_outside(each, image) for each, image in zip(read, images, strict=True)]
-        fits = obstacle(Model.RIGID, *read) is None and _misfit(*read) <= max(1.5 * misfit, _MISFIT)
+        fits = obstacle(Model.RIGID, *read) is None and _misfit(*read) <= _MISFIT
         if fits and all(now <= then for now, then in zip(after, before, strict=True)) and max(after) <= 0.2:
             yield Alternative(kind, condition, fit_rigid(*read), placed=sum(before) > 0 and sum(after) == 0)
 
 
-def of_levels(fixed: Landmarks, moving: Landmarks, matrix: Points) -> Iterator[Alternative]:
-    """Return what two lists may have meant if the levels of one were counted from another vertebra."""
+def of_levels(
+    matched: tuple[Landmarks, Landmarks], lists: tuple[Landmarks, Landmarks], matrix: Points
+) -> Iterator[Alternative]:
+    """Return what two lists may have meant if the levels of one were counted from another vertebra.
+
+    That leaves little error; where the points that are matched now hardly fit, the mistake is another.
+    """
+    if _misfit(*(points.points_mm for points in matched)) > _LEVEL_MISFIT:
+        return
+    fixed, moving = lists
     for shift, mapping in shifted_levels(fixed, moving, LinearMap(matrix)):
         way = "lower" if shift > 0 else "higher"
         count = "one level" if abs(shift) == 1 else f"{abs(shift)} levels"

@@ -170,6 +170,7 @@ def fit_landmarks(
         vertebrae = vertebrae_from_names(fixed)
     estimate = estimator(chosen, fixed.points_mm, target, vertebrae)
     mapping = estimate(np.arange(len(target)))
+    _check_mirror(mapping)
     errors, reasons = leave_one_out(chosen, fixed.points_mm, target, estimate)
     matrix = mapping.matrix if isinstance(mapping, LinearMap) else fit_rigid(fixed.points_mm, target).matrix
     return LandmarkFit(
@@ -215,6 +216,14 @@ def _check_count(matched: Matched, model: Model) -> None:
         f"Expected at least {needed} landmark pairs for the model {model.value}, got {len(names)} "
         f"({listed(names)}){alone}; landmarks are matched by name, so place more points or rename them alike in Slicer."
     )
+
+
+def _check_mirror(mapping: PointMap) -> None:
+    if isinstance(mapping, LinearMap) and np.linalg.det(mapping.matrix) < 0:
+        raise LandmarkError(
+            "The landmarks fit an affine map that mirrors the patient (negative determinant), which no movement does; check "
+            "the signs of the coordinates and left and right in the names, or use the model rigid."
+        )
 
 
 def _vertebra_matrices(mapping: PointMap) -> dict[str, Any]:

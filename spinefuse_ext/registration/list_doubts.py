@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
 
 from spinefuse_ext.registration.linear import fit_rigid
+from spinefuse_ext.registration.name_matching import listed
 
 Points = NDArray[np.float64]
 
@@ -26,8 +27,8 @@ _UNITS = ((10.0, "centimetres"), (1000.0, "metres"))
 def list_doubts(names: Sequence[str], fixed: Points, moving: Points) -> tuple[str, ...]:
     """Return a sentence for each oddity of the ``(N, 3)`` points (CT and MR, RAS mm, one order)."""
     doubts = [
-        *_same_places(names, fixed, "CT"),
-        *_same_places(names, moving, "MR"),
+        _same_places(names, fixed, "CT"),
+        _same_places(names, moving, "MR"),
         _equal_lists(fixed, moving),
         _mirrored(fixed, moving),
         _unit(fixed, moving),
@@ -36,12 +37,15 @@ def list_doubts(names: Sequence[str], fixed: Points, moving: Points) -> tuple[st
     return tuple(doubt for doubt in doubts if doubt)
 
 
-def _same_places(names: Sequence[str], points: Points, role: str) -> list[str]:
-    return [
-        f"Landmarks {names[one]} and {names[other]} of the {role} list lie at one place; set one of them again."
-        for one, other in combinations(range(len(names)), 2)
-        if np.linalg.norm(points[one] - points[other]) < _SAME_MM
-    ]
+def _same_places(names: Sequence[str], points: Points, role: str) -> str | None:
+    """Name the pairs of points at one place; a list in another unit, all of which lies together, is no such case."""
+    if np.ptp(points, axis=0).max() < _LEAST_MM:
+        return None
+    close = squareform(pdist(points)) < _SAME_MM
+    pairs = [f"{names[one]} and {names[other]}" for one, other in np.argwhere(np.triu(close, 1))]
+    if not pairs:
+        return None
+    return f"Landmarks of the {role} list lie at one place ({listed(pairs, 4)}); set one of each pair again."
 
 
 def _equal_lists(fixed: Points, moving: Points) -> str | None:
@@ -87,6 +91,8 @@ def _unit(fixed: Points, moving: Points) -> str | None:
 
 
 def _thin(fixed: Points) -> str | None:
+    if np.ptp(fixed, axis=0).max() < _LEAST_MM:
+        return None
     spread = np.linalg.svd(fixed - fixed.mean(0), compute_uv=False)
     open_deg = float(np.rad2deg(np.sqrt(2) * _CLICK_MM / max(spread[1], 1e-6)))
     if open_deg < _OPEN_DEG:

@@ -102,7 +102,7 @@ def examine(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> P
 def _alternatives(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> Iterable[Alternative]:
     if start.points is not None:
         lists = start.points if start.lists is None else start.lists
-        of_levels = alternatives.of_levels(*lists, fit.matrix)
+        of_levels = alternatives.of_levels(start.points, lists, fit.matrix)
         return (*alternatives.of_points(start.points, start.paths, (ct, mr)), *of_levels)
     return () if fit.model == HEADERS else alternatives.of_transform(fit.matrix)
 
