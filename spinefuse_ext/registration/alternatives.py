@@ -39,11 +39,11 @@ class Alternative:
 
 def of_transform(matrix: Points) -> Iterator[Alternative]:
     """Return what a transform file with this ``(4, 4)`` map in RAS may have meant instead."""
-    inverse, other = np.linalg.inv(matrix), _LPS @ matrix @ _LPS
+    inverse, other = _inverse(matrix), np.asarray(_LPS @ matrix @ _LPS, dtype=np.float64)
     yield Alternative("inverse", "the transform is inverted (it maps MR to CT points)", LinearMap(inverse))
     yield Alternative("other_system", "the transform is read in RAS, not LPS", LinearMap(other))
     both = "the transform is inverted and read in RAS, not LPS"
-    yield Alternative("inverse_other_system", both, LinearMap(np.linalg.inv(other)))
+    yield Alternative("inverse_other_system", both, LinearMap(_inverse(other)))
 
 
 def of_points(
@@ -101,6 +101,10 @@ def _kinds(images: tuple[MetaTensor, MetaTensor]) -> Iterator[tuple[str, str, tu
 
 def _scaled(factor: Points) -> Reading:
     return lambda points: points * factor
+
+
+def _inverse(matrix: Points) -> Points:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def _outside(points: Points, image: MetaTensor) -> float:

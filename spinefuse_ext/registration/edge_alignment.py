@@ -89,7 +89,8 @@ class EdgeAlignment:
             float(shares[0].mean()),
             float(shares[1].mean()),
             _in_standard_errors(shares[1] - shares[0], points),
-            *information,
+            information[0],
+            information[1],
             len(points),
         )
 
@@ -137,8 +138,8 @@ def _tissue_points(part: Cutout, seed: int) -> Points:
     rng = np.random.default_rng(seed)
     low, high = part.voxels.min(), part.voxels.max()
     places = np.argwhere(part.voxels > low + _AIR * (high - low))
-    chosen = places[rng.permutation(len(places))[:_SAMPLES]]
-    chosen = chosen + rng.uniform(-0.5, 0.5, chosen.shape)
+    voxels = places[rng.permutation(len(places))[:_SAMPLES]]
+    chosen = voxels + rng.uniform(-0.5, 0.5, voxels.shape)
     return np.asarray(chosen @ part.affine[:3, :3].T + part.affine[:3, 3], dtype=np.float64)
 
 
@@ -155,7 +156,7 @@ def _shares(fixed: Points, moving: Points) -> Points:
 def _information(fixed: Points, moving: Points) -> float:
     if np.ptp(fixed) == 0 or np.ptp(moving) == 0:
         return 1.0
-    return float(normalized_mutual_information(fixed, moving, bins=_BINS))
+    return float(normalized_mutual_information(fixed, moving, bins=_BINS))  # type: ignore[no-untyped-call]
 
 
 def _in_standard_errors(gain: Points, points: Points) -> float:

@@ -28,12 +28,15 @@ def outside_mm(points: Points, image: MetaTensor) -> Points:
 def outside_sentence(points: Landmarks, image: MetaTensor, where: str) -> str | None:
     """Name the points of the list ``where`` that lie more than 5 mm outside their image; None without any."""
     far = outside_mm(points.points_mm, image)
-    names = [f"{name} by {distance:.0f} mm" for name, distance in zip(points.names, far, strict=True) if distance > MARGIN_MM]
+    names = [
+        f"{name} by {distance:.0f} mm" for name, distance in zip(points.names, far, strict=True) if distance > MARGIN_MM
+    ]
     if not names:
         return None
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return (
-        f"{len(names)} of {len(far)} landmarks of {where} lie outside the image {image.meta['filename_or_obj']} that they "
+        f"{len(names)} of {len(far)} landmarks of {where} lie outside the image "
+        f"{image.meta['filename_or_obj']} that they "
         f"should be set on ({shown}); check the file, its coordinate system and its unit."
     )
 

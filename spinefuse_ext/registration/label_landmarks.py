@@ -37,9 +37,9 @@ def landmarks_from_labels(
         order: How points are named. "top_down": V01, V02, ... from the head down, for label numbers that are not
             anatomical; names of two volumes match when both show the same vertebrae. "number": the label number.
             "vertebra": the name of the level that the number stands for in ``scheme``.
-        scheme: "verse" (20 is L1), "totalsegmentator" (31 is L1; "totalsegmentator_v1" for its first version),
-            "spider" (5 is L1) or "tptbox" (as VerSe, with discs and endplates), for the order "vertebra". By default the
-            names in the file tell, or the one of "verse", "totalsegmentator" and "tptbox" that numbers and heights fit.
+        scheme: For the order "vertebra": "verse" (20 is L1), "totalsegmentator" (31 is L1), "totalsegmentator_v1" (its
+            first version, 22 is L1), "spider" (5 is L1) or "tptbox" (as VerSe, with discs and endplates). By default
+            the names in the file tell, or else the scheme that numbers and heights fit.
 
     Raises:
         MissingPathError: The label volume does not exist.

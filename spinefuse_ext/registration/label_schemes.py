@@ -1,4 +1,4 @@
-"""Which vertebra each number of a label volume is: by the scheme that is named, or that numbers and heights agree on."""
+"""Which vertebra each number of a label volume is: by a named scheme, by names, or by numbers and heights."""
 
 from __future__ import annotations
 
@@ -64,14 +64,12 @@ _EXTRA = {"T13", "L6"}
 Placed = tuple[int, int, Points]  # rank from the head, number, centroid
 
 
-def vertebra_names(
-    numbers: Sequence[int], centroids: Points, path: Path, scheme: str | None = None
-) -> dict[int, str]:
+def vertebra_names(numbers: Sequence[int], centroids: Points, path: Path, scheme: str | None = None) -> dict[int, str]:
     """Return the name of every number that is a vertebra of ``scheme``; by default by the names in the file.
 
     Where the file (or a table beside it) names no level, that scheme is taken that fits: it knows every number, and its
-    order from the head down is that of the ``centroids`` ``(N, 3)``, RAS mm. What was recognised and what is no vertebra
-    is logged.
+    order from the head down is that of the ``centroids`` ``(N, 3)``, RAS mm. What was recognised and what is no
+    vertebra is logged.
 
     Raises:
         LandmarkError: No such scheme, numbers without a name in it or out of its order, or several schemes that differ.
@@ -94,7 +92,9 @@ def vertebra_names(
     if rival is not None:
         number = next(number for number, name in found[best].items() if found[rival].get(number, name) != name)
         words = " or ".join(f"{found[place][number]} ({fitting[place]})" for place in (best, rival))
-        raise LandmarkError(f"{path}: label {number} may be {words}; name the scheme, for example --scheme {fitting[0]}.")
+        raise LandmarkError(
+            f"{path}: label {number} may be {words}; name the scheme, for example --scheme {fitting[0]}."
+        )
     _say(path, fitting[best], scheme, found[best], numbers)
     return found[best]
 

@@ -38,7 +38,8 @@ def match_landmarks(fixed: Landmarks, moving: Landmarks) -> Matched:
     )
     kept = [name for name in fixed.names if name in pairs]
     sentences = [
-        f"Landmark {moving_name} of the MR list was taken for {name} of the CT list, because the names differ in capitals, "
+        f"Landmark {moving_name} of the MR list was taken for {name} of the CT list, because the "
+        "names differ in capitals, "
         "spaces, hyphens or underscores only; spell them alike."
         for name, moving_name in loose.items()
     ]
@@ -61,7 +62,8 @@ def _left_out(count: int, only_fixed: Sequence[str], only_moving: Sequence[str])
     if not only_fixed and not only_moving:
         return []
     return [
-        f"Only the {count} landmarks whose names both lists have were used; left out were {listed(only_fixed)} of the CT "
+        f"Only the {count} landmarks whose names both lists have were used; left out were "
+        f"{listed(only_fixed)} of the CT "
         f"list and {listed(only_moving)} of the MR list: rename them in Slicer if they are the same points."
     ]
 

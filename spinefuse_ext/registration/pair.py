@@ -18,6 +18,7 @@ from spinefuse_ext.validation import LandmarkError
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class PairFit:
     """A map from CT to MR, whether both are one patient's (None: not known), and the part of the CT grid it covers.
@@ -71,7 +72,8 @@ def _apart(ct: MetaTensor, mr: MetaTensor, start: Start, pose: Pose) -> str:
     hint = f"; they overlap if {', or if '.join(dict.fromkeys(meeting[:2]))}" if meeting else ""
     if start.transform is not None:
         return (
-            f"{start.transform.path} brings the MR {names[1]} wholly outside CT {names[0]}; it must map CT to MR points, so "
+            f"{start.transform.path} brings the MR {names[1]} wholly outside CT {names[0]}; it must "
+            "map CT to MR points, so "
             f"invert it or check that it belongs to these images{hint}."
         )
     return (

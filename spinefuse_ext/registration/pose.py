@@ -92,7 +92,7 @@ def examine(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> P
         turn_deg=turn_deg(LinearMap(rotation)),
         scales=(float(sizes[0]), float(sizes[-1])),
         ct_inside_mr=part_inside(ct, mr, fit.mapping),
-        mr_inside_ct=part_inside(mr, ct, LinearMap(np.linalg.inv(fit.matrix))),
+        mr_inside_ct=part_inside(mr, ct, LinearMap(np.asarray(np.linalg.inv(fit.matrix), dtype=np.float64))),
     )
     compared = tuple(_compare(_alternatives(ct, mr, start, fit), whole, ct, mr))
     doubts = [*_points_outside(ct, mr, start), *_implausible(pose), *_explained(compared)]
@@ -133,25 +133,28 @@ def _implausible(pose: Pose) -> Iterable[str]:
     if pose.turn_deg > _MOST_DEG:
         yield (
             f"The map turns the MR by {pose.turn_deg:.0f} degrees against the CT, but a patient lies alike in both "
-            f"scanners and more than {_MOST_DEG:.0f} is hardly ever right; check the coordinate system (RAS or LPS) of the "
+            f"scanners and more than {_MOST_DEG:.0f} is hardly ever right; check the coordinate "
+            "system (RAS or LPS) of the "
             "landmark files or the transform, and which points carry which names."
         )
     low, high = pose.scales
     if low < _SCALES[0] or high > _SCALES[1]:
         yield (
-            f"The map stretches the patient by factors of {low:.2f} to {high:.2f}, but a body keeps its size; check the "
+            f"The map stretches the patient by factors of {low:.2f} to {high:.2f}, but a body keeps "
+            "its size; check the "
             "units and the voxel sizes of both images."
         )
     overlap = max(pose.ct_inside_mr, pose.mr_inside_ct)
     if 0 < overlap < _LEAST_OVERLAP:
         yield (
             f"CT and MR hardly overlap after registration ({pose.ct_inside_mr:.0%} of the CT lies in the MR, "
-            f"{pose.mr_inside_ct:.0%} of the MR in the CT); check that the landmarks or the transform belong to these images."
+            f"{pose.mr_inside_ct:.0%} of the MR in the CT); check that the landmarks or the transform "
+            "belong to these images."
         )
 
 
 def _explained(compared: tuple[tuple[Alternative, Agreement | None], ...]) -> list[str]:
-    """One sentence about the readings that explain more, the best first; those that images cannot tell apart together."""
+    """One sentence about the readings that explain more, the best first; with those that images cannot tell apart."""
     found = sorted(
         ((alternative, agreement) for alternative, agreement in compared if _explains(alternative, agreement)),
         key=lambda each: -1.0 if each[1] is None else -each[1].other,
@@ -162,7 +165,9 @@ def _explained(compared: tuple[tuple[Alternative, Agreement | None], ...]) -> li
     if best is not None:
         found = [each for each in found if each[1] is not None and each[1].other >= _AS_GOOD * best.other]
     said = []
-    for alternative, agreement in list({each[0].condition: each for each in reversed(found)}.values())[::-1][:_MOST_NAMED]:
+    for alternative, agreement in list({each[0].condition: each for each in reversed(found)}.values())[::-1][
+        :_MOST_NAMED
+    ]:
         placed = ["all points lie inside their images"] if alternative.placed else []
         better = [f"the images agree better: {agreement.figures()}"] if agreement and agreement.other_is_better else []
         said.append(f"if {alternative.condition}, {' and '.join([*placed, *better])}")

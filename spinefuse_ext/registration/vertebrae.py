@@ -67,7 +67,7 @@ def vertebrae_from_labels(landmarks: Landmarks, label: MetaTensor, path: Path) -
     """Give each landmark to the nearest labelled vertebra of ``label`` ``(1, X, Y, Z)``, a volume in CT space.
 
     Numbers need not be in order: vertebrae are ranked along the line through their centres. They are named, and other
-    structures left out, by the scheme of numbers that fits; where none or several do, all are bones and keep their numbers.
+    structures left out, by the scheme of numbers that fits; where none or several do, all are bones and keep numbers.
 
     Raises:
         LandmarkError: The volume holds no label, or a landmark lies more than 20 mm from every vertebra.

@@ -123,7 +123,9 @@ def test_summary_marks_the_worst_point() -> None:
 def test_unfit_landmarks_are_refused() -> None:
     fixed = landmarks(CORNERS)
     renamed = Landmarks(("Q0", "Q1", "Q2", "Q3", *fixed.names[4:]), fixed.points_mm)
-    with pytest.raises(LandmarkError, match=r"got 2 \(P4, P5\); only in the fixed \(CT\) list: P0, P1, P2, P3; only in"):
+    with pytest.raises(
+        LandmarkError, match=r"got 2 \(P4, P5\); only in the fixed \(CT\) list: P0, P1, P2, P3; only in"
+    ):
         fit_landmarks(fixed, renamed)
     with pytest.raises(LandmarkError, match=r"at least 3 landmark pairs for the model rigid, got 2 \(P0, P1\)"):
         fit_landmarks(landmarks(CORNERS[:2]), landmarks(CORNERS[:2]))

@@ -78,7 +78,9 @@ def test_numbers_are_named_by_the_scheme_that_numbers_and_heights_agree_on(
 
 
 def test_a_scheme_that_could_be_two_or_none_is_asked_for(tmp_path: Path, label_path: Path) -> None:
-    with pytest.raises(LandmarkError, match=r"label 28 may be T13 \(verse\) or L4 \(totalsegmentator\); name the scheme"):
+    with pytest.raises(
+        LandmarkError, match=r"label 28 may be T13 \(verse\) or L4 \(totalsegmentator\); name the scheme"
+    ):
         landmarks_from_labels(stack(tmp_path, 28), tmp_path / "a.fcsv", order="vertebra")
     assert landmarks_from_labels(stack(tmp_path, 26), tmp_path / "a.fcsv", order="vertebra").names == ("S1",)
     with pytest.raises(LandmarkError, match=r"scheme verse 21 \(L2\) should lie above 22 \(L3\), but lies below it"):
@@ -87,7 +89,7 @@ def test_a_scheme_that_could_be_two_or_none_is_asked_for(tmp_path: Path, label_p
         landmarks_from_labels(stack(tmp_path, 31, 27), tmp_path / "b.fcsv", order="vertebra", scheme="verse")
     with pytest.raises(LandmarkError, match=r"20 \(L1\) and 21 \(L2\) lie 200 mm apart, which is not 1 level;"):
         landmarks_from_labels(stack(tmp_path, 20, 21, gap_mm=200), tmp_path / "b.fcsv", order="vertebra")
-    with pytest.raises(LandmarkError, match="Expected a scheme out of verse, totalsegmentator, .*, got nifti"):
+    with pytest.raises(LandmarkError, match=r"Expected a scheme out of verse, totalsegmentator, .*, got nifti"):
         landmarks_from_labels(label_path, tmp_path / "b.fcsv", order="vertebra", scheme="nifti")
     with pytest.raises(LandmarkError, match="got verse for the order top_down; use the order vertebra"):
         landmarks_from_labels(label_path, tmp_path / "b.fcsv", scheme="verse")

@@ -25,8 +25,12 @@ def test_a_plain_pair_of_lists_raises_no_doubt(rng: np.random.Generator) -> None
         pytest.param(CORNERS, CORNERS, "hold the same coordinates", id="one-list-twice"),
         pytest.param(CORNERS, TURNED * [-1, 1, 1], "looks like a mirror image .* to 0.0 mm", id="mirror"),
         pytest.param(CORNERS, TURNED / 10, "0.1 times as long .* the MR list may be in centimetres", id="mr-cm"),
-        pytest.param(CORNERS / 1000, TURNED, "1e[+]03 times|All landmarks of the CT list lie within 0.09 mm", id="ct-m"),
-        pytest.param(CORNERS, TURNED * 2, "Distances between landmarks are 2 times as long in the MR list", id="doubled"),
+        pytest.param(
+            CORNERS / 1000, TURNED, "1e[+]03 times|All landmarks of the CT list lie within 0.09 mm", id="ct-m"
+        ),
+        pytest.param(
+            CORNERS, TURNED * 2, "Distances between landmarks are 2 times as long in the MR list", id="doubled"
+        ),
         pytest.param(
             np.vstack([CORNERS, CORNERS[:1]]),
             np.vstack([TURNED, TURNED[:1] + 9]),

@@ -23,13 +23,17 @@ def test_names_that_only_one_list_has_are_left_out_and_said() -> None:
     assert fit.left_out == (("L2",), ("extra",))
     assert fit.to_dict()["left_out"] == {"ct": ["L2"], "mr": ["extra"]}
     (sentence,) = fit.warnings
-    assert sentence.startswith("Only the 4 landmarks whose names both lists have were used; left out were L2 of the CT list")
+    assert sentence.startswith(
+        "Only the 4 landmarks whose names both lists have were used; left out were L2 of the CT list"
+    )
     assert sentence in fit.summary()
 
 
 @pytest.mark.parametrize("model", ["affine", "thin_plate"])
 def test_a_model_that_needs_four_refuses_three(model: str) -> None:
-    with pytest.raises(LandmarkError, match=rf"at least 4 landmark pairs for the model {model}, got 3 \(L1 Körper, L2, L3\)"):
+    with pytest.raises(
+        LandmarkError, match=rf"at least 4 landmark pairs for the model {model}, got 3 \(L1 Körper, L2, L3\)"
+    ):
         fit_landmarks(points(*NAMES), points(*NAMES[:3], "a", "b"), model)
 
 

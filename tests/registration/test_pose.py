@@ -101,7 +101,9 @@ def test_right_landmarks_raise_no_doubt(model: str, phantom: Path, tmp_path: Pat
         ),
         pytest.param({"ct": lambda p: p / 10}, "the points of .*ct.csv are read in centimetres", id="ct-cm"),
         pytest.param(
-            {"ct": lambda p: p / 1000, "mr": lambda p: p / 1000}, "the points of both lists are read in metres", id="both-metres"
+            {"ct": lambda p: p / 1000, "mr": lambda p: p / 1000},
+            "the points of both lists are read in metres",
+            id="both-metres",
         ),
     ],
 )
@@ -159,7 +161,9 @@ def test_a_transform_in_the_other_direction_or_system_is_named_and_the_direction
         assert "inverted, it gives edge alignment 0." in caplog.text
         caplog.clear()
     assert warnings(tmp_path / "right") == []
-    assert "if the transform is inverted (it maps MR to CT points), the images" in " ".join(warnings(tmp_path / "inverse"))
+    assert "if the transform is inverted (it maps MR to CT points), the images" in " ".join(
+        warnings(tmp_path / "inverse")
+    )
     assert "if the transform is read in RAS, not LPS, the images agree" in " ".join(warnings(tmp_path / "ras"))
 
 
@@ -181,7 +185,7 @@ def test_implausible_poses_are_said_with_their_figures(phantom: Path, tmp_path: 
 
 def test_points_outside_their_own_image_are_named(phantom: Path, tmp_path: Path) -> None:
     def one_off(points: np.ndarray) -> np.ndarray:
-        return np.vstack([points[:1] + [0, 0, 150], points[1:]])
+        return np.vstack([points[:1] + np.array([0, 0, 150]), points[1:]])
 
     given = changed(inputs(phantom), tmp_path, mr=one_off)
     register_case(**given, out=tmp_path / "out")
