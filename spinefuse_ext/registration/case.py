@@ -18,6 +18,7 @@ from spinefuse_ext.registration.centring import initial_centring
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.pair import fit_pair
+from spinefuse_ext.registration.pose import DIRECTION
 from spinefuse_ext.registration.program_place import place_for
 from spinefuse_ext.registration.refinement import Refinement
 from spinefuse_ext.registration.resampling import resample
@@ -105,6 +106,8 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         "mr_series": mr_image.meta.get("series_uid"),
         "patient_id": ct_image.meta.get("patient_id"),
         "same_patient": pair.one_patient,
+        "direction": DIRECTION,
+        "pose": pair.pose.to_dict(),
         "field_spacing_mm": None if fit.is_linear else field_spacing_mm,
         "initial_centring": initial_centring(ct_image, mr_image, start.points),
         "ct_grid_covered_by_mr": pair.covered,

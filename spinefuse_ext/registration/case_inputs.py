@@ -15,6 +15,7 @@ from spinefuse_ext.registration.from_file import use_transform
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.models import Model
+from spinefuse_ext.registration.name_matching import match_landmarks
 from spinefuse_ext.registration.program_place import is_slicers
 from spinefuse_ext.registration.read_transform import FileTransform, read_transform
 from spinefuse_ext.registration.shared_space import check_shared_frame
@@ -26,12 +27,17 @@ PointFiles = tuple[Landmarks, Landmarks]  # CT, MR
 
 @dataclass(frozen=True)
 class Start:
-    """Where a registration begins: landmarks with their fit, a transform file, or neither (the headers)."""
+    """Where a registration begins: landmarks with their fit, a transform file, or neither (the headers).
+
+    ``points`` are the landmarks that both lists have, in one order, ``lists`` all of them, ``paths`` their files.
+    """
 
     points: PointFiles | None = None
     landmark_fit: LandmarkFit | None = None
     transform: FileTransform | None = None
     label: MetaTensor | None = None
+    lists: PointFiles | None = None
+    paths: tuple[str, str] = ("the CT list", "the MR list")
 
     def fit(self, ct: MetaTensor, mr: MetaTensor) -> LandmarkFit:
         """Return the map from CT to MR; raise ``LandmarkError`` if only headers are there and share no space."""
@@ -75,7 +81,10 @@ def read_start(
     label = None if vertebrae is None else read_volume(vertebrae)
     if label is not None and is_slicers(landmarks[0]):
         as_in_itk(label)
-    return Start(points, fit_points(points, landmarks, model, label), label=label)
+    matched = match_landmarks(*points)
+    fit = fit_points(points, landmarks, model, label)
+    paths = (str(landmarks[0]), str(landmarks[1]))
+    return Start((matched.fixed, matched.moving), fit, label=label, lists=points, paths=paths)
 
 
 def read_points(ct_path: str | Path | None, mr_path: str | Path | None) -> PointFiles | None:
@@ -95,7 +104,8 @@ def fit_points(
     try:
         bones = None
         if label is not None:
-            bones = vertebrae_from_labels(points[0], label, Path(label.meta["filename_or_obj"]))
+            matched = match_landmarks(*points)
+            bones = vertebrae_from_labels(matched.fixed, label, Path(label.meta["filename_or_obj"]))
         return fit_landmarks(*points, model, vertebrae=bones)
     except LandmarkError as error:
         raise LandmarkError(f"{paths[0]} and {paths[1]}: {error}") from error

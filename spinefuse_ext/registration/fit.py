@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,9 @@ from spinefuse_ext.registration.correction import CorrectedMap
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.leave_one_out import distances_mm, leave_one_out
 from spinefuse_ext.registration.linear import LinearMap, fit_rigid, to_itk
+from spinefuse_ext.registration.list_doubts import list_doubts
 from spinefuse_ext.registration.models import Estimator, Model, PointMap, estimator, fewest_points, obstacle
+from spinefuse_ext.registration.name_matching import Matched, listed, match_landmarks
 from spinefuse_ext.registration.per_vertebra import PerVertebraMap
 from spinefuse_ext.registration.suspects import Suspect, find_suspects
 from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_names
@@ -28,6 +29,7 @@ _REMEDY = {
     "transverse process",
     "lie in one plane": "so the stretch across it is open; add a point beside that plane, for example on a transverse "
     "process",
+    "lie on each other": "so a spline through all of them is not defined; remove one of the two that are equal",
 }
 
 
@@ -49,8 +51,9 @@ class LandmarkFit:
     others ``transform`` is None (``transform_on`` makes one on a grid) and ``matrix`` is the rigid fit alone.
     ``fre_mm`` is ``(N,)``, the distance that remains at each fitted point. ``tre_mm`` is ``(N,)``, the distance at each
     point when the model is fitted without it (leave-one-out); NaN where the other points cannot carry a fit, for the
-    reason in ``tre_reasons``. ``suspects`` are landmarks that were probably set wrongly. ``pairs`` is what the fit was
-    made from, None without landmarks.
+    reason in ``tre_reasons``. ``suspects`` are landmarks that were probably set wrongly, ``doubts`` sentences about
+    names, lists and the pose. ``left_out`` are names that only the CT or only the MR list has. ``pairs`` is what the
+    fit was made from, None without landmarks.
     """
 
     model: str
@@ -62,6 +65,8 @@ class LandmarkFit:
     mapping: PointMap
     tre_reasons: tuple[str | None, ...] = ()
     suspects: tuple[Suspect, ...] = ()
+    doubts: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     pairs: FittedPairs | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -71,8 +76,8 @@ class LandmarkFit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence per suspect."""
-        return tuple(suspect.sentence() for suspect in self.suspects)
+        """One sentence per suspect, and the doubts."""
+        return (*(suspect.sentence() for suspect in self.suspects), *self.doubts)
 
     @property
     def fre_rms_mm(self) -> float:
@@ -95,7 +100,7 @@ class LandmarkFit:
         """Return a table of the errors per point, with the worst one marked, the overall figures and the warnings."""
         if not self.names:
             source = "the image headers are" if self.model == HEADERS else "a transform file is"
-            return f"No landmarks: {source} trusted, errors are not known."
+            return "\n".join([f"No landmarks: {source} trusted, errors are not known.", *self._warnings()])
         width = max(map(len, (*self.names, "point")))
         lines = [f"{'point':{width}}  FRE mm  TRE mm (leave-one-out)"]
         for name, fre, tre in zip(self.names, self.fre_mm, self.tre_mm, strict=True):
@@ -107,7 +112,10 @@ class LandmarkFit:
         reasons = sorted({reason for reason in self.tre_reasons if reason})
         if reasons:
             lines.append(f"Leave-one-out TRE is not measurable where {' or '.join(reasons)}.")
-        return "\n".join([*lines, *(f"Warning: {warning}" for warning in self.warnings)])
+        return "\n".join([*lines, *self._warnings()])
+
+    def _warnings(self) -> list[str]:
+        return [f"Warning: {warning}" for warning in self.warnings]
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number for JSON; what could not be measured is None."""
@@ -125,6 +133,7 @@ class LandmarkFit:
             "tre_mean_mm": _number(self.tre_mean_mm),
             "worst": self.worst,
             "points": points,
+            "left_out": {"ct": list(self.left_out[0]), "mr": list(self.left_out[1])},
             "suspects": [suspect._asdict() for suspect in self.suspects],
             "warnings": list(self.warnings),
         }
@@ -133,7 +142,7 @@ class LandmarkFit:
 def fit_landmarks(
     fixed: Landmarks, moving: Landmarks, model: str = "rigid", *, vertebrae: Vertebrae | None = None
 ) -> LandmarkFit:
-    """Fit the map from ``fixed`` to ``moving`` points of the same names.
+    """Fit the map from ``fixed`` to ``moving`` points of the same names; names that only one list has are left out.
 
     Args:
         fixed: Points in the space whose grid is kept (CT).
@@ -143,20 +152,25 @@ def fit_landmarks(
         vertebrae: For "per_vertebra", which point lies on which bone; by default the names tell.
 
     Raises:
-        LandmarkError: The names differ, the points are too few or too flat for the model, a name tells no vertebra; or
-            there is no such model.
+        LandmarkError: Too few names are in both lists, the points are too flat for the model, an affine map mirrors, a
+            name tells no vertebra; or there is no such model.
     """
     chosen = _model(model)
-    _check_names(fixed, moving, chosen)
-    target = moving.points_mm[[moving.names.index(name) for name in fixed.names]]
+    matched = match_landmarks(fixed, moving)
+    _check_count(matched, chosen)
+    if vertebrae is not None:
+        rows = [fixed.names.index(name) for name in matched.fixed.names]
+        vertebrae = replace(vertebrae, owner=vertebrae.owner[rows])
+    fixed, target = matched.fixed, matched.moving.points_mm
     for role, points in (("fixed (CT)", fixed.points_mm), ("moving (MR)", target)):
         reason = obstacle(chosen, points)
         if reason:
-            raise LandmarkError(f"The {role} landmarks {_listed(fixed.names)} {reason}, {_REMEDY[reason]}.")
+            raise LandmarkError(f"The {role} landmarks {listed(fixed.names)} {reason}, {_REMEDY[reason]}.")
     if chosen is Model.PER_VERTEBRA and vertebrae is None:
         vertebrae = vertebrae_from_names(fixed)
     estimate = estimator(chosen, fixed.points_mm, target, vertebrae)
     mapping = estimate(np.arange(len(target)))
+    _check_mirror(mapping)
     errors, reasons = leave_one_out(chosen, fixed.points_mm, target, estimate)
     matrix = mapping.matrix if isinstance(mapping, LinearMap) else fit_rigid(fixed.points_mm, target).matrix
     return LandmarkFit(
@@ -169,6 +183,8 @@ def fit_landmarks(
         mapping=mapping,
         tre_reasons=reasons,
         suspects=find_suspects(fixed.names, fixed.points_mm, target, chosen, vertebrae),
+        doubts=(*matched.sentences, *list_doubts(fixed.names, fixed.points_mm, target)),
+        left_out=(matched.only_fixed, matched.only_moving),
         pairs=FittedPairs(fixed.points_mm, target, chosen, estimate),
     )
 
@@ -186,25 +202,29 @@ def _model(name: str) -> Model:
     return Model(name)
 
 
-def _check_names(fixed: Landmarks, moving: Landmarks, model: Model) -> None:
-    only_fixed = [name for name in fixed.names if name not in moving.names]
-    only_moving = [name for name in moving.names if name not in fixed.names]
-    if only_fixed or only_moving:
-        raise LandmarkError(
-            f"Landmarks are matched by name, only in the fixed (CT) list: {_listed(only_fixed)}; "
-            f"only in the moving (MR) list: {_listed(only_moving)}. Rename or remove them in Slicer."
+def _check_count(matched: Matched, model: Model) -> None:
+    needed, names = fewest_points(model), matched.fixed.names
+    if len(names) >= needed:
+        return
+    alone = ""
+    if matched.only_fixed or matched.only_moving:
+        alone = (
+            f"; only in the fixed (CT) list: {listed(matched.only_fixed)}; only in the moving (MR) list: "
+            f"{listed(matched.only_moving)}"
         )
-    needed = fewest_points(model)
-    if len(fixed.names) < needed:
-        raise LandmarkError(
-            f"Expected at least {needed} landmark pairs for the model {model.value}, got {len(fixed.names)} "
-            f"({_listed(fixed.names)}); place more points."
-        )
+    raise LandmarkError(
+        f"Expected at least {needed} landmark pairs for the model {model.value}, got {len(names)} "
+        f"({listed(names)}){alone}; landmarks are matched by name, so place more points or rename them alike in Slicer."
+    )
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most]) or "none"
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def _check_mirror(mapping: PointMap) -> None:
+    if isinstance(mapping, LinearMap) and np.linalg.det(mapping.matrix) < 0:
+        raise LandmarkError(
+            "The landmarks fit an affine map that mirrors the patient (negative determinant), which "
+            "no movement does; check "
+            "the signs of the coordinates and left and right in the names, or use the model rigid."
+        )
 
 
 def _vertebra_matrices(mapping: PointMap) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from spinefuse_ext.dicom.stored_image import as_in_itk
 from spinefuse_ext.dicom.volume import read_volume
-from spinefuse_ext.labels import VERTEBRAE
+from spinefuse_ext.registration.label_schemes import vertebra_names
 from spinefuse_ext.registration.landmark_files import check_landmark_target, write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.program_place import is_slicers
@@ -23,7 +23,12 @@ _ORDERS = ("top_down", "number", "vertebra")
 
 
 def landmarks_from_labels(
-    label_path: str | Path, out: str | Path, *, labels: int | Iterable[int] | None = None, order: str = "top_down"
+    label_path: str | Path,
+    out: str | Path,
+    *,
+    labels: int | Iterable[int] | None = None,
+    order: str = "top_down",
+    scheme: str | None = None,
 ) -> Landmarks:
     """Write the centroid of every label as a landmark file (``.mrk.json`` or ``.fcsv``) and return the points.
 
@@ -33,14 +38,20 @@ def landmarks_from_labels(
         labels: Label numbers to use; by default all.
         order: How points are named. "top_down": V01, V02, ... from the head down, for label numbers that are not
             anatomical; names of two volumes match when both show the same vertebrae. "number": the label number.
-            "vertebra": the name in the table of vertebrae (20 is L1).
+            "vertebra": the name of the level that the number stands for in ``scheme``.
+        scheme: For the order "vertebra": "verse" (20 is L1), "totalsegmentator" (31 is L1), "totalsegmentator_v1" (its
+            first version, 22 is L1), "spider" (5 is L1) or "tptbox" (as VerSe, with discs and endplates). By default
+            the names in the file tell, or else the scheme that numbers and heights fit.
 
     Raises:
         MissingPathError: The label volume does not exist.
-        LandmarkError: Values that are no labels, a label that is absent or without a name, or an unknown order.
+        LandmarkError: Values that are no labels, a label that is absent, without a name or not where its name says, an
+            unknown order or scheme, or numbers that two schemes read differently.
     """
     if order not in _ORDERS:
         raise LandmarkError(f"Expected an order out of {', '.join(_ORDERS)}, got {order}; choose one of these.")
+    if scheme is not None and order != "vertebra":
+        raise LandmarkError(f"A scheme names vertebrae, got {scheme} for the order {order}; use the order vertebra.")
     check_landmark_target(out)
     label = read_volume(label_path)
     if is_slicers(out):
@@ -53,7 +64,9 @@ def landmarks_from_labels(
     elif order == "number":
         names = tuple(map(str, numbers))
     else:
-        names = _vertebra_names(numbers, Path(label_path))
+        named = vertebra_names(numbers, centroids, Path(label_path), scheme)
+        centroids = centroids[[number in named for number in numbers]]
+        names = tuple(named.values())
     landmarks = Landmarks(names, centroids)
     write_landmarks(landmarks, out)
     return landmarks
@@ -82,12 +95,3 @@ def _centroids(label: MetaTensor, numbers: list[int]) -> NDArray[np.float64]:
     voxels = np.array(ndimage.center_of_mass(np.ones_like(volume), volume, numbers))
     affine = label.affine.numpy()
     return np.asarray(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=np.float64)
-
-
-def _vertebra_names(numbers: list[int], path: Path) -> tuple[str, ...]:
-    unnamed = [number for number in numbers if number not in VERTEBRAE]
-    if unnamed:
-        raise LandmarkError(
-            f"{path} has labels {unnamed} that the table of vertebrae lacks; choose other labels, or order top_down."
-        )
-    return tuple(VERTEBRAE[number] for number in numbers)

@@ -35,10 +35,11 @@ class Landmarks:
         object.__setattr__(self, "names", tuple(unicodedata.normalize("NFC", name) for name in self.names))
         if np.shape(self.points_mm) != (len(self.names), 3):
             raise ValueError(f"Expected points_mm {(len(self.names), 3)}, got {np.shape(self.points_mm)}.")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        plain = [plain_name(name) for name in self.names]
+        repeated = sorted({name for name in plain if plain.count(name) > 1})
         if repeated:
             raise LandmarkError(f"Landmark names must be unique, but {', '.join(repeated)} stand more than once.")
-        unusable = [name for name in self.names if name != plain_name(name) or not name.isprintable() or not name]
+        unusable = [name for name in self.names if name != " ".join(name.split()) or not name.isprintable() or not name]
         if unusable:
             raise LandmarkError(f"Landmark names must be one line of text without outer spaces, got {unusable}.")
         if not np.isfinite(self.points_mm).all():

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from monai.utils import StrEnum
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 from spinefuse_ext.registration.linear import LinearMap, fit_affine, fit_rigid, fit_similarity
 from spinefuse_ext.registration.per_vertebra import fit_per_vertebra
@@ -74,4 +75,6 @@ def obstacle(model: Model, *point_sets: Points) -> str | None:
             return "lie on one line"
         if model in _SPATIAL and spread[2] <= _FLAT * spread[0]:
             return "lie in one plane"
+        if model is Model.THIN_PLATE and pdist(points).min() <= _FLAT:
+            return "lie on each other"
     return None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from spinefuse_ext.labels import VERTEBRAE
+from spinefuse_ext.registration.label_schemes import vertebra_names
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.validation import LandmarkError
 
@@ -55,14 +55,8 @@ def vertebrae_from_names(landmarks: Landmarks) -> Vertebrae:
     Raises:
         LandmarkError: A name holds no level or several, or counted and anatomical levels are mixed.
     """
-    levels = [_level(name) for name in landmarks.names]
-    counted = [level.startswith("V") for level in levels]
-    if any(counted) and not all(counted):
-        raise LandmarkError(
-            f"Expected landmark names of one kind, got {', '.join(sorted(set(levels)))}: V01 counts levels from the "
-            "head, L3 names one; use one way for all."
-        )
-    rank_of = _ranks(levels)
+    levels = levels_in(landmarks.names)
+    rank_of = ranks_of(levels)
     names = tuple(sorted(rank_of, key=rank_of.__getitem__))
     ranks = np.array([rank_of[name] for name in names])
     owner = np.array([names.index(level) for level in levels])
@@ -72,7 +66,8 @@ def vertebrae_from_names(landmarks: Landmarks) -> Vertebrae:
 def vertebrae_from_labels(landmarks: Landmarks, label: MetaTensor, path: Path) -> Vertebrae:
     """Give each landmark to the nearest labelled vertebra of ``label`` ``(1, X, Y, Z)``, a volume in CT space.
 
-    Numbers need not be in order: vertebrae are ranked along the line through their centres.
+    Numbers need not be in order: vertebrae are ranked along the line through their centres. They are named, and other
+    structures left out, by the scheme of numbers that fits; where none or several do, all are bones and keep numbers.
 
     Raises:
         LandmarkError: The volume holds no label, or a landmark lies more than 20 mm from every vertebra.
@@ -85,18 +80,42 @@ def vertebrae_from_labels(landmarks: Landmarks, label: MetaTensor, path: Path) -
     boxes = ndimage.find_objects(volume)
     bones = [_voxel_centres(volume, boxes[number - 1], number, affine) for number in numbers]
     centres = np.stack([bone.mean(0) for bone in bones])
+    named = _named(numbers, centres, path)
+    kept = [place for place, number in enumerate(numbers) if number in named]
+    numbers, bones, centres = [numbers[place] for place in kept], [bones[place] for place in kept], centres[kept]
     order = np.argsort(-_along_line(centres))
     trees = tuple(cKDTree(bones[place]) for place in order)
     far = np.stack([tree.query(landmarks.points_mm)[0] for tree in trees])
     _check_reach(landmarks, far.min(0), path)
     return Vertebrae(
-        names=tuple(VERTEBRAE.get(numbers[place], str(numbers[place])) for place in order),
+        names=tuple(named[numbers[place]] for place in order),
         ranks=np.arange(len(numbers)),
         centres_mm=centres[order],
         owner=far.argmin(0),
         bones=trees,
         voxel_mm=float(np.linalg.norm(affine[:3, :3], axis=0).min() / 2),
     )
+
+
+def levels_in(names: Sequence[str]) -> list[str]:
+    """Return the level that each landmark name holds, ``L3`` or, counted from the head, ``V03``.
+
+    Raises:
+        LandmarkError: A name holds no level or several, or counted and anatomical levels are mixed.
+    """
+    levels = [_level(name) for name in names]
+    counted = [level.startswith("V") for level in levels]
+    if any(counted) and not all(counted):
+        raise LandmarkError(
+            f"Expected landmark names of one kind, got {', '.join(sorted(set(levels)))}: V01 counts levels from the "
+            "head, L3 names one; use one way for all."
+        )
+    return levels
+
+
+def without_level(name: str) -> str:
+    """``"L3 spinous tip"`` -> ``" spinous tip"``: which point of a vertebra a name means."""
+    return _LEVEL.sub("", name)
 
 
 def _level(name: str) -> str:
@@ -111,7 +130,7 @@ def _level(name: str) -> str:
     return levels.pop()
 
 
-def _ranks(levels: Sequence[str]) -> dict[str, int]:
+def ranks_of(levels: Sequence[str]) -> dict[str, int]:
     """Level -> place from the head; T13 and L6 count only where they occur, so that L5 and S1 are neighbours."""
     if levels[0].startswith("V"):
         return {level: int(level[1:]) for level in levels}
@@ -127,6 +146,13 @@ def _centres(landmarks: Landmarks, ranks: NDArray[np.int64], owner: NDArray[np.i
     degree = 0 if levels == 1 else 1 if levels < 4 else 2 if levels < 7 else 3
     curve = np.polynomial.polynomial.polyfit(ranks[owner[used]].astype(float), landmarks.points_mm[used], degree)
     return np.asarray(np.polynomial.polynomial.polyval(ranks.astype(float), curve).T, dtype=np.float64)
+
+
+def _named(numbers: list[int], centres: Points, path: Path) -> dict[int, str]:
+    try:
+        return vertebra_names(numbers, centres, path)
+    except LandmarkError:
+        return {number: str(number) for number in numbers}
 
 
 def _voxel_centres(volume: NDArray[np.int64], box: tuple[slice, ...], number: int, affine: Points) -> Points:

@@ -84,6 +84,17 @@ def test_a_reflection_is_never_fitted() -> None:
     assert fit.fre_rms_mm > 5
 
 
+def test_an_affine_map_that_mirrors_is_refused() -> None:
+    with pytest.raises(LandmarkError, match="fit an affine map that mirrors the patient"):
+        fit_landmarks(landmarks(CORNERS), landmarks(CORNERS * [-1, 1, 1]), "affine")
+
+
+def test_a_spline_through_two_points_at_one_place_is_refused() -> None:
+    points = np.vstack([CORNERS, CORNERS[:1]])
+    with pytest.raises(LandmarkError, match=r"lie on each other, so a spline through all of them is not defined"):
+        fit_landmarks(landmarks(points), landmarks(points + 1), "thin_plate")
+
+
 def test_three_points_have_no_leave_one_out_error_and_say_so() -> None:
     fit = fit_landmarks(landmarks(CORNERS[:3]), landmarks(CORNERS[:3] + np.diag([0.0, 0, 3])))
     assert np.isnan(fit.tre_mm).all()
@@ -111,8 +122,10 @@ def test_summary_marks_the_worst_point() -> None:
 
 def test_unfit_landmarks_are_refused() -> None:
     fixed = landmarks(CORNERS)
-    renamed = Landmarks(("Q0", *fixed.names[1:]), fixed.points_mm)
-    with pytest.raises(LandmarkError, match=r"only in the fixed \(CT\) list: P0; only in the moving \(MR\) list: Q0"):
+    renamed = Landmarks(("Q0", "Q1", "Q2", "Q3", *fixed.names[4:]), fixed.points_mm)
+    with pytest.raises(
+        LandmarkError, match=r"got 2 \(P4, P5\); only in the fixed \(CT\) list: P0, P1, P2, P3; only in"
+    ):
         fit_landmarks(fixed, renamed)
     with pytest.raises(LandmarkError, match=r"at least 3 landmark pairs for the model rigid, got 2 \(P0, P1\)"):
         fit_landmarks(landmarks(CORNERS[:2]), landmarks(CORNERS[:2]))

@@ -62,7 +62,7 @@ def label() -> MetaTensor:
 def test_labels_give_each_landmark_to_the_nearest_bone_whatever_its_name(label: MetaTensor) -> None:
     points = Landmarks(("a", "b", "c"), np.array([[4.0, 4, 4], [4, 4, 33], [4, 12, 46]]))
     bones = vertebrae_from_labels(points, label, Path("v.nii.gz"))
-    assert bones.names == ("L1", "C7", "L3")  # from the head down, not by number
+    assert bones.names == ("20", "7", "22")  # from the head down, not by number; L1 above C7 would be no spine
     assert bones.owner.tolist() == [2, 1, 0]
     np.testing.assert_allclose(bones.centres_mm[:, 2], [44, 24, 4])
 
