@@ -10,6 +10,7 @@ from spinefuse_ext.transforms.save_fused import SaveFusedd
 from spinefuse_ext.transforms.save_fused_series import SaveFusedSeriesd
 from spinefuse_ext.transforms.save_seg import SaveSegd
 from spinefuse_ext.transforms.save_trust import SaveTrustd
+from spinefuse_ext.transforms.scale_by_modality import ScaleByModalityd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
 from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
 
@@ -29,6 +30,7 @@ __all__ = [
     "SaveOverlayd",
     "SaveSegd",
     "SaveTrustd",
+    "ScaleByModalityd",
     "SplitSubNetworksd",
     "scaled_sizes",
     "slice_shape",
