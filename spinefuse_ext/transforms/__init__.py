@@ -3,6 +3,7 @@
 from spinefuse_ext.packages import installed, names_without
 from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
+from spinefuse_ext.transforms.keep_spine import KeepSpined
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
@@ -23,6 +24,7 @@ __all__ = [
     "FeatureMapsd",
     "FindImagesd",
     "IgnoreVoxelsd",
+    "KeepSpined",
     "ReadVolumed",
     "RegisterPaird",
     "SaveFusedSeriesd",

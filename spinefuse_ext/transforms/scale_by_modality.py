@@ -40,8 +40,8 @@ class ScaleByModalityd(MapTransform):
       linearly interpolated, each channel by itself. Where both percentiles are one value, ``low`` is the lowest value
       of the image; a constant image becomes 0.
 
-    So the result depends neither on padding nor on how much air is around. Put it right behind ``ReadVolumed``: resampling
-    to another image gives an image that one's meta, and pads with 0, which is air after the scaling only.
+    So the result depends neither on padding nor on how much air is around. Put it right behind ``ReadVolumed``:
+    resampling to another image gives an image that one's meta, and pads with 0, which is air after the scaling only.
 
     Args:
         keys: of the images.
