@@ -37,8 +37,8 @@ class KeepSpined(MapTransform):
 
     All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
     about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
-    largest product of vertebra and canal voxels. Where no part holds both, it is the part whose vertebra and disc
-    reach farthest along the axis of the body (the voxel axis nearest to head-feet), of equal ones that with more voxels.
+    largest product of vertebra and canal voxels. Where no part holds both, it is the part whose vertebra and disc reach
+    farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels.
     Dropped voxels get probability 1 of background. A prediction without vertebra and disc, and labels without a class
     ``vertebra``, stay as they are.
 

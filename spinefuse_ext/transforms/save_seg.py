@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
@@ -22,9 +23,10 @@ logger = logging.getLogger(__name__)
 class SaveSegd(MapTransform):
     """Write labels ``(1, X, Y, Z)`` as DICOM SEG by :func:`~spinefuse_ext.dicom.write_seg`; the data stay unchanged.
 
-    The SEG refers to the series that the case names under ``source_key``, else to the DICOM folder or file that the
-    image was read from. A case with neither has no series to refer to, and gets none; nor does an empty prediction,
-    which is a warning in the log. So is highdicom that is not installed, unless the case names its series.
+    The SEG refers to the series that the case names under ``source_key``, else to the one that the image was read from:
+    ``meta["series_uid"]`` in its folder. A case with neither has no series to refer to, and gets none; nor does an
+    empty prediction, which is a warning in the log. So is highdicom that is not installed, unless the case names its
+    series.
 
     Args:
         keys: of labels, one key.
@@ -70,8 +72,8 @@ class SaveSegd(MapTransform):
                 continue
             from spinefuse_ext.dicom.write_seg import write_seg  # needs packages that NIfTI does not
 
-            modality = self._modality(source) if self.source_key in d else None
-            write_seg(d[key], source, path, modality=modality, structures=self.structures)
+            chosen = {"modality": self._modality(source)} if self.source_key in d else _series_of(d[key])
+            write_seg(d[key], source, path, structures=self.structures, **chosen)
         return d
 
     def _modality(self, source: str) -> str | None:
@@ -82,3 +84,9 @@ class SaveSegd(MapTransform):
         folder = path if path.is_dir() else path.parent
         held = {series.modality for series in find_series(folder)} if self.modality else set()
         return self.modality if self.modality in held else None
+
+
+def _series_of(labels: MetaTensor) -> dict[str, str]:
+    """The series that the image of ``labels`` was read from, where ``ReadVolumed`` has read it."""
+    uid = labels.meta.get("series_uid")
+    return {"series": str(uid)} if uid else {}
