@@ -22,6 +22,10 @@ class CaseKeys(StrEnum):
     DICOM = "dicom"
 
 
+#: What the images of these keys are, in the words of DICOM; those of other keys may be either.
+MODALITIES: dict[str, str] = {CaseKeys.CT: "CT", CaseKeys.MR: "MR"}
+
+
 class RegistrationKeys(StrEnum):
     """Files by which an item says how its MR comes onto its CT; none starts with the name of an image and ``_``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ def check_spatial_dims(spatial_dims: int) -> None:
     """Raise ``ValueError`` unless ``spatial_dims`` is 2 or 3."""
     if spatial_dims not in (2, 3):
         raise ValueError(f"Expected spatial_dims 2 or 3, got {spatial_dims}.")
+
+
+def check_interval(setting: str, ends: Sequence[float]) -> tuple[float, float]:
+    """Return ``ends`` as two floats; raise ``ConfigError`` unless they are a lower and a higher number."""
+    pair = list(ends) if isinstance(ends, Sequence) and not isinstance(ends, str) else []
+    if len(pair) != 2 or not all(isinstance(end, (int, float)) for end in pair) or not pair[0] < pair[1]:
+        raise ConfigError(f"The setting {setting} needs a lower and a higher number, got {pair or ends}.")
+    return float(pair[0]), float(pair[1])
 
 
 def chosen(setting: str, value: Any, choices: Any) -> Any:

@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext.bundle import plain_errors
 from spinefuse_ext.bundle.overrides import check_overrides
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_interval
 
 
 def check_run(
@@ -52,8 +52,7 @@ def check_run(
     for name, value in (settings or {}).items():
         _check_positive(name, value, spatial_dims, multiple_of)
     for name, ends in (intervals or {}).items():
-        if len(ends) != 2 or not ends[0] < ends[1]:
-            raise ConfigError(f"The setting {name} needs a lower and a higher number, got {list(ends)}.")
+        check_interval(name, ends)
 
 
 def _check_positive(name: str, value: object, spatial_dims: int | None, multiple_of: int) -> None:

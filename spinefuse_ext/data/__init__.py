@@ -5,7 +5,6 @@ from spinefuse_ext.data.datalist import check_patients_apart, load_datalist
 from spinefuse_ext.data.dataset import make_dataset
 from spinefuse_ext.data.disk_cache import DiskCacheDataset
 from spinefuse_ext.data.halves import HalvesSampler
-from spinefuse_ext.data.readers import installed_readers
 from spinefuse_ext.data.scaled_writer import ScaledNibabelWriter
 from spinefuse_ext.data.stack import stack_slices
 from spinefuse_ext.data.unlabelled import load_unlabelled
@@ -26,7 +25,6 @@ __all__ = [
     "WholeNibabelWriter",
     "check_labels",
     "check_patients_apart",
-    "installed_readers",
     "load_datalist",
     "load_unlabelled",
     "make_datalist",

@@ -24,7 +24,7 @@ from spinefuse_ext.monai_label.requests import checked, device_name, registratio
 from spinefuse_ext.networks import each_sub_network
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.safe_load import check_archive
-from spinefuse_ext.transforms import SaveOverlayd, SaveSegd, SaveTrustd, SplitSubNetworksd
+from spinefuse_ext.transforms import KeepSpined, SaveOverlayd, SaveSegd, SaveTrustd, SplitSubNetworksd
 from spinefuse_ext.validation import check_exists
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class SegmentationTask(_BundleTask):
 
     def post_transforms(self, data: Any = None) -> Sequence[Callable[..., Any]]:
         steps = list(super().post_transforms(data))
-        place = next(number for number, step in enumerate(steps) if isinstance(step, SplitSubNetworksd))
+        place = max(number for number, step in enumerate(steps) if isinstance(step, (SplitSubNetworksd, KeepSpined)))
         names = {0: "background", **{index: name for name, index in self.labels.items()}}
         return [*steps[: place + 1], TellTrust(names), *steps[place + 1 :]]
 

@@ -3,6 +3,7 @@
 from spinefuse_ext.packages import installed, names_without
 from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
+from spinefuse_ext.transforms.keep_spine import KeepSpined
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.read_label import ReadLabeld
 from spinefuse_ext.transforms.read_volume import ReadVolumed
@@ -11,6 +12,7 @@ from spinefuse_ext.transforms.save_fused import SaveFusedd
 from spinefuse_ext.transforms.save_fused_series import SaveFusedSeriesd
 from spinefuse_ext.transforms.save_seg import SaveSegd
 from spinefuse_ext.transforms.save_trust import SaveTrustd
+from spinefuse_ext.transforms.scale_by_modality import ScaleByModalityd
 from spinefuse_ext.transforms.slices import scaled_sizes, slice_shape
 from spinefuse_ext.transforms.sub_networks import SplitSubNetworksd
 
@@ -23,6 +25,7 @@ __all__ = [
     "FeatureMapsd",
     "FindImagesd",
     "IgnoreVoxelsd",
+    "KeepSpined",
     "ReadLabeld",
     "ReadVolumed",
     "RegisterPaird",
@@ -31,6 +34,7 @@ __all__ = [
     "SaveOverlayd",
     "SaveSegd",
     "SaveTrustd",
+    "ScaleByModalityd",
     "SplitSubNetworksd",
     "scaled_sizes",
     "slice_shape",

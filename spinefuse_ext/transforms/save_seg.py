@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
@@ -23,9 +24,9 @@ class SaveSegd(MapTransform):
     """Write labels ``(1, X, Y, Z)`` as DICOM SEG by :func:`~spinefuse_ext.dicom.write_seg`; the data stay unchanged.
 
     The SEG refers to the series that the case names under ``source_key`` (of several series in that folder the one
-    under ``series_dicom``), else to the DICOM folder or file that the image was read from. A case with neither has no
-    series to refer to, and gets none; nor does an empty prediction, which is a warning in the log. So is highdicom that
-    is not installed, unless the case names its series.
+    under ``series_dicom``), else to the one that the image was read from: ``meta["series_uid"]`` in its folder. A case
+    with neither has no series to refer to, and gets none; nor does an empty prediction, which is a warning in the log.
+    So is highdicom that is not installed, unless the case names its series.
 
     Args:
         keys: of labels, one key.
@@ -71,10 +72,13 @@ class SaveSegd(MapTransform):
                 continue
             from spinefuse_ext.dicom.write_seg import write_seg  # needs packages that NIfTI does not
 
-            named = self.source_key in d
-            modality, series = (self._modality(source), d.get(series_key(self.source_key))) if named else (None, None)
-            write_seg(d[key], source, path, modality=modality, series=series, structures=self.structures)
+            chosen = self._named(d, source) if self.source_key in d else _series_of(d[key])
+            write_seg(d[key], source, path, structures=self.structures, **chosen)
         return d
+
+    def _named(self, data: Mapping[Hashable, Any], source: str) -> dict[str, Any]:
+        """The series that a case names: the modality that is meant, and which of several it is."""
+        return {"modality": self._modality(source), "series": data.get(series_key(self.source_key))}
 
     def _modality(self, source: str) -> str | None:
         """The modality that is meant, unless the folder holds no such series."""
@@ -82,3 +86,9 @@ class SaveSegd(MapTransform):
 
         held = {series.modality for series in series_at(Path(source))[0]} if self.modality else set()
         return self.modality if self.modality in held else None
+
+
+def _series_of(labels: MetaTensor) -> dict[str, Any]:
+    """The series that the image of ``labels`` was read from, where ``ReadVolumed`` has read it."""
+    uid = labels.meta.get("series_uid")
+    return {"series": str(uid)} if uid else {}

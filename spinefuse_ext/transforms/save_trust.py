@@ -16,6 +16,7 @@ from monai.utils import ImageMetaKey
 from spinefuse_ext.data.writer import CaseLayout
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.metrics.trust import trust_scores
+from spinefuse_ext.transforms.keep_spine import ISLANDS
 from spinefuse_ext.validation import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ class SaveTrustd(MapTransform):
 
     The file holds ``trust`` of the case, the mean of its structures', ``threshold``, and for each of ``structures`` its
     ``trust``, ``agreement`` and ``confidence``; ``null`` is a score that does not exist. A structure below
-    ``threshold``, and one that was not found at all, is a warning in the log.
+    ``threshold``, and one that was not found at all, is a warning in the log. Behind ``KeepSpined`` the file also holds
+    ``islands``, what was dropped.
 
     Args:
         keys: of probabilities, one key.
@@ -65,13 +67,15 @@ class SaveTrustd(MapTransform):
             scores = trust_scores(d[key], members, self.labels)
             source = str(d[key].meta.get(ImageMetaKey.FILENAME_OR_OBJ, "case"))
             path = Path(self.folder_layout.filename(source))
-            self._write(path, scores)
+            self._write(path, scores, d[key].meta.get(ISLANDS))
             self._warn(path, scores)
         return d
 
-    def _write(self, path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
+    def _write(
+        self, path: Path, scores: Mapping[str, Mapping[str, float]], islands: Mapping[str, float] | None
+    ) -> None:
         known = [values["trust"] for values in scores.values() if math.isfinite(values["trust"])]
-        content = {
+        content: dict[str, Any] = {
             "trust": sum(known) / len(known) if known else None,
             "threshold": self.threshold,
             "structures": {
@@ -79,6 +83,8 @@ class SaveTrustd(MapTransform):
                 for name, values in scores.items()
             },
         }
+        if islands is not None:
+            content[ISLANDS] = dict(islands)
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 

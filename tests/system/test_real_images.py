@@ -22,7 +22,7 @@ pytestmark = pytest.mark.assets
 
 BRAIN = {"slice_axis": 2, "canvas": [256, 256], "ct_window_hu": [0, 255], "sw_batch_size": 8}
 SMALL_FUSION = {"network_def#dim": 16, "network_def#num_blocks": [1, 1], "network_def#num_heads": 4}
-SPINE = {"image_keys": ["mr"], "spacing_mm": [-1, 1.2, 1.2], "canvas": [128, 160], "sw_batch_size": 16}
+SPINE = {"image_keys": ["mr"], "spacing_mm": [-1, 1.88, 1.88], "canvas": [128, 160], "sw_batch_size": 16}
 SMALL_SEMISEG = {"vnet_channels": [8, 16, 32, 64, 128], "vnet_dropout": 0.1}
 
 
@@ -63,7 +63,7 @@ def test_fused_brain_slices_show_bone_of_ct_and_soft_tissue_of_mr(assets: Path, 
 @pytest.mark.slow
 def test_few_labelled_lumbar_mr_train_a_segmentation(assets: Path, tmp_path: Path) -> None:
     source, cases = assets / "data/mr_spine/spider_t2space_41pat_half", tmp_path / "cases"
-    spacing = ["--plane", "sagittal", "--spacing_mm", "[0.6,0.6,2]"]
+    spacing = ["--plane", "sagittal", "--spacing_mm", "[0.94,0.94,0.9]"]
     stacked(source / "images", cases, "--name", "mr", *spacing)
     stacked(source / "masks", cases, "--name", "label", *spacing, "--relabel", "{0:0,1:2,2:1,3:3}")
     main(["datalist", str(cases), "--split", str(source / "split.json")])

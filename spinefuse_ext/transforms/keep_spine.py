@@ -1,0 +1,158 @@
+"""Keep the spine of a prediction and drop what lies apart from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey
+from numpy.typing import NDArray
+
+from spinefuse_ext.packages import installed, missing_sentence
+from spinefuse_ext.validation import ConfigError
+
+logger = logging.getLogger(__name__)
+
+#: Key of ``meta`` for what ``KeepSpined`` dropped.
+ISLANDS = "islands"
+_LARGE = 0.1  # of the spine: an island from which on it may be a part of it
+
+
+class SpineParts(NamedTuple):
+    """The mask ``(X, Y, Z)`` of the spine, its voxels, and those of every part that is not it."""
+
+    spine: NDArray[np.bool_]
+    voxels: int
+    islands: list[int]
+
+
+class KeepSpined(MapTransform):
+    """Make background of all that lies apart from the spine in probabilities ``(K, X, Y, Z)``.
+
+    All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
+    about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
+    largest product of vertebra and canal voxels. Where no part holds both, it is the part whose vertebra and disc reach
+    farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels.
+    Dropped voxels get probability 1 of background. A prediction without vertebra and disc, and labels without a class
+    ``vertebra``, stay as they are.
+
+    ``meta["islands"]`` says what was dropped: ``dropped`` parts, ``ml`` in all, ``largest_ml``. So does the log, with a
+    warning where the largest has a tenth of the spine's volume. Anatomy with gaps stays whole: all labels of 33
+    lumbar MR (SPIDER) do at 5 mm, at touching voxels alone up to a quarter of their vertebrae would be lost.
+
+    Args:
+        keys: of probabilities, with the affine in their meta.
+        labels: names of the K classes, background first; ``vertebra``, ``disc`` and ``canal`` are looked for.
+        gap_mm: largest gap within the spine.
+        allow_missing_keys: do nothing for a case without the key.
+
+    Raises:
+        ConfigError: the gap is below 0.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, labels: Sequence[str], gap_mm: float = 5.0, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not gap_mm >= 0:
+            raise ConfigError(f"A gap within the spine is 0 mm or more, got {gap_mm}.")
+        numbers = {name: index for index, name in enumerate(labels)}
+        self.column = [numbers[name] for name in ("vertebra", "disc") if name in numbers]
+        self.vertebra, self.canal = numbers.get("vertebra"), numbers.get("canal")
+        self.gap_mm = gap_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if self.vertebra is None:
+                continue
+            if not installed("scipy"):
+                logger.warning("%s", missing_sentence("scipy", "Dropping what lies apart from the spine"))
+                continue
+            d[key] = self._kept(d[key])
+        return d
+
+    def _kept(self, probability: MetaTensor) -> MetaTensor:
+        classes = probability.as_tensor().argmax(0).cpu().numpy()
+        found = self.parts(classes, np.asarray(probability.affine.cpu(), dtype=np.float64))
+        if found is None:
+            return probability
+        ml = float(probability.affine[:3, :3].det().abs()) / 1000
+        kept = probability.clone()
+        if found.islands:
+            dropped = torch.as_tensor((classes > 0) & ~found.spine, device=kept.device)
+            kept[:, dropped] = 0
+            kept[0, dropped] = 1
+        largest = max(found.islands, default=0)
+        kept.meta[ISLANDS] = {
+            "dropped": len(found.islands),
+            "ml": round(sum(found.islands) * ml, 3),
+            "largest_ml": round(largest * ml, 3),
+        }
+        _tell(kept, found.voxels * ml)
+        return kept
+
+    def parts(self, classes: NDArray[np.int64], affine: NDArray[np.float64]) -> SpineParts | None:
+        """Find the spine in class numbers ``(X, Y, Z)``; None without vertebra and disc."""
+        column = np.isin(classes, self.column)
+        if not column.any():
+            return None
+        spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+        numbers, count = _numbered(classes > 0, spacing_mm, self.gap_mm)
+        sizes, vertebra, canal = (
+            np.bincount(numbers[mask], minlength=count + 1).astype(float)
+            for mask in (classes > 0, classes == self.vertebra, classes == self.canal)
+        )
+        rank = vertebra * canal
+        if not rank.any():
+            axis = int(np.abs(affine[2, :3]).argmax())
+            rank = _extents(np.where(column, numbers, 0), axis, count) + sizes / (sizes.sum() + 1)
+        chosen = int(rank.argmax())
+        islands = [int(size) for number, size in enumerate(sizes) if number not in (0, chosen)]
+        return SpineParts(numbers == chosen, int(sizes[chosen]), islands)
+
+
+def _numbered(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], gap_mm: float) -> tuple[NDArray[np.int32], int]:
+    """Number the parts of ``mask`` from 1; what is no part is 0."""
+    from scipy import ndimage  # optional
+
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    inside = mask[box]
+    touching = np.ones((3, 3, 3), bool)
+    numbers, count = ndimage.label(inside, touching)
+    if count > 1 and gap_mm > 0:
+        grown = ndimage.distance_transform_edt(~inside, sampling=spacing_mm) <= gap_mm / 2
+        numbers, count = ndimage.label(grown, touching)
+    found = np.zeros(mask.shape, np.int32)
+    found[box] = numbers * inside
+    return found, int(count)
+
+
+def _extents(numbers: NDArray[np.int32], axis: int, count: int) -> NDArray[np.float64]:
+    """Slices from the first to the last of each part along ``axis``; 0 for none and for number 0."""
+    from scipy import ndimage
+
+    extents = np.zeros(count + 1)
+    for number, place in enumerate(ndimage.find_objects(numbers, count), start=1):
+        extents[number] = 0 if place is None else place[axis].stop - place[axis].start
+    return extents
+
+
+def _tell(kept: MetaTensor, spine_ml: float) -> None:
+    islands, name = kept.meta[ISLANDS], kept.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "the case")
+    if not islands["dropped"]:
+        return
+    sentence = (
+        f"{name}: islands apart from the spine were dropped: {islands['dropped']}, {islands['ml']:.1f} ml in all, the "
+        f"largest {islands['largest_ml']:.1f} ml; the spine has {spine_ml:.1f} ml."
+    )
+    if islands["largest_ml"] >= _LARGE * spine_ml:
+        logger.warning("%s If the largest belongs to it, set keep_spine to false.", sentence)
+    else:
+        logger.info("%s", sentence)
