@@ -104,6 +104,16 @@ class SemiSegKeys(StrEnum):
     SKIPPED = "skipped"
 
 
+class ContrastSource(StrEnum):
+    """What a synthetic image's contrast is made from; see ``spinefuse_ext.synthesis.RandContrastd``."""
+
+    REAL = "real"
+    WINDOW = "window"
+    REMAP = "remap"
+    FILTER = "filter"
+    PAINT = "paint"
+
+
 class Competition(StrEnum):
     """Which labelled Dice names the teacher: of the softmax, of the sharpened softmax, or the second then the first."""
 

@@ -61,6 +61,13 @@ def _paint_slab(canvas: Canvas, anatomy: Anatomy, posture: Posture) -> None:
         _paint_bone(canvas, anatomy, bone, frame)
 
 
+def straightened(canvas: Canvas, anatomy: Anatomy, posture: Posture) -> Where:
+    """Coordinates (mm) of every voxel along the straightened spine: right, anterior, and up from the central disc."""
+    local = [canvas.grid.local(frame) for frame in posture.frames]
+    heights = np.stack([z for _, _, z in local])
+    return _straighten(local, posture.blend_widely(heights), anatomy.spine)
+
+
 def _straighten(local: list[Where], shares: Array, spine: Spine) -> Where:
     """Coordinates of every voxel along the straightened spine: each level's own frame, in the given shares."""
     heights = level_heights(spine).astype(np.float32)

@@ -1,0 +1,144 @@
+"""Make the cases that the any-contrast segmentation learns from: phantoms with all that surrounds a spine, and SPIDER.
+
+    python docs/how-to/any_contrast_cases.py cases --phantoms 200 --spider t2_SPACE
+
+Each case folder gets ``ct.nii`` and ``mr.nii`` (0 to 255; all 0 where there is no such image) and ``label.nii``: 1
+vertebra, 2 disc, 3 canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.5 mm.
+
+SPIDER (van der Graaf et al., Scientific Data 11:264, 2024, Zenodo 10159290, CC BY 4.0) labels neither the sacrum nor
+a vertebra that the upper border cuts: what lies below its lowest disc and above its highest one is unknown, unless it
+is labelled. ``--spider`` names a folder with ``images`` and ``masks`` of 8 bit at half the resolution (pixels of
+0.94 mm, slices 0.9 mm apart) and ``split.json``, whose validation patients stay out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from skimage.transform import resize
+from tqdm import tqdm
+
+from spinefuse_ext.data.phantom.anatomy import draw_anatomy, paint
+from spinefuse_ext.data.phantom.canvas import Grid
+from spinefuse_ext.data.phantom.posture import Motion, move, stand
+from spinefuse_ext.data.phantom.spine import draw_spine
+from spinefuse_ext.data.phantom.surroundings import paint_surroundings
+from spinefuse_ext.files import whole_folder
+
+Array = NDArray[Any]
+FIRST_SEED, SACRUM, UNKNOWN = 600, 26, 255
+PIXEL_MM, SLICE_MM, FIELD_MM = 1.5, 7.0, (168.0, 230.0, 330.0)
+SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
+BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
+
+
+def write_case(folder: Path, images: dict[str, Array], affine: Array) -> None:
+    with whole_folder(folder) as new:
+        for name, voxels in images.items():
+            nib.save(nib.Nifti1Image(voxels.astype(np.uint8), affine), new / f"{name}.nii")
+
+
+def make_phantom_case(seed: int, out: Path) -> None:
+    traits, detail, posing, around, field = np.random.default_rng(seed).spawn(5)
+    spine = draw_spine(traits)
+    anatomy = draw_anatomy(spine, detail)
+    posture = Motion(spine, stand(spine), move(spine, posing)).moved
+    spacing = np.asarray([SLICE_MM, PIXEL_MM, PIXEL_MM])
+    shape = np.rint(np.asarray(FIELD_MM) / spacing).astype(int)
+    affine = np.diag([*spacing, 1.0])
+    centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40)]
+    affine[:3, 3] = centre - spacing * (shape - 1) / 2
+    canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))))
+    paint_surroundings(canvas, anatomy, posture, around)
+    images = {
+        "ct": np.clip((canvas.hu + 1000) / 3000 * 255, 0, 255).round(),
+        "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(),
+        "label": np.where(canvas.number == SACRUM, 4, canvas.label),
+    }
+    write_case(out / f"phantom_{seed}", images, affine)
+
+
+def read_slices(folder: Path, patient: str) -> Array:
+    """Slices of a patient as ``(X, Y, Z)``: left to right, posterior to anterior, inferior to superior."""
+    slices = [np.asarray(Image.open(file).convert("L")) for file in sorted(folder.glob(f"{patient}_*.png"))]
+    return np.stack(slices)[:, ::-1, ::-1].transpose(0, 2, 1)
+
+
+def make_spider_case(patient: str, folder: Path, out: Path) -> None:
+    image = read_slices(folder / "images", patient).astype(np.float32)
+    label = np.choose(read_slices(folder / "masks", patient), [0, 2, 1, 3]).astype(np.uint8)
+    factor = SPIDER_MM / PIXEL_MM
+    size = (len(image), *(round(side * factor) for side in image.shape[1:]))
+    small = resize(image, size, order=1, anti_aliasing=True, anti_aliasing_sigma=(0, 0.4, 0.4), preserve_range=True)
+    places = [
+        np.clip(np.round((np.arange(new) + 0.5) / factor - 0.5), 0, old - 1).astype(int)
+        for new, old in zip(size[1:], label.shape[1:], strict=True)
+    ]
+    known = label[:, places[0]][:, :, places[1]]
+    images = {"ct": np.zeros_like(small), "mr": small.round(), "label": with_unknown(known)}
+    write_case(out / f"spider_{patient}", images, np.diag([SPIDER_SLICE_MM, PIXEL_MM, PIXEL_MM, 1.0]))
+
+
+def with_unknown(label: Array) -> Array:
+    """Mark background below the plane of the lowest disc and above that of the highest one as unknown."""
+    discs = ndimage.binary_opening(label == 2, np.ones((3, 1, 1)))
+    parts, count = ndimage.label(discs)
+    sizes = ndimage.sum_labels(discs, parts, range(1, count + 1))
+    whole = [number + 1 for number in range(count) if sizes[number] > 0.2 * sizes.max()]
+    whole.sort(key=lambda number: ndimage.center_of_mass(parts == number)[2])
+    y, z = np.meshgrid(*(np.arange(side) for side in label.shape[1:]), indexing="ij")
+    result = label.copy()
+    for number, side, reach_mm in ((whole[0], -1, BELOW_MM), (whole[-1], 1, ABOVE_MM)):
+        points = np.argwhere(parts == number)[:, 1:]
+        centre = points.mean(axis=0)
+        along = np.linalg.eigh(np.cov((points - centre).T))[1][:, -1]
+        up = np.asarray([-along[1], along[0]]) * np.sign(along[0])
+        height = (y - centre[0]) * up[0] + (z - centre[1]) * up[1]
+        near = np.hypot(y - centre[0], z - centre[1]) * PIXEL_MM < reach_mm
+        region = (side * height > 0) & near
+        result[:, region] = np.where(label[:, region] == 0, UNKNOWN, label[:, region])
+    return result
+
+
+def item(name: str) -> dict[str, str]:
+    return {"patient": name, **{key: f"{name}/{key}.nii" for key in ("ct", "mr", "label")}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--phantoms", type=int, default=200)
+    parser.add_argument("--held_out", type=int, default=8, help="of them for validation")
+    parser.add_argument("--spider", type=Path)
+    parser.add_argument("--spider_share", type=int, default=5, help="how often a SPIDER patient is seen per phantom")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    seeds = list(range(FIRST_SEED, FIRST_SEED + options.phantoms))
+    split = json.loads((options.spider / "split.json").read_text()) if options.spider else {}
+    patients = [*split.get("labelled", []), *split.get("unlabelled", [])]
+    with Pool(options.workers) as pool:
+        for function, names in (
+            (partial(make_phantom_case, out=options.out), seeds),
+            (partial(make_spider_case, folder=options.spider, out=options.out), patients),
+        ):
+            for _ in tqdm(pool.imap_unordered(function, names), total=len(names), unit="case"):
+                pass
+    phantoms = [item(f"phantom_{seed}") for seed in seeds]
+    real = [item(f"spider_{patient}") for patient in patients] * options.spider_share
+    training, held_out = phantoms[: -options.held_out], phantoms[-options.held_out :]
+    datalist = {"labelled": training + real, "unlabelled": [], "validation": held_out, "test": []}
+    (options.out / "datalist.json").write_text(json.dumps(datalist, indent=1))
+
+
+if __name__ == "__main__":
+    main()
