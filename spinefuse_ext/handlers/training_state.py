@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,8 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
 from spinefuse_ext.handlers.checkpoints import save_whole
-from spinefuse_ext.handlers.run_folder import another_training, begins_with_weights
+from spinefuse_ext.handlers.run_folder import begins_with_weights, check_states, read_state, state_files
 from spinefuse_ext.networks import unwrap
-from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import ResumeError
 
 logger = logging.getLogger(__name__)
@@ -123,23 +121,12 @@ class TrainingStateHandler:
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        """State files, of the latest epoch first."""
-        found = [path for path in self.save_dir.glob("training_epoch_*.pt") if re.search(r"_\d+$", path.stem)]
-        return sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]), reverse=True)
+        return state_files(self.save_dir)
 
     def _refuse_to_overwrite(self, engine: Trainer) -> None:
-        found = self._files()
-        if found and not idist.get_rank():
-            state = _load(found[0])
-            if state is not None and state["epoch"] < state["max_epochs"]:
-                raise ResumeError(
-                    f"{found[0]} is the state of a training that was cut off after epoch {state['epoch']} of "
-                    f"{state['max_epochs']}. Give --resume latest to go on from it, another --ckpt_dir, or "
-                    "--redo True to begin anew."
-                )
-            if not begins_with_weights(engine):
-                raise ResumeError(another_training(found[0]))
-            for path in found:
+        if not idist.get_rank():
+            check_states(self.save_dir, goes_on=begins_with_weights(engine))
+            for path in self._files():
                 path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[Path, dict[str, Any]] | None:
@@ -148,7 +135,7 @@ class TrainingStateHandler:
         for rest in self.save_dir.glob(".training_epoch_*") if not idist.get_rank() else ():
             shutil.rmtree(rest, ignore_errors=True)  # what a killed process was writing
         for path in paths:
-            state = _load(path)
+            state = read_state(path)
             if state is not None:
                 return path, state
             if self.resume == LATEST:
@@ -208,15 +195,3 @@ def _scaler(engine: Any) -> torch.amp.GradScaler | None:
     """The loss scaler of a trainer when it scales, which it does for float16."""
     found = [getattr(engine, name, None) for name in ("scaler", "grad_scaler")]
     return next((scaler for scaler in found if scaler is not None and scaler.is_enabled()), None)
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """The content of a state file, on the CPU; None when it is no whole state file. A program in it is an error."""
-    try:
-        state = load_plain(path)
-    except RunsCodeError:
-        raise
-    except Exception:
-        return None
-    keys = {"epoch", "iteration", "max_epochs", "trainer", "validator", "objects"}
-    return state if isinstance(state, dict) and keys <= state.keys() else None

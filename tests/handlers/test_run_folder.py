@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +45,9 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_finished_training_is_not_replaced(tmp_path: Path) -> None:
     train(tmp_path)
     before = content(tmp_path)
+    own = tmp_path / "eval" / f"events.out.tfevents.1.host.{os.getpid()}.0"
+    own.parent.mkdir()
+    own.touch()  # as a handler that draws curves does before the training starts
     with pytest.raises(
         ResumeError, match=r"training_epoch_0002\.pt is of another training.*another folder.*--redo True"
     ):
