@@ -59,7 +59,8 @@ def test_slabs_of_other_angles_are_listed_and_chosen(spelling: str, tmp_path: Pa
     ]  # fmt: skip
     message = (
         r"MR 'small MR' .number 7, 12 slices, 1.2.3.4. holds 3 stacks: "
-        r"7/stack1 .axial, 4 slices, S 0 to 9 mm: MR. to MR..; 7/stack2 .axial, 4 slices, S 30 to 39 mm: .*; 7/stack3 .*Name one in place of the series, for example "
+        r"7/stack1 .axial, 4 slices, S 0 to 9 mm: MR. to MR..; "
+        r"7/stack2 .axial, 4 slices, S 30 to 39 mm: .*; 7/stack3 .*Name one in place of the series, for example "
         r"--mr_series 7/stack1"
     )
     with pytest.raises(ImageReadError, match=message):
