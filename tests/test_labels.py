@@ -1,6 +1,16 @@
 from __future__ import annotations
 
-from spinefuse_ext.labels import STRUCTURES, VERTEBRAE
+import pytest
+
+from spinefuse_ext.labels import (
+    SNOMED_CT,
+    STRUCTURES,
+    VERTEBRAE,
+    class_named,
+    plain_name,
+    structure_coded,
+    structure_named,
+)
 
 
 def test_structures_are_the_channels_in_order() -> None:
@@ -15,3 +25,36 @@ def test_vertebrae_run_from_the_neck_to_the_sacrum() -> None:
     ]
     assert len(VERTEBRAE) == 7 + 12 + 6 + 1 + 1
     assert len(set(VERTEBRAE.values())) == len(VERTEBRAE)
+
+
+@pytest.mark.parametrize(
+    ("name", "structure"),
+    [
+        *(("Vertebrae", "vertebra"), ("vertebrae_L4", "vertebra"), ("T12", "vertebra"), ("S1 vertebra", "vertebra")),
+        *(("Intervertebral Disks", "disc"), ("L4-L5", "disc"), ("disc L5/S1", "disc"), ("IVD_3", "disc")),
+        *(("Spinal Canal", "canal"), ("VERTEBRAL-CANAL", "canal"), ("bg", "background")),
+        *((name, None) for name in ("Segment_1", "spinal cord", "vertebral body", "dural sac", "T2w", "")),
+    ],
+)
+def test_names_are_known_or_not(name: str, structure: str | None) -> None:
+    assert structure_named(name) == structure
+    assert class_named(name, STRUCTURES) == next((each for each in STRUCTURES if STRUCTURES[each] == structure), None)
+
+
+def test_names_do_not_depend_on_the_form_of_their_letters() -> None:
+    composed, apart = "Vert\N{LATIN SMALL LETTER E WITH GRAVE}bre", "VERTE\N{COMBINING GRAVE ACCENT}BRE"
+    assert plain_name(composed) == plain_name(apart)
+    assert class_named(apart, {1: composed}) == 1
+
+
+def test_a_level_is_its_own_class_where_levels_are_classes() -> None:
+    assert class_named("vertebrae_L5", VERTEBRAE) == class_named("L5", VERTEBRAE) == 24
+    assert class_named("vertebra", VERTEBRAE) is None
+
+
+def test_codes_of_snomed_and_of_before_it_are_known() -> None:
+    assert {structure_coded(code): name for name, (code, _) in SNOMED_CT.items()} == {name: name for name in SNOMED_CT}
+    assert (structure_coded("T-11510"), structure_coded("84020006"), structure_coded("85756007")) == (
+        *("vertebra", "disc"),
+        None,
+    )

@@ -15,7 +15,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom import LabelScheme, StudyHeader, label_for, read_label, write_seg, write_series
+from spinefuse_ext.dicom import LabelScheme, StudyHeader, label_for, read_label, read_seg, write_seg, write_series
 from spinefuse_ext.validation import ConfigError, GridMismatchError, ImageReadError, UnknownLabelError
 from tests.dicom.segmentation import write_seg_nrrd
 
@@ -292,3 +292,16 @@ def test_a_label_partly_or_wholly_beside_its_image_is_said_or_refused(tmp_path: 
     beside[0, 3] -= 2 * 2
     with pytest.raises(GridMismatchError, match=r"No labelled voxel of .* lies on its image"):
         label_for(nifti(tmp_path / "label.nii.gz", VALUES, beside), image())
+
+
+@pytest.mark.assets
+def test_a_dicom_seg_of_dcmqi_lies_where_its_tags_say(assets: Path) -> None:
+    path = assets / "data/ct_spine/dcmqi_ct3slice_seg/liver.dcm"
+    (liver,) = read_seg(path)
+    label = read_label(path, LabelScheme.of(["background", "organ"], relabel={"liver": "organ"}))
+    places = np.array(np.nonzero(label.numpy()[0]))
+    centroid = label.affine.numpy()[:3, :3] @ places.mean(axis=1) + label.affine.numpy()[:3, 3]
+    assert places.shape[1] == liver.voxels
+    np.testing.assert_allclose(centroid, liver.centroid_mm, atol=0.01)
+    with pytest.raises(UnknownLabelError, match=r"Liver \(1, code T-62000\) is none of the labels"):
+        read_label(path)

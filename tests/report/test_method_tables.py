@@ -197,3 +197,11 @@ def test_every_number_is_written_out(scores: Runs, tmp_path: Path) -> None:
     assert len(rows) == 6 * 2 * 4
     found = [row["value"] for row in rows if (row["method"], row["seed"], row["case"]) == ("ours", "1", "case_0")]
     assert found == [repr(10 * (1 - 0.7)), repr(10 * (1 - 0.7)), "0.7", "0.7"]
+
+
+def test_methods_without_a_single_value_come_last_and_are_no_control() -> None:
+    """What happens where no truth of the scored cases holds any structure for a method."""
+    scores = runs(ours=[[math.nan, math.nan]], unet=[[math.nan, math.nan]], vnet=[[0.5, 0.6]])
+    assert lead(scores) == (3, 3)
+    assert best_control(scores, ("unet", "vnet")) == "vnet"
+    assert best_control(runs(unet=[[math.nan, math.nan]]), ("unet",)) == "unet"
