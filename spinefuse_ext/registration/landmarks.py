@@ -33,11 +33,11 @@ class Landmarks:
     def __post_init__(self) -> None:
         if np.shape(self.points_mm) != (len(self.names), 3):
             raise ValueError(f"Expected points_mm {(len(self.names), 3)}, got {np.shape(self.points_mm)}.")
-        plain = [plain_name(name) for name in self.names]
-        repeated = sorted({name for name in plain if plain.count(name) > 1})
+        keys = [name_key(name) for name in self.names]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
         if repeated:
             raise LandmarkError(f"Landmark names must be unique, but {', '.join(repeated)} stand more than once.")
-        unusable = [name for name in self.names if name != " ".join(name.split()) or not name.isprintable() or not name]
+        unusable = [name for name in self.names if name != plain_name(name) or not name.isprintable() or not name]
         if unusable:
             raise LandmarkError(f"Landmark names must be one line of text without outer spaces, got {unusable}.")
         if not np.isfinite(self.points_mm).all():
@@ -53,8 +53,13 @@ class Entry(NamedTuple):
 
 
 def plain_name(name: str) -> str:
-    """Return ``name`` in Unicode form NFC, every run of white space (also stray carriage returns) as one space."""
-    return " ".join(unicodedata.normalize("NFC", name).split())
+    """Return ``name`` with every run of white space (also line breaks and stray carriage returns) as one space."""
+    return " ".join(name.split())
+
+
+def name_key(name: str) -> str:
+    """Return what two spellings of one name have in common: trimmed, in Unicode form NFC."""
+    return unicodedata.normalize("NFC", plain_name(name))
 
 
 def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64], path: Path) -> Landmarks:
@@ -66,17 +71,20 @@ def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64]
     """
     if not entries:
         raise LandmarkError(f"{path} holds no placed landmark; place points in 3D Slicer and save the file again.")
+    names: list[str] = []
     places: dict[str, str] = {}
     points = np.empty((len(entries), 3))
     for row, (place, name, position) in enumerate(entries):
         name = plain_name(name)
         if not name or not name.isprintable():
             raise LandmarkError(f"{path}, {place}: expected a name in plain text, got {name!r}; name it in Slicer.")
-        if name in places:
-            raise LandmarkError(f"{path}, {place}: the name {name} was already used at {places[name]}; rename one.")
-        places[name] = place
+        key = name_key(name)
+        if key in places:
+            raise LandmarkError(f"{path}, {place}: the name {name} was already used at {places[key]}; rename one.")
+        places[key] = place
+        names.append(name)
         points[row] = _millimetres(position, f"{path}, {place} ({name})")
-    return Landmarks(tuple(places), points * to_ras)
+    return Landmarks(tuple(names), points * to_ras)
 
 
 def _millimetres(position: Sequence[object], where: str) -> NDArray[np.float64]:

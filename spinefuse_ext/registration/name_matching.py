@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from spinefuse_ext.registration.landmarks import Landmarks, plain_name
+from spinefuse_ext.registration.landmarks import Landmarks, name_key
 
 _LOOSE = re.compile(r"[\s_-]+")
 
@@ -29,7 +29,7 @@ def match_landmarks(fixed: Landmarks, moving: Landmarks) -> Matched:
     capitals and with spaces, hyphens and underscores as one; such a pair must be the only one, and is said. Names that
     only one list has are left out, and said.
     """
-    pairs = _pairs(fixed.names, moving.names, plain_name)
+    pairs = _pairs(fixed.names, moving.names, name_key)
     left = [[name for name in names if name not in used] for names, used in _used(fixed, moving, pairs)]
     loose = _pairs(left[0], left[1], _loosely)
     pairs |= loose
