@@ -21,6 +21,7 @@ from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, regis
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
+from spinefuse_ext.registration.name_matching import match_landmarks
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
 from spinefuse_ext.validation import CohortError
@@ -91,5 +92,5 @@ def _points(job: Job, fit: LandmarkFit) -> tuple[Landmarks | None, Landmarks | N
     files = [job.inputs.get(f"{name}_landmarks") for name in ("ct", "mr")]
     if files[0] is None or files[1] is None:
         return None, None
-    ct, mr = read_landmarks(files[0]), read_landmarks(files[1])
+    ct, mr = match_landmarks(read_landmarks(files[0]), read_landmarks(files[1]))[:2]
     return ct, Landmarks(mr.names, carried_back(fit.mapping, fit.matrix, mr.points_mm))

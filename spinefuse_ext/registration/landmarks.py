@@ -35,11 +35,11 @@ class Landmarks:
         object.__setattr__(self, "names", tuple(unicodedata.normalize("NFC", name) for name in self.names))
         if np.shape(self.points_mm) != (len(self.names), 3):
             raise ValueError(f"Expected points_mm {(len(self.names), 3)}, got {np.shape(self.points_mm)}.")
-        plain = [plain_name(name) for name in self.names]
-        repeated = sorted({name for name in plain if plain.count(name) > 1})
+        keys = [plain_name(name) for name in self.names]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
         if repeated:
             raise LandmarkError(f"Landmark names must be unique, but {', '.join(repeated)} stand more than once.")
-        unusable = [name for name in self.names if name != " ".join(name.split()) or not name.isprintable() or not name]
+        unusable = [name for name in self.names if name != plain_name(name) or not name.isprintable() or not name]
         if unusable:
             raise LandmarkError(f"Landmark names must be one line of text without outer spaces, got {unusable}.")
         if not np.isfinite(self.points_mm).all():
@@ -68,17 +68,20 @@ def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64]
     """
     if not entries:
         raise LandmarkError(f"{path} holds no placed landmark; place points in 3D Slicer and save the file again.")
+    names: list[str] = []
     places: dict[str, str] = {}
     points = np.empty((len(entries), 3))
     for row, (place, name, position) in enumerate(entries):
         name = plain_name(name)
         if not name or not name.isprintable():
             raise LandmarkError(f"{path}, {place}: expected a name in plain text, got {name!r}; name it in Slicer.")
-        if name in places:
-            raise LandmarkError(f"{path}, {place}: the name {name} was already used at {places[name]}; rename one.")
-        places[name] = place
+        key = plain_name(name)
+        if key in places:
+            raise LandmarkError(f"{path}, {place}: the name {name} was already used at {places[key]}; rename one.")
+        places[key] = place
+        names.append(name)
         points[row] = _millimetres(position, f"{path}, {place} ({name})")
-    return Landmarks(tuple(places), points * to_ras)
+    return Landmarks(tuple(names), points * to_ras)
 
 
 def _millimetres(position: Sequence[object], where: str) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def examine(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> P
     )
     compared = tuple(_compare(_alternatives(ct, mr, start, fit), whole, ct, mr))
     doubts = [*_points_outside(ct, mr, start), *_implausible(pose), *_explained(compared)]
-    return Pose(pose.turn_deg, pose.scales, pose.ct_inside_mr, pose.mr_inside_ct, tuple(doubts), compared)
+    return replace(pose, doubts=tuple(doubts), compared=compared)
 
 
 def _alternatives(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> Iterable[Alternative]:
@@ -165,9 +165,10 @@ def _explained(compared: tuple[tuple[Alternative, Agreement | None], ...]) -> li
     if best is not None:
         found = [each for each in found if each[1] is not None and each[1].other >= _AS_GOOD * best.other]
     said = []
-    for alternative, agreement in list({each[0].condition: each for each in reversed(found)}.values())[::-1][
-        :_MOST_NAMED
-    ]:
+    first: dict[str, tuple[Alternative, Agreement | None]] = {}
+    for each in found:
+        first.setdefault(each[0].condition, each)
+    for alternative, agreement in list(first.values())[:_MOST_NAMED]:
         placed = ["all points lie inside their images"] if alternative.placed else []
         better = [f"the images agree better: {agreement.figures()}"] if agreement and agreement.other_is_better else []
         said.append(f"if {alternative.condition}, {' and '.join([*placed, *better])}")
