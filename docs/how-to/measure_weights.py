@@ -25,14 +25,14 @@ from spinefuse_ext.metrics import overlap_table
 def read_label(path: Path, classes: dict[str, int], prediction: MetaTensor) -> MetaTensor:
     """The label on the grid of the prediction; with ``classes`` every number that it does not name is background."""
     label = read_volume(path)
-    voxels: torch.Tensor = label.as_tensor()
+    voxels = label.as_tensor()
     if classes:
         voxels = torch.zeros_like(voxels)
         for number, index in classes.items():
             voxels[label.as_tensor() == int(number)] = index
     source = MetaTensor(voxels, affine=label.affine)
-    placed: MetaTensor = ResampleToMatch(mode="nearest", padding_mode="zeros")(source, prediction)
-    return placed
+    placed = ResampleToMatch(mode="nearest", padding_mode="zeros")(source, prediction)
+    return MetaTensor(placed, affine=prediction.affine)
 
 
 def measured(image: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -43,7 +43,7 @@ def measured(image: Path, options: argparse.Namespace) -> dict[str, float]:
         segment(str(image), str(out), checkpoint=options.checkpoint, **settings)
     prediction = read_volume(out / "prediction.nii.gz")
     label = read_label(image.parent / options.label, json.loads(options.relabel), prediction)
-    table = overlap_table(prediction, MetaTensor(label.as_tensor(), affine=prediction.affine))
+    table = overlap_table(prediction, label)
     held = {name for index, name in STRUCTURES.items() if (label == index).any()}
     return {name: row["dice"] if name in held else float("nan") for name, row in table.items()}
 
