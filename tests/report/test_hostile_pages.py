@@ -26,7 +26,7 @@ HOSTILE = (
     "</style></title><iframe srcdoc='<script>parent.document.title=1</script>'>",
     "javascript:document.title='owned'",
     "{{ 7 * 7 }}{% include 'x' %}",
-    r"$\frac{1}$ $",
+    r"$\frac{1$",
     "<!-- &lt;b&gt; \x1b]0;owned\x07",
 )
 _EXECUTABLE = {
