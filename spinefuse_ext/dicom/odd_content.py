@@ -15,16 +15,17 @@ from spinefuse_ext.validation import ImageReadError
 logger = logging.getLogger(__name__)
 
 _AIR_HU = -900.0
+_JUDGED = 1000  # voxels, below which a piece of one value may be a piece of an image
 
 
 def content_findings(image: MetaTensor, modality: str, path: str | Path) -> list[str]:
     """Return what is odd about a CT or MR ``(1, X, Y, Z)``, a sentence each; they are logged.
 
     Raises:
-        ImageReadError: All voxels have one value.
+        ImageReadError: All voxels have one value, and there are 1000 or more.
     """
     voxels = image.numpy()[0]
-    if voxels.size > 1 and float(voxels.min()) == float(voxels.max()):
+    if voxels.size >= _JUDGED and float(voxels.min()) == float(voxels.max()):
         raise ImageReadError(f"{path} holds one value only ({voxels.flat[0]:g}), no {modality}; export it again.")
     found = [
         *_one_slice(voxels),

@@ -27,6 +27,10 @@ def test_an_image_of_one_value_is_refused(value: int, modality: str, tmp_path: P
         read(np.full((20, 24, 16), value, np.int16), tmp_path, modality)
 
 
+def test_a_piece_of_few_voxels_may_have_one_value(tmp_path: Path) -> None:
+    assert read(np.full((9, 10, 11), 7, np.int16), tmp_path, "MR") == []
+
+
 def test_an_empty_volume_without_a_modality_may_be_a_label(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4)), tmp_path / "label.nii.gz")
     assert not read_volume(tmp_path / "label.nii.gz").any()

@@ -8,7 +8,6 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.dicom import read_volume, write_volume
-from spinefuse_ext.dicom.white_frame import without_frame
 
 
 def picture(rng: np.random.Generator) -> np.ndarray:
@@ -50,7 +49,7 @@ def test_a_bright_side_that_is_not_the_brightest_is_named_and_kept(rng: np.rando
     assert "a bright frame (axis 0 low: 1 voxel of 250) was kept" in image.meta["warnings"][0]
 
 
-@pytest.mark.parametrize("case", ["black-side", "wide", "label", "common-value"])
+@pytest.mark.parametrize("case", ["black-side", "wide", "label", "flat", "common-value"])
 def test_other_images_are_left_as_they_are(case: str, rng: np.random.Generator, tmp_path: Path) -> None:
     values = picture(rng)
     if case == "black-side":
@@ -60,16 +59,13 @@ def test_other_images_are_left_as_they_are(case: str, rng: np.random.Generator, 
     elif case == "common-value":
         values[:, :, :] = 255
         values[1] = 0  # a dark plane inside a bright image
+    elif case == "flat":
+        values[:] = 7
     else:
         values[-1] = 255
     image = read_back(values, tmp_path, None if case == "label" else "MR")
     np.testing.assert_array_equal(image.numpy()[0], values)
     assert image.meta["warnings"] == []
-
-
-def test_an_image_of_one_value_has_no_frame(tmp_path: Path) -> None:
-    flat = np.full((12, 10, 8), 7, dtype=np.float32)
-    assert without_frame(flat, tmp_path)[1] == []
 
 
 @pytest.mark.assets
