@@ -127,7 +127,7 @@ def test_two_patients_and_the_flag_that_allows_them(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        pytest.param(("L1", "L2", "L3", "S1"), "only in the moving (MR) list: S1. Rename or remove them", id="names"),
+        pytest.param(("L1", "L2", "S1", "S2"), "only in the moving (MR) list: S1, S2; landmarks are", id="names"),
         pytest.param(("L1", "L2"), "only in the fixed (CT) list: L3, L4", id="fewer"),
     ],
 )
