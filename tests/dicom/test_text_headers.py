@@ -44,6 +44,7 @@ def meta(
         ("ascii", " ".join(map(str, range(24))).encode()),
         ("hex", RAW.hex().encode()),
     ],
+    ids=("raw", "gzip", "ascii", "hex"),
 )
 def test_every_encoding_of_nrrd_keeps_values_and_place(encoding: str, data: bytes, tmp_path: Path) -> None:
     image = read_volume(nrrd(tmp_path / "v.nrrd", data, encoding=encoding), "MR")
