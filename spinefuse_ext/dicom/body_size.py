@@ -70,7 +70,7 @@ def _body_width(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> flo
     if left_right == head_foot:
         return None
     front_back = 3 - left_right - head_foot
-    dense = np.transpose(voxels > _BODY_HU, (head_foot, front_back, left_right)).any(axis=1)
+    dense = np.any(np.transpose(voxels > _BODY_HU, (head_foot, front_back, left_right)), axis=1)
     if (dense[:, 0] | dense[:, -1]).mean() > 0.5:
         return None
     counts = dense.sum(axis=1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
+
+from monai.utils import StrEnum
 
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.validation import ImageReadError

@@ -14,10 +14,12 @@ from spinefuse_ext.dicom.metaimage import read_metaimage
 from spinefuse_ext.dicom.nifti import read_nifti
 from spinefuse_ext.dicom.nrrd import read_nrrd
 from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, PLACED, StoredImage
-from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.packages import installed, missing_sentence
+from spinefuse_ext.validation import ImageReadError, MissingPackageError
 
 logger = logging.getLogger(__name__)
 
+_OF_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _TEXT_READERS = {Kind.NRRD: read_nrrd, Kind.META: read_metaimage}
 
 
@@ -50,6 +52,8 @@ def read_image_file(path: Path, modality: str | None = None) -> MetaTensor:
 
 
 def _stored(path: Path) -> StoredImage:
+    if path.suffix.lower() in _OF_ITK and not installed("itk"):
+        raise MissingPackageError(missing_sentence("itk", f"Reading {path}"))
     try:
         content = image_content(path)
         if content is None:
