@@ -82,7 +82,7 @@ def test_a_pair_is_what_register_writes(write_table: WriteTable, phantoms: Path,
 def test_broken_cases_are_told_and_cost_only_themselves(
     write_table: WriteTable, phantoms: Path, tmp_path: Path
 ) -> None:
-    points = (phantoms / "p1/mr_landmarks.fcsv").read_text().replace("L3", "K3")
+    points = (phantoms / "p1/mr_landmarks.fcsv").read_text().replace(",L", ",K")
     (phantoms / "p1/renamed.fcsv").write_text(points)
     whole = (phantoms / "p2/mr.nii.gz").read_bytes()
     (phantoms / "p2/mr.nii.gz").write_bytes(whole[: len(whole) // 2])
@@ -92,7 +92,7 @@ def test_broken_cases_are_told_and_cost_only_themselves(
     assert prepared.exit_status == 3
     errors = [one.error for one in prepared.outcomes]
     assert errors[0].startswith("MR p0/absent.nii.gz does not exist")
-    assert errors[1].startswith("p1/ct_landmarks.fcsv and p1/renamed.fcsv: Landmarks are matched by name")
+    assert errors[1].startswith("p1/ct_landmarks.fcsv and p1/renamed.fcsv: Expected at least 3 landmark pairs")
     assert errors[2].startswith("p2/mr.nii.gz cannot be read as an image")
     assert [path.name for path in (tmp_path / "out/cases").iterdir()] == ["p3"]
     page = (tmp_path / "out/cohort.html").read_text(encoding="utf-8")
