@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.enums import CaseKeys, Section, series_key
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
 
@@ -25,7 +25,8 @@ def load_datalist(
     """Read the items of some sections of a datalist, each as ``{"patient": name, key: absolute path, ...}``.
 
     Only ``keys`` and ``optional`` ones are taken from an item: asking for images alone gives items without a label key,
-    which is what the unlabelled stream needs. Every section of the file is checked for patients that stand in two.
+    which is what the unlabelled stream needs. Beside a DICOM folder ``ct``, ``series_ct`` may say which of its series is
+    meant. Every section of the file is checked for patients that stand in two.
 
     Args:
         datalist: JSON file as MONAI's decathlon lists, with sections of :class:`~spinefuse_ext.enums.Section`.
@@ -108,4 +109,13 @@ def _item(entry: dict[str, Any], keys: Sequence[str], source: Path, base_dir: Pa
         if not isinstance(entry[key], str):
             raise DatalistError(f"{source}: the {key} of patient {patient} must be a path, got {entry[key]!r}.")
         item[str(key)] = str(check_exists(base_dir / entry[key], f"{source}: the {key} of patient {patient}"))
+        if series_key(key) in entry:
+            item[series_key(key)] = _series(entry[series_key(key)], f"{source}: {series_key(key)} of patient {patient}")
     return item
+
+
+def _series(name: Any, what: str) -> str:
+    """The number, description or UID of a series as text."""
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        raise DatalistError(f"{what} must be the number, description or UID of a series, got {name!r}.")
+    return str(name)

@@ -54,6 +54,16 @@ def test_an_unlabelled_item_has_no_label_key_even_where_the_file_has_one(root: P
     assert entry.keys() == {"patient", "ct"}
 
 
+def test_the_series_of_a_folder_comes_with_its_path_as_text(root: Path) -> None:
+    write(root, {"labelled": [{**item("anna"), "series_ct": 4, "series_mr": "7/stack2", "series_dicom": "none asked"}]})
+    (read,) = load_datalist("datalist.json", ["labelled"], ["ct", "mr"], base_dir=root)
+    assert (read["series_ct"], read["series_mr"]) == ("4", "7/stack2")
+    assert "series_dicom" not in read
+    write(root, {"labelled": [{**item("anna"), "series_ct": ["4"]}]})
+    with pytest.raises(DatalistError, match="series_ct of patient anna must be the number, description or UID"):
+        load_datalist("datalist.json", ["labelled"], ["ct"], base_dir=root)
+
+
 def test_halves_take_patients_in_turn_and_keep_a_patient_together(root: Path) -> None:
     for patient in ("carl", "dora"):
         (root / f"{patient}_ct.nii.gz").touch()
