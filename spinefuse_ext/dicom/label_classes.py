@@ -78,7 +78,8 @@ class LabelScheme:
         if unknown and self.strict:
             raise UnknownLabelError(
                 f"{path} holds the values {_listed(unknown)}, but the labels are {self.told()}; map them by relabel, "
-                f'for example --relabel "{{{unknown[0]}: 1}}", or name them by labels.'
+                f'for example --relabel "{{{unknown[0]}: 1}}", name them by labels, or set ignore_index where the '
+                "truth is unknown."
             )
         return classes
 
