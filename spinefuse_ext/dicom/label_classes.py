@@ -11,6 +11,8 @@ from spinefuse_ext.validation import ConfigError, UnknownLabelError
 
 _IGNORE = "ignore"  # nnU-Net's name for voxels whose truth is unknown
 _SHOWN = 8
+#: What a value is called that a file with names leaves out.
+NO_NAME = "no name"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class LabelScheme:
             raise UnknownLabelError(
                 f"{path}: {_listed(unknown)} {'is' if len(unknown) == 1 else 'are'} none of the labels {self.told()}; "
                 f"{where} names {_listed(segments)}. Say what to make of {'it' if len(unknown) == 1 else 'them'} by "
-                f"relabel, for example --relabel \"{{'{unknown[0].name}': '{self._example()}'}}\" ('background' to "
+                f"relabel, for example --relabel \"{{{_key(unknown[0])}: '{self._example()}'}}\" ('background' to "
                 "leave something out)."
             )
         classes = {segment: number for segment, number in found.items() if number is not None}
@@ -150,6 +152,11 @@ class LabelScheme:
 
     def _allowed(self, number: int) -> bool:
         return number in self.labels or number == 0 or (self.ignore_index is not None and number == self.ignore_index)
+
+
+def _key(segment: NamedValue) -> str:
+    """What relabel may call a segment: its name, or the value of one without."""
+    return str(segment.value) if segment.name == NO_NAME else f"'{segment.name}'"
 
 
 def _same_name(one: str, other: str) -> bool:

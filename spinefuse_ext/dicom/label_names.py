@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,10 +127,20 @@ def _text(path: Path) -> str:
 
 
 def _dataset_json(path: Path) -> list[NamedValue]:
-    """Names of nnU-Net (name -> value) or of the decathlon (value -> name); regions, lists of values, name no value."""
+    """Names of nnU-Net (name -> value, or a region: a list of values) or of the decathlon (value -> name).
+
+    A value that only regions hold is named by the smallest of them, by all that are equally small.
+
+    Raises:
+        ImageReadError: it is no JSON, so what it names cannot be known.
+    """
     try:
         labels = json.loads(_text(path)).get("labels", {})
-    except (ValueError, AttributeError):
+    except ValueError as error:
+        raise ImageReadError(
+            f"{path} cannot be read ({error}), but may name the labels beside it; correct it or move it away."
+        ) from error
+    except AttributeError:
         return []
     if not isinstance(labels, dict):
         return []
@@ -138,11 +148,19 @@ def _dataset_json(path: Path) -> list[NamedValue]:
         (key, value) if str(key).isdecimal() and isinstance(value, str) else (value, key)
         for key, value in labels.items()
     )
-    return _named((_single(value), str(name)) for value, name in pairs)
+    named = [(value if isinstance(value, list) else [value], str(name)) for value, name in pairs]
+    return _named(_smallest_regions([([_whole(one) for one in values], name) for values, name in named]))
 
 
-def _single(value: object) -> str:
-    return str(value[0] if isinstance(value, list) and len(value) == 1 else value)
+def _smallest_regions(regions: list[tuple[list[str], str]]) -> Iterator[tuple[str, str]]:
+    """Each value with the name of the smallest region that holds it."""
+    for value in dict.fromkeys(value for values, _ in regions for value in values):
+        holding = [(len(values), name) for values, name in regions if value in values]
+        yield value, " or ".join(name for size, name in holding if size == min(holding)[0])
+
+
+def _whole(value: object) -> str:
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _tsv(path: Path) -> list[NamedValue]:

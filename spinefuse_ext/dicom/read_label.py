@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.label_classes import LabelScheme
+from spinefuse_ext.dicom.label_classes import NO_NAME, LabelScheme
 from spinefuse_ext.dicom.label_names import NRRD, NamedValue, named_values, nrrd_header
 from spinefuse_ext.dicom.label_place import place_label
 from spinefuse_ext.dicom.seg_label import Canvas, find_seg, seg_label
@@ -125,9 +125,7 @@ def _by_name(
     held = [one for one in segments if one.layer < len(values) and one.value in values[one.layer]]
     known = {(one.layer, one.value) for one in held}
     rest = [(layer, value) for layer, found in enumerate(values) for value in found if (layer, value) not in known]
-    held += [
-        NamedValue(value, "no name", layer=layer) for layer, value in rest if value not in (0, scheme.ignore_index)
-    ]
+    held += [NamedValue(value, NO_NAME, layer=layer) for layer, value in rest if value not in (0, scheme.ignore_index)]
     classes, notes = scheme.of_segments(held, path, where)
     canvas = Canvas(layers.shape[1:])
     for one in held:

@@ -18,6 +18,7 @@ from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.label_names import NamedValue
 from spinefuse_ext.dicom.read_seg import functional_group
+from spinefuse_ext.formats import is_system_name
 from spinefuse_ext.validation import ImageReadError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -34,7 +35,7 @@ def find_seg(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if _modality(path) == "SEG" else None
-    found = [file for file in sorted(path.iterdir()) if file.is_file() and _modality(file) == "SEG"]
+    found = [file for file in _files(path) if _modality(file) == "SEG"]
     if len(found) > 1:
         raise ImageReadError(f"{path} holds {len(found)} DICOM SEG files ({found[0].name}, {found[1].name}); name one.")
     return found[0] if found else None
@@ -112,6 +113,12 @@ class _Planes:
     axes: NDArray[np.float64]
     spacing: tuple[float, float]
     steps: tuple[float, ...]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of a person in a folder and below, as series are looked for."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in paths if not any(map(is_system_name, path.relative_to(folder).parts))]
 
 
 def _modality(path: Path) -> str:
