@@ -25,8 +25,8 @@ def load_datalist(
     """Read the items of some sections of a datalist, each as ``{"patient": name, key: absolute path, ...}``.
 
     Only ``keys`` and ``optional`` ones are taken from an item: asking for images alone gives items without a label key,
-    which is what the unlabelled stream needs. Beside a DICOM folder ``ct``, ``series_ct`` may say which of its series is
-    meant. Every section of the file is checked for patients that stand in two.
+    which is what the unlabelled stream needs. Beside a DICOM folder ``ct``, ``series_ct`` may say which of its series
+    is meant. Every section of the file is checked for patients that stand in two.
 
     Args:
         datalist: JSON file as MONAI's decathlon lists, with sections of :class:`~spinefuse_ext.enums.Section`.

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import nibabel as nib
 
+from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, NRRD, SEGMENTATION_SUFFIXES
 from spinefuse_ext.validation import ImageReadError
 
-NIFTI = (".nii", ".nii.gz")
-NRRD = (".nrrd", ".nhdr")
-_ENDINGS = (".seg.nrrd", ".seg.nhdr", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_ENDINGS = (*SEGMENTATION_SUFFIXES, *IMAGE_SUFFIXES)
 _HEADER_BYTES = 1 << 20
 #: Of Slicer's terminology entry, the code of the type: category~type~..., each scheme^code^meaning.
 _TYPE_CODE = re.compile(r"^[^~]*~[^~]*~[^~^]*\^([^~^]+)\^")

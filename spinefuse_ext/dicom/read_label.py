@@ -14,10 +14,11 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.label_names import NRRD, NamedValue, named_values, nrrd_header
+from spinefuse_ext.dicom.label_names import NamedValue, named_values, nrrd_header
 from spinefuse_ext.dicom.label_place import place_label
 from spinefuse_ext.dicom.seg_label import Canvas, find_seg, seg_label
 from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.formats import NRRD
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 logger = logging.getLogger(__name__)

@@ -221,9 +221,8 @@ def _check_count(matched: Matched, model: Model) -> None:
 def _check_mirror(mapping: PointMap) -> None:
     if isinstance(mapping, LinearMap) and np.linalg.det(mapping.matrix) < 0:
         raise LandmarkError(
-            "The landmarks fit an affine map that mirrors the patient (negative determinant), which "
-            "no movement does; check "
-            "the signs of the coordinates and left and right in the names, or use the model rigid."
+            "The landmarks fit an affine map that mirrors the patient (negative determinant), which no movement does; "
+            "check the signs of the coordinates and left and right in the names, or use the model rigid."
         )
 
 

@@ -35,9 +35,8 @@ def outside_sentence(points: Landmarks, image: MetaTensor, where: str) -> str | 
         return None
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return (
-        f"{len(names)} of {len(far)} landmarks of {where} lie outside the image "
-        f"{image.meta['filename_or_obj']} that they "
-        f"should be set on ({shown}); check the file, its coordinate system and its unit."
+        f"{len(names)} of {len(far)} landmarks of {where} lie outside the image {image.meta['filename_or_obj']} that "
+        f"they should be set on ({shown}); check the file, its coordinate system and its unit."
     )
 
 
