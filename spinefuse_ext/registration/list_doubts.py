@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
+from spinefuse_ext.names import listed
 from spinefuse_ext.registration.linear import fit_rigid
-from spinefuse_ext.registration.name_matching import listed
 
 Points = NDArray[np.float64]
 

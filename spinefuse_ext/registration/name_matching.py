@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from spinefuse_ext.names import normal_form
+from spinefuse_ext.names import listed, normal_form
 from spinefuse_ext.registration.landmarks import Landmarks
 
 _LOOSE = re.compile(r"[\s_-]+")
@@ -50,12 +50,6 @@ def match_landmarks(fixed: Landmarks, moving: Landmarks) -> Matched:
         only_fixed,
         only_moving,
     )
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Return the names in a row, the first 8 where there are more."""
-    shown = ", ".join(names[:most]) or "none"
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _left_out(count: int, only_fixed: Sequence[str], only_moving: Sequence[str]) -> list[str]:

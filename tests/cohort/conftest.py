@@ -55,10 +55,12 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``prepare_cohort`` do its cases here, one by one: a process of its own first imports for many seconds."""
 
     def run_all(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
-        for job in jobs:
-            try:
-                yield job, work(job)
-            except Exception as error:
-                yield job, error
+        yield from ((job, done(work, job)) for job in jobs)
+
+    def done(work: Callable[[Any], Any], job: Any) -> Any:
+        try:
+            return work(job)
+        except Exception as error:
+            return error
 
     monkeypatch.setattr("spinefuse_ext.cohort.work.run_all", run_all)
