@@ -104,7 +104,8 @@ def _show_any_name() -> None:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<11} {what}" for verb, (_, what) in VERBS.items()]
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}} {what}" for verb, (_, what) in VERBS.items()]
     return "\n".join(["usage: spinefuse VERB [options]   (spinefuse VERB --help shows the options)", "", *lines, ""])
 
 

@@ -42,7 +42,7 @@ FUSION, SEGMENTATION = BUNDLES["fusion"], BUNDLES["semiseg"]
 class SpineLabelApp(MONAILabelApp):
     """MONAI Label's app with the two bundles in ``app_dir/model``, copied or downloaded when they are not there.
 
-    ``conf`` may hold ``bundles``, ``zoo_repo``, ``zoo_url`` and ``zoo_version``, as
+    ``conf`` may hold ``bundles``, ``zoo_repo``, ``zoo_url``, ``zoo_version`` and ``checksums``, as
     :class:`~spinefuse_ext.monai_label.bundles.BundleSource` describes them, and ``skip_trainers``.
     """
 

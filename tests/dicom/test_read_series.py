@@ -206,7 +206,7 @@ def test_a_ct_displayed_inverted_keeps_its_hounsfield_units(tmp_path: Path, writ
 def test_a_cut_off_file_is_refused_in_one_sentence(tmp_path: Path, write_series) -> None:
     write_series(tmp_path, stored=np.zeros((4, 40, 40), int))
     (tmp_path / "CT1").write_bytes((tmp_path / "CT1").read_bytes()[:-1600])
-    with pytest.raises(ImageReadError, match="CT1 is damaged: .* 3200 bytes, but it has 1600"):
+    with pytest.raises(ImageReadError, match=r"CT1 is damaged: .* 3200 bytes, but it has 1600"):
         read_series(tmp_path)
     (tmp_path / "CT1").write_bytes((tmp_path / "CT2").read_bytes()[:220])
     with pytest.raises(ImageReadError, match=r"CT1 .CT Image Storage. breaks off in its header"):
