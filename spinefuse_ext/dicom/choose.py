@@ -9,6 +9,7 @@ from pathlib import Path
 
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.read_file import is_directory_file
+from spinefuse_ext.dicom.resent import without_resent
 from spinefuse_ext.dicom.series import DERIVED, Series, find_series, series_of
 from spinefuse_ext.validation import ImageReadError, check_exists
 
@@ -45,15 +46,19 @@ def choose_series(
     if not fitting and (name is not None or file is not None):
         fitting, stack = _named_otherwise(found, modality, name)
     scans = fitting if name or file else [each for each in fitting if not (each.is_localizer or each.is_capture)]
+    resent: list[str] = []
+    if len(scans) > 1:
+        scans, resent = without_resent(scans, source)
     if len(scans) != 1 and len(fitting) != 1:
         raise ImageReadError(_refusal(source, found, fitting, (modality, name, option)))
     chosen = (scans if len(scans) == 1 else fitting)[0]
-    for other in (each for each in fitting if each is not chosen):
+    for other in (each for each in fitting if each is not chosen and (each.is_localizer or each.is_capture)):
         kind = "localizer" if other.is_localizer else "secondary capture"
         logger.info("%s: %s is passed over, it is a %s", source, other, kind)
     notes = () if modality in (None, chosen.modality) else (_as_named(source, chosen, modality),)
     handle = _handle(chosen, found)
-    return replace(chosen, stack=stack, named=file, notes=(*chosen.notes, *notes), handle=handle, option=option)
+    notes = (*chosen.notes, *notes, *resent)
+    return replace(chosen, stack=stack, named=file, notes=notes, handle=handle, option=option)
 
 
 def series_at(source: Path) -> tuple[list[Series], Path | None]:
