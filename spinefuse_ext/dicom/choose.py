@@ -11,6 +11,7 @@ from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.read_file import is_directory_file
 from spinefuse_ext.dicom.resent import without_resent
 from spinefuse_ext.dicom.series import DERIVED, Series, find_series, series_of
+from spinefuse_ext.dicom.single_images import joined_images
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 #: ``7/stack2``, ``7/2`` or ``stack2``: a series, if one is named, and the number of a stack in it.
 _STACK = re.compile(r"(?:(?P<series>.+)/)?stack(?P<number>\d+)|(?P<other>.+)/(?P<place>\d+)")
 _SCANS = ("CT", "MR")
+_LISTED = 20  # series that a message names
 
 
 def choose_series(
@@ -49,6 +51,9 @@ def choose_series(
     resent: list[str] = []
     if len(scans) > 1:
         scans, resent = without_resent(scans, source)
+        joined = joined_images(scans, source)
+        if joined is not None:
+            found, scans = [*(each for each in found if each not in scans), joined], [joined]
     if len(scans) != 1 and len(fitting) != 1:
         raise ImageReadError(_refusal(source, found, fitting, (modality, name, option)))
     chosen = (scans if len(scans) == 1 else fitting)[0]
@@ -119,7 +124,9 @@ def _refusal(
 ) -> str:
     modality, name, option = wanted
     what = " ".join(filter(None, (modality, "series", name)))
-    listed = "; ".join(map(str, fitting or found))
+    several = fitting or found
+    more = [f"and {len(several) - _LISTED} more"] if len(several) > _LISTED else []
+    listed = "; ".join([*map(str, several[:_LISTED]), *more])
     return (
         f"{source} should hold exactly one {what}, but {len(fitting)} fit; it holds {listed}. "
         f"Name the folder or a file of one series, or its number, description or UID ({option})."

@@ -38,7 +38,7 @@ def without_resent(found: Sequence[Series], source: Path) -> tuple[list[Series],
 
 
 def _same_scan(one: Series, other: Series) -> bool:
-    names = ("modality", "patient_id", "frame_of_reference")
+    names = ("modality", "patient_id", "frame_of_reference", "number", "description")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
