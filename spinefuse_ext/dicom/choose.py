@@ -9,7 +9,9 @@ from pathlib import Path
 
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.read_file import is_directory_file
+from spinefuse_ext.dicom.resent import without_resent
 from spinefuse_ext.dicom.series import DERIVED, Series, find_series, series_of
+from spinefuse_ext.dicom.single_images import joined_images
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 logger = logging.getLogger(__name__)
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 #: ``7/stack2``, ``7/2`` or ``stack2``: a series, if one is named, and the number of a stack in it.
 _STACK = re.compile(r"(?:(?P<series>.+)/)?stack(?P<number>\d+)|(?P<other>.+)/(?P<place>\d+)")
 _SCANS = ("CT", "MR")
+_LISTED = 20  # series that a message names
 
 
 def choose_series(
@@ -45,15 +48,22 @@ def choose_series(
     if not fitting and (name is not None or file is not None):
         fitting, stack = _named_otherwise(found, modality, name)
     scans = fitting if name or file else [each for each in fitting if not (each.is_localizer or each.is_capture)]
+    resent: list[str] = []
+    if len(scans) > 1:
+        scans, resent = without_resent(scans, source)
+        joined = joined_images(scans, source)
+        if joined is not None:
+            found, scans = [*(each for each in found if each not in scans), joined], [joined]
     if len(scans) != 1 and len(fitting) != 1:
         raise ImageReadError(_refusal(source, found, fitting, (modality, name, option)))
     chosen = (scans if len(scans) == 1 else fitting)[0]
-    for other in (each for each in fitting if each is not chosen):
+    for other in (each for each in fitting if each is not chosen and (each.is_localizer or each.is_capture)):
         kind = "localizer" if other.is_localizer else "secondary capture"
         logger.info("%s: %s is passed over, it is a %s", source, other, kind)
     notes = () if modality in (None, chosen.modality) else (_as_named(source, chosen, modality),)
     handle = _handle(chosen, found)
-    return replace(chosen, stack=stack, named=file, notes=(*chosen.notes, *notes), handle=handle, option=option)
+    notes = (*chosen.notes, *notes, *resent)
+    return replace(chosen, stack=stack, named=file, notes=notes, handle=handle, option=option)
 
 
 def series_at(source: Path) -> tuple[list[Series], Path | None]:
@@ -114,7 +124,9 @@ def _refusal(
 ) -> str:
     modality, name, option = wanted
     what = " ".join(filter(None, (modality, "series", name)))
-    listed = "; ".join(map(str, fitting or found))
+    several = fitting or found
+    more = [f"and {len(several) - _LISTED} more"] if len(several) > _LISTED else []
+    listed = "; ".join([*map(str, several[:_LISTED]), *more])
     return (
         f"{source} should hold exactly one {what}, but {len(fitting)} fit; it holds {listed}. "
         f"Name the folder or a file of one series, or its number, description or UID ({option})."

@@ -33,13 +33,13 @@ def without_copies(images: Sequence[Placed]) -> tuple[list[Placed], list[Placed]
         seen: set[tuple[object, ...]] = set()
         signs = [(signature(image.slice.header), *np.round(image.corner, 2)) for image in place]
         for image, sign in zip(place, signs, strict=True):
-            key = (*sign, _digest(image.slice, pixels)) if signs.count(sign) > 1 else sign
+            key = (*sign, pixel_digest(image.slice, pixels)) if signs.count(sign) > 1 else sign
             (copies if key in seen else kept).append(image)
             seen.add(key)
     return kept, copies
 
 
-def _digest(each: Slice, decoded: dict[Path, NDArray[np.float32]]) -> tuple[str, ...]:
+def pixel_digest(each: Slice, decoded: dict[Path, NDArray[np.float32]]) -> tuple[str, ...]:
     """What images with equal values share; the file's own path where its pixels cannot be read."""
     values = tuple(value_of(each.header, name) for name in _VALUES)
     try:

@@ -1,4 +1,4 @@
-"""What an image of a spine hardly holds: one value only, empty slices in between, one slice, a body of no size."""
+"""What an image of a spine hardly holds: one or few values, empty slices in between, one slice, a body of no size."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from spinefuse_ext.validation import ImageReadError
 logger = logging.getLogger(__name__)
 
 _AIR_HU = -900.0
+_FEW, _SAMPLE = 30, 100_000
 _JUDGED = 1000  # voxels, below which a piece of one value may be a piece of an image
 
 
@@ -29,6 +30,7 @@ def content_findings(image: MetaTensor, modality: str, path: str | Path) -> list
         raise ImageReadError(f"{path} holds one value only ({voxels.flat[0]:g}), no {modality}; export it again.")
     found = [
         *_one_slice(voxels),
+        *_few_values(voxels),
         *_empty_slices(voxels, image.affine.numpy(), modality),
         *odd_size(voxels, image.affine.numpy(), modality),
     ]
@@ -42,6 +44,17 @@ def _one_slice(voxels: NDArray[np.float32]) -> list[str]:
     if 1 not in voxels.shape:
         return []
     return [f"it holds one slice only ({' x '.join(map(str, voxels.shape))} voxels); a registration needs the volume"]
+
+
+def _few_values(voxels: NDArray[np.float32]) -> list[str]:
+    """Say that a volume looks like a label map: whole numbers from 0, few of them."""
+    if voxels.size < _JUDGED or np.unique(voxels.ravel()[:: max(voxels.size // _SAMPLE, 1)]).size > _FEW:
+        return []
+    values = np.unique(voxels)
+    if values.size > _FEW or values[0] != 0 or (values != np.round(values)).any():
+        return []
+    listed = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if values.size > 5 else "")
+    return [f"it holds {values.size} values only ({listed}), as a label map or a mask does; name the image itself"]
 
 
 def _empty_slices(voxels: NDArray[np.float32], affine: NDArray[np.float64], modality: str) -> list[str]:

@@ -28,7 +28,7 @@ def check_pixel_length(slices: Sequence[Slice]) -> None:
         file = read_file(path, specific_tags=[*_PIXELS, *_SIZE], defer_size=_LONG)
         element = _pixels(file)
         if element is None:
-            raise ImageReadError(f"{path} holds no pixels; export it again or leave it out.")
+            raise ImageReadError(f"{path} holds no pixels, or is cut off in them; export it again or leave it out.")
         fault = _fault(file, element, path)
         if fault:
             raise ImageReadError(f"{path} is damaged: {fault}; export it again or leave it out.")
@@ -45,7 +45,8 @@ def _fault(file: FileDataset, element: Any, path: Path) -> str | None:
     claimed = (rows * columns * samples * frames * bits + 7) // 8
     if stored is None or stored >= claimed:
         return None
-    return f"its header claims {columns} x {rows} pixels in {claimed} bytes, but it has {stored}"
+    size = f"{columns} x {rows} pixels" if frames == 1 else f"{frames} images of {columns} x {rows} pixels"
+    return f"its header claims {size} in {claimed} bytes, but it has {stored}"
 
 
 def _stored(file: FileDataset, element: Any, path: Path) -> int | None:

@@ -17,6 +17,7 @@ _ALIKE = 0.5
 #: Images are at one place where they lie nearer to each other than this part of a pixel.
 _ONE_PLACE = 0.05
 _UNIT, _RIGHT_ANGLE = 0.01, 0.01  # what rounding leaves of the length and the angle of two directions
+_GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _MAIN = ("sagittal", "coronal", "axial")
 _TOWARDS = ("R", "A", "S")
 
@@ -59,10 +60,7 @@ class Placed(NamedTuple):
 
 def placed(each: Slice) -> Placed:
     """Return an image with its place; raise ImageReadError where its header gives none that is possible."""
-    header = each.header
-    corner = np.array(header.ImagePositionPatient, np.float64)
-    directions = np.array(header.ImageOrientationPatient, np.float64)
-    spacing = np.array(header.PixelSpacing, np.float64)
+    corner, directions, spacing = (_numbers(each, name) for name in _GEOMETRY)
     if not (
         corner.shape == (3,)
         and directions.shape == (6,)
@@ -74,6 +72,14 @@ def placed(each: Slice) -> Placed:
             f"{directions.tolist()}, pixels of {spacing.tolist()} mm); export it again or leave it out."
         )
     return Placed(each, corner, directions.reshape(2, 3).T * spacing[::-1])  # its first number is that between rows
+
+
+def _numbers(each: Slice, name: str) -> NDArray[np.float64]:
+    value = each.header[name].value
+    try:
+        return np.array(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ImageReadError(f"{each.path} has {value} for its {name}, which is no number; export it again.") from error
 
 
 def _possible(corner: NDArray[np.float64], directions: NDArray[np.float64], spacing: NDArray[np.float64]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from monai.data import MetaTensor
 from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -14,6 +13,7 @@ from scipy import ndimage
 from spinefuse_ext.dicom.stored_image import as_in_itk
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.registration.label_schemes import vertebra_names
+from spinefuse_ext.registration.label_values import whole_labels
 from spinefuse_ext.registration.landmark_files import check_landmark_target, write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.program_place import is_slicers
@@ -56,8 +56,9 @@ def landmarks_from_labels(
     label = read_volume(label_path)
     if is_slicers(out):
         as_in_itk(label)
-    numbers = _numbers(label, labels, Path(label_path))
-    centroids = _centroids(label, numbers)
+    volume = whole_labels(label, Path(label_path))
+    numbers = _numbers(volume, labels, Path(label_path))
+    centroids = _centroids(volume, label.affine.numpy(), numbers)
     if order == "top_down":
         centroids = centroids[np.argsort(-centroids[:, 2], kind="stable")]
         names = tuple(f"V{rank:02d}" for rank in range(1, len(numbers) + 1))
@@ -72,14 +73,11 @@ def landmarks_from_labels(
     return landmarks
 
 
-def _numbers(label: MetaTensor, wanted: int | Iterable[int] | None, path: Path) -> list[int]:
+def _numbers(volume: NDArray[np.int64], wanted: int | Iterable[int] | None, path: Path) -> list[int]:
     """Return the label numbers to use, checked against the volume, in rising order."""
-    values = label.as_tensor().unique().tolist()
-    if any(value != int(value) or value < 0 for value in values):
-        raise LandmarkError(
-            f"{path} is no label volume: expected whole numbers from 0, got values such as {values[:3]}."
-        )
-    present = [int(value) for value in values if value]
+    present = [int(value) for value in np.unique(volume) if value]
+    if not present:
+        raise LandmarkError(f"{path} holds no label (0 everywhere); name the label volume, or export it again.")
     numbers = sorted({int(number) for number in ensure_tuple(wanted)}) if wanted is not None else present
     missing = [number for number in numbers if number not in present]
     if missing or not numbers:
@@ -89,9 +87,7 @@ def _numbers(label: MetaTensor, wanted: int | Iterable[int] | None, path: Path) 
     return numbers
 
 
-def _centroids(label: MetaTensor, numbers: list[int]) -> NDArray[np.float64]:
+def _centroids(volume: NDArray[np.int64], affine: NDArray[np.float64], numbers: list[int]) -> NDArray[np.float64]:
     """Return the centroid of each label in RAS mm, ``(N, 3)``."""
-    volume = label.as_tensor()[0].numpy().astype(np.int64)
     voxels = np.array(ndimage.center_of_mass(np.ones_like(volume), volume, numbers))
-    affine = label.affine.numpy()
     return np.asarray(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=np.float64)

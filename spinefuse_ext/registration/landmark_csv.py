@@ -64,7 +64,13 @@ def _rows(text: str, path: Path) -> tuple[str, list[tuple[str, list[str]]], str]
     header = table[0][1]
     separator = next((sign for sign in ";\t" if sign in header), ",")
     rows = [(f"line {number}", next(csv.reader([line], delimiter=separator))) for number, line in table]
-    return comments, rows, separator
+    return comments, _without_empty_columns(rows), separator
+
+
+def _without_empty_columns(rows: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Take away columns at the right that have neither a title nor a value, as spreadsheets save them."""
+    width = max(max((at for at, cell in enumerate(row, start=1) if cell.strip()), default=0) for _, row in rows)
+    return [(place, row[:width]) for place, row in rows]
 
 
 def _columns(header: Sequence[str], where: str) -> tuple[dict[str, int], set[str]]:

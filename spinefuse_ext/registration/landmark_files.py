@@ -38,7 +38,8 @@ def read_landmarks(path: str | Path, coordinate_system: str | None = None) -> La
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise LandmarkError(f"{path} is no text file in UTF-8; save the point list again from Slicer.") from error
+        cure = "the table as CSV UTF-8" if suffix == ".csv" else "the point list again from Slicer"
+        raise LandmarkError(f"{path} is no text file in UTF-8; save {cure}.") from error
     return parse_csv(text, path, coordinate_system) if suffix == ".csv" else _PARSE[suffix](text, path)
 
 

@@ -81,9 +81,14 @@ def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64]
 def _millimetres(position: Sequence[object], where: str) -> NDArray[np.float64]:
     """Return three finite numbers; a text such as ``Inf`` or ``dummy`` is refused with ``where`` in the message."""
     try:
-        point = np.array([float(value) for value in position if isinstance(value, (str, int, float))])
+        point = np.array([float(_with_hyphen(value)) for value in position if isinstance(value, (str, int, float))])
     except ValueError:
         point = np.array([np.nan])
     if point.shape != (3,) or len(position) != 3 or not np.isfinite(point).all():
         raise LandmarkError(f"{where}: expected three finite coordinates in mm, got {list(position)}; place it again.")
     return point
+
+
+def _with_hyphen(value: str | float) -> str | float:
+    """Return a text with the minus of a keyboard for that of typography, which spreadsheets and word processors set."""
+    return value.replace("\u2212", "-") if isinstance(value, str) else value

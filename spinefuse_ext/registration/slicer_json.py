@@ -89,8 +89,8 @@ def _to_ras(markup: dict[str, Any], path: Path) -> NDArray[np.float64]:
     system = str(markup.get("coordinateSystem", "LPS")).upper()
     if system not in _TO_RAS:
         raise LandmarkError(f"{path} uses the coordinate system {system}, expected LPS or RAS; save it again.")
-    units = markup.get("coordinateUnits", "mm")
-    if units not in ("mm", ["mm"]):
+    units = markup.get("coordinateUnits") or "mm"  # the schema's default; some writers leave it empty
+    if units not in ("mm", ["mm"], ["mm"] * 3):
         raise LandmarkError(f"{path} gives coordinates in {units}, expected mm; set the length unit to mm in Slicer.")
     return _TO_RAS[system]
 

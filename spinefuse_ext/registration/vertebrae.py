@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from spinefuse_ext.registration.label_schemes import vertebra_names
+from spinefuse_ext.registration.label_values import whole_labels
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.validation import LandmarkError
 
@@ -70,9 +71,9 @@ def vertebrae_from_labels(landmarks: Landmarks, label: MetaTensor, path: Path) -
     structures left out, by the scheme of numbers that fits; where none or several do, all are bones and keep numbers.
 
     Raises:
-        LandmarkError: The volume holds no label, or a landmark lies more than 20 mm from every vertebra.
+        LandmarkError: The volume holds no label or other values, or a landmark lies over 20 mm from every vertebra.
     """
-    volume = np.rint(label.as_tensor()[0].numpy()).astype(np.int64)
+    volume = whole_labels(label, path)
     numbers = [int(number) for number in np.unique(volume) if number > 0]
     if not numbers:
         raise LandmarkError(f"{path} holds no labelled vertebra; give a label volume with a number per vertebra.")

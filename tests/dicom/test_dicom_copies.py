@@ -88,3 +88,31 @@ def test_a_multi_frame_file_sent_twice_counts_once(tmp_path: Path, write_series)
     twice = read_series(folder)
     np.testing.assert_array_equal(once, twice)
     assert "5 copies" in twice.meta["warnings"][0]
+
+
+@pytest.mark.parametrize("number", [4, 2], ids=["whole", "in part"])
+def test_a_series_sent_again_under_uids_of_its_own_is_left_out_and_said(
+    number: int, tmp_path: Path, write_series
+) -> None:
+    stored = write_series(tmp_path)
+    uid = generate_uid()
+    for name in ("CT0", "CT1", "CT2", "CT3")[:number]:
+        _resend(tmp_path / name, tmp_path / f"again_{name}", SeriesInstanceUID=uid)
+    image = read_series(tmp_path, "CT")
+    np.testing.assert_array_equal(image.numpy()[0], 2 * stored.T - 1024)
+    (said,) = image.meta["warnings"]
+    assert "is left out, because every image of it is in CT 'small CT'" in said
+
+
+def test_two_series_that_differ_in_one_pixel_are_both_listed(tmp_path: Path, write_series) -> None:
+    stored = write_series(tmp_path)
+    for name in ("CT0", "CT1", "CT2", "CT3"):
+        _resend(tmp_path / name, tmp_path / f"again_{name}", SeriesInstanceUID="1.2.9", SeriesNumber=9)
+    image = pydicom.dcmread(tmp_path / "again_CT1")
+    image.PixelData = b"\1\0" + image.PixelData[2:]
+    image.save_as(tmp_path / "again_CT1")
+    with pytest.raises(ImageReadError, match="exactly one CT series, but 2 fit"):
+        read_series(tmp_path, "CT")
+    image = read_series(tmp_path, "CT", series="9")
+    assert image.meta["warnings"] == []
+    assert (image.numpy()[0] != 2 * stored.T - 1024).sum() == 1

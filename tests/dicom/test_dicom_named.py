@@ -125,3 +125,15 @@ def test_a_scout_that_is_named_is_read(tmp_path: Path, write_series) -> None:
         path.rename(tmp_path / "ct" / "scout")
     np.testing.assert_array_equal(read_volume(tmp_path / "ct" / "scout", "CT").numpy()[0], _values(stored))
     assert read_volume(tmp_path / "ct" / "CT1", "CT").shape == (1, 4, 5, 4)
+
+
+def test_images_with_a_series_uid_each_are_one_series_and_that_is_said(tmp_path: Path, write_series) -> None:
+    stored = write_series(tmp_path, SeriesNumber=7)
+    for path in tmp_path.iterdir():
+        image = pydicom.dcmread(path)
+        image.SeriesInstanceUID = generate_uid()
+        image.save_as(path)
+    for name in (None, "7"):
+        image = read_series(tmp_path, "CT", series=name)
+        np.testing.assert_array_equal(image.numpy()[0], 2 * stored.T - 1024)
+        assert "the 4 images of CT 'small CT' (number 7) have a SeriesInstanceUID each" in image.meta["warnings"][0]

@@ -129,3 +129,16 @@ def test_a_slip_of_the_unit_is_named_with_the_likely_size(pixel_mm: float, likel
 
 def test_small_pieces_are_not_judged() -> None:
     assert odd_size(np.zeros((64, 20, 20), np.float32), np.diag([0.01, 0.01, 90, 1.0]), "MR") == []
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_label_map_named_as_an_image_is_said(modality: str, tmp_path: Path) -> None:
+    values = np.zeros((20, 24, 16), np.int16)
+    values[4:12, 4:12, 4:12], values[8, 13:17, 8] = 20, 21
+    said = read(values, tmp_path, modality)
+    assert any("it holds 3 values only (0, 20, 21), as a label map or a mask does" in each for each in said)
+
+
+def test_an_image_of_many_values_is_no_label_map(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 60, (20, 24, 16)).astype(np.int16)
+    assert not any("label map" in each for each in read(values, tmp_path, "MR"))

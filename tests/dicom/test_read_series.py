@@ -114,7 +114,7 @@ def test_incomplete_stacks_are_refused(heights: tuple[float, ...], message: str,
         ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1], "has another orientation, spacing or size"),
         ("PixelSpacing", [1, 1], "has another orientation, spacing or size"),
         ("NumberOfFrames", 2, "holds several frames"),
-        ("PixelData", b"", "CT. is damaged: .* but it has 0"),
+        ("PixelData", b"", r"CT. is damaged: .* but it has 0"),
     ],
 )
 def test_a_slice_that_does_not_belong_is_refused(
@@ -276,6 +276,14 @@ def test_pixels_that_are_too_few_are_refused_by_the_file(cut: str, tmp_path: Pat
         if cut == "element":
             del image.PixelData
         image.save_as(path)
-    said = "holds no pixels" if cut == "element" else "claims 4 x 5 pixels in 40 bytes, but it has 30"
+    said = "holds no pixels, or is cut off" if cut == "element" else "claims 4 x 5 pixels in 40 bytes, but it has 30"
     with pytest.raises(ImageReadError, match=f"CT2 .*{said}"):
+        read_series(tmp_path)
+
+
+def test_a_number_with_a_decimal_comma_is_refused_by_file_and_tag(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path, PixelSpacing=[2.5, 2.5])
+    path = tmp_path / "CT2"
+    path.write_bytes(path.read_bytes().replace(b"2.5\\2.5", b"2,5\\2.5"))
+    with pytest.raises(ImageReadError, match=r"CT2 has .*2,5.* for its PixelSpacing, which is no number"):
         read_series(tmp_path)

@@ -134,3 +134,15 @@ def test_bad_requests_write_nothing(label_path: Path, tmp_path: Path) -> None:
     with pytest.raises(LandmarkError, match=r"labels 100, but in the scheme verse 100 is no vertebra"):
         landmarks_from_labels(tmp_path / "many.nii.gz", out, order="vertebra")
     assert not out.exists()
+
+
+def test_numbers_that_a_program_rounded_are_whole_and_an_empty_volume_is_named(tmp_path: Path) -> None:
+    label = torch.zeros(1, 6, 6, 12)
+    label[0, 1:3, 1:3, 0:2], label[0, 2:4, 2:4, 5:7] = 2.9999998, 20.0004
+    write_volume(MetaTensor(label), tmp_path / "label.nii.gz")
+    points = landmarks_from_labels(tmp_path / "label.nii.gz", tmp_path / "out.fcsv", order="number")
+    assert points.names == ("3", "20")
+    np.testing.assert_allclose(points.points_mm, [[1.5, 1.5, 0.5], [2.5, 2.5, 5.5]])
+    write_volume(MetaTensor(torch.zeros_like(label)), tmp_path / "label.nii.gz")
+    with pytest.raises(LandmarkError, match=r"label.nii.gz holds no label \(0 everywhere\)"):
+        landmarks_from_labels(tmp_path / "label.nii.gz", tmp_path / "out.fcsv")

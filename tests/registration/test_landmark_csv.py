@@ -27,6 +27,8 @@ def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
         pytest.param("sep=;\nname;x;y;z\nL1;1,5;2;3,0\n", [1.5, 2, 3], id="decimal-commas"),
         pytest.param("name;x;y;z\nL1;1.5;2;3\n;;;\n", [1.5, 2, 3], id="semicolons-and-an-empty-row"),
         pytest.param("name\tx\ty\tz\r\nL1\t1.5\t2\t3\r\n", [1.5, 2, 3], id="tabs"),
+        pytest.param("name,x,y,z,,\nL1,1.5,2,3,,\n,,,,,\n", [1.5, 2, 3], id="empty-columns-of-a-spreadsheet"),
+        pytest.param("name,x,y,z\nL1,\u22121.5,\u22122,3\n", [-1.5, -2, 3], id="typographic-minus"),
     ],
 )
 def test_the_ways_a_table_spells_a_point(text: str, expected: list[float], tmp_path: Path) -> None:
@@ -71,3 +73,9 @@ def test_the_caller_may_say_which_system_but_not_contradict_the_file(tmp_path: P
 def test_malformed_tables_are_refused_with_their_line(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(LandmarkError, match=f"points.csv.*{message}"):
         read_landmarks(table(tmp_path, text))
+
+
+def test_a_table_in_another_encoding_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    path = table(tmp_path, "name,x,y,z\nKörper,1,2,3\n", "cp1252")
+    with pytest.raises(LandmarkError, match=r"points.csv is no text file in UTF-8; save the table as CSV UTF-8\."):
+        read_landmarks(path)

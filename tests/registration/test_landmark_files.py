@@ -261,3 +261,9 @@ def test_names_match_however_their_accents_are_coded(tmp_path: Path) -> None:
         (tmp_path / f"{form}.csv").write_text(f"name,x,y,z\n{unicodedata.normalize(form, 'Wirbelkörper  1')},1,2,3\n")
     first, second = (read_landmarks(tmp_path / f"{form}.csv").names for form in ("NFC", "NFD"))
     assert first == second == ("Wirbelkörper 1",)
+
+
+@pytest.mark.parametrize("units", [None, "", ["mm"], ["mm", "mm", "mm"]])
+def test_a_length_unit_that_is_empty_or_said_per_axis_is_the_millimetre(units: object, tmp_path: Path) -> None:
+    (tmp_path / "p.mrk.json").write_text(markup({"label": "L1", "position": [1, 2, 3]}, coordinateUnits=units))
+    np.testing.assert_array_equal(read_landmarks(tmp_path / "p.mrk.json").points_mm, [[-1, -2, 3]])

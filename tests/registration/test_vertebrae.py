@@ -73,3 +73,13 @@ def test_labels_that_do_not_fit_the_landmarks_are_refused(label: MetaTensor) -> 
         vertebrae_from_labels(far, label, Path("v.nii.gz"))
     with pytest.raises(LandmarkError, match=r"v.nii.gz holds no labelled vertebra"):
         vertebrae_from_labels(far, torch.zeros_like(label), Path("v.nii.gz"))
+
+
+def test_a_label_volume_that_is_none_is_refused_and_rounding_is_not() -> None:
+    label = MetaTensor(torch.zeros(1, 8, 8, 8))
+    label[0, 2:6, 2:6, 2:6] = 19.9996
+    points = Landmarks(("a", "b", "c"), np.array([[2.0, 3, 3], [4, 4, 4], [5, 3, 4]]))
+    assert vertebrae_from_labels(points, label, Path("v.nii.gz")).names == ("L1",)
+    label[0, 0, 0, 0] = -1000
+    with pytest.raises(LandmarkError, match=r"v.nii.gz is no label volume: .* got values such as -1000; name"):
+        vertebrae_from_labels(points, label, Path("v.nii.gz"))

@@ -1,0 +1,32 @@
+"""The numbers of a label volume: whole, but for the rounding of programs that save them as floating point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+
+from spinefuse_ext.validation import LandmarkError
+
+_ROUNDED = 1e-3  # as labels are rounded wherever they are read
+_SHOWN = 3
+
+
+def whole_labels(label: MetaTensor, path: Path) -> NDArray[np.int64]:
+    """Return the numbers ``(X, Y, Z)`` of a label volume ``(1, X, Y, Z)``.
+
+    Raises:
+        LandmarkError: A value is negative, or no whole number by more than 0.001.
+    """
+    values = label.as_tensor()[0].cpu().numpy()
+    rounded = np.rint(values)
+    odd = values[~(np.abs(values - rounded) <= _ROUNDED) | (rounded < 0)]  # NaN is odd too
+    if odd.size:
+        listed = ", ".join(f"{value:.6g}" for value in np.unique(odd)[:_SHOWN])
+        raise LandmarkError(
+            f"{path} is no label volume: expected whole numbers from 0, got values such as {listed}; name the label "
+            "file, or export it again."
+        )
+    return np.asarray(rounded, dtype=np.int64)
