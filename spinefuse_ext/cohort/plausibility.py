@@ -31,7 +31,8 @@ def implausible_size(label: MetaTensor) -> list[str]:
 
     A label of the classes ``STRUCTURES`` is measured at its discs, of which each piece is one; the region is not known,
     so it is held against the lumbar one, and the sentence says so. A label with the numbers of ``VERTEBRAE`` is
-    measured at neighbouring vertebrae of one region. The sentence is logged. Any other label is not judged.
+    measured at neighbouring vertebrae of one region. What an end of the volume cuts does not count, for its centre lies
+    elsewhere. The sentence is logged. Any other label is not judged.
     """
     volume = np.rint(label.as_tensor()[0].cpu().numpy()).astype(np.int64)
     affine = label.affine.cpu().numpy()
@@ -63,14 +64,22 @@ def _discs(volume: NDArray[np.int64], affine: NDArray[np.float64]) -> list[str]:
     if number < _SOME:
         return []
     sizes = ndimage.sum_labels(pieces > 0, pieces, np.arange(1, number + 1))
-    discs = 1 + np.flatnonzero(sizes >= _SPECK * sizes.max())
-    spacing = neighbour_spacing_mm(_centres(pieces, discs.tolist(), affine))
+    discs = set((1 + np.flatnonzero(sizes >= _SPECK * sizes.max())).tolist()) - _cut(pieces, affine)
+    spacing = neighbour_spacing_mm(_centres(pieces, sorted(discs), affine)) if discs else np.empty(0)
     if not spacing.size:
         return []
     return _judged("discs", "L", spacing, affine)
 
 
-def _vertebrae(volume: NDArray[np.int64], affine: NDArray[np.float64], numbers: list[int]) -> list[str]:
+def _cut(numbers: NDArray[np.int64], affine: NDArray[np.float64]) -> set[int]:
+    """Numbers that reach the first or the last plane from head to foot."""
+    axis = int(np.abs(affine[2, :3]).argmax())
+    return {int(number) for end in (0, -1) for number in np.unique(np.take(numbers, end, axis=axis))}
+
+
+def _vertebrae(volume: NDArray[np.int64], affine: NDArray[np.float64], present: list[int]) -> list[str]:
+    cut = _cut(volume, affine)
+    numbers = [number for number in present if number not in cut]
     if len(numbers) < _SOME:
         return []
     places = _centres(volume, numbers, affine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 
 import nibabel as nib
@@ -22,6 +23,13 @@ _SAME_VOXELS = 0.01  # two grids are one where no corner differs by this part of
 _BRIGHTER_HU = 50.0
 _FLIPS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 _BONE = 20  # voxels of label below which its brightness says nothing
+_FOLLOWED = "the affine says so, and it is followed"  # usual where a label was drawn on the NIfTI of a DICOM series
+
+
+@lru_cache(maxsize=4096)
+def say_once(sentence: str, level: int = logging.WARNING) -> None:
+    """Log a sentence about a label, which a training reads in every epoch, the first time in this process."""
+    logger.log(level, "%s", sentence)
 
 
 def label_on_grid(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -> tuple[MetaTensor, list[str]]:
@@ -53,7 +61,7 @@ def label_findings(label: MetaTensor, image: MetaTensor, *, bone: bool = True) -
     sentences = [*_grid_findings(label, image, str(path)), *(_mirrored(label, image) if bone else ())]
     found = [*moved, *(f"{path}: {sentence}" for sentence in sentences)]
     for sentence in found:
-        logger.warning("%s", sentence)
+        say_once(sentence, logging.INFO if sentence.endswith(_FOLLOWED) else logging.WARNING)
     return found
 
 
@@ -84,7 +92,7 @@ def _grid_findings(label: MetaTensor, image: MetaTensor, path: str) -> Iterator[
         return
     turned, change = in_axes_of(label, image.affine.numpy())
     if change:
-        yield f"its axes are {change} those of the image; the affine says so, and it is followed"
+        yield f"its axes are {change} those of the image; {_FOLLOWED}"
     start = np.linalg.inv(image.affine.numpy()) @ turned.affine.numpy()
     first = start[:3, 3]
     steps_agree = bool(abs(start[:3, :3] - np.eye(3)).max() * max(turned.shape[1:]) < 0.5)

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.label_grid import in_axes_of, is_same_grid, label_on_grid
+from spinefuse_ext.dicom.label_grid import in_axes_of, is_same_grid, label_on_grid, say_once
 from spinefuse_ext.validation import GridMismatchError
 
 _CLOSE = 1e-3
@@ -37,6 +37,7 @@ def place_label(label: MetaTensor, image: MetaTensor, *, bone: bool = False) -> 
         )
     if kept < 1 - _LOST:
         found = [*found, f"{path}: {1 - kept:.0%} of the labelled volume lies outside the image"]
+        say_once(found[-1])
     return placed, found
 
 

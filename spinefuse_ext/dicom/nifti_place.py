@@ -38,7 +38,7 @@ def nifti_place(header: Any, shape: tuple[int, ...], path: Path) -> Place:
     """
     unit, scale = _UNITS.get(int(header["xyzt_units"]) % 8, ("mm", 1.0))
     forms, found = _read(header, scale)
-    affine = _chosen(forms, header, scale, path)
+    affine = _chosen(forms, header, path)
     if unit != "mm":
         found.append(f"the header gives lengths in {unit}, which were converted to mm")
     if (angle := shear_deg(affine)) > SHEAR_DEG:
@@ -81,7 +81,7 @@ def _in_mm(form: Affine, scale: float) -> Affine | None:
     return affine if is_usable(affine) else None
 
 
-def _chosen(forms: _Forms, header: Any, scale: float, path: Path) -> Affine:
+def _chosen(forms: _Forms, header: Any, path: Path) -> Affine:
     for form in (forms.sform, forms.qform):
         if form is not None:
             return form

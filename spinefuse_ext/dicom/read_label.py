@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import itk
@@ -15,14 +13,13 @@ from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.itk_pixels import itk_affine
 from spinefuse_ext.dicom.label_classes import NO_NAME, LabelScheme
+from spinefuse_ext.dicom.label_grid import say_once
 from spinefuse_ext.dicom.label_names import NamedValue, named_values, nrrd_fields
 from spinefuse_ext.dicom.label_place import place_label
 from spinefuse_ext.dicom.seg_label import Canvas, find_seg, seg_label
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.formats import NRRD
 from spinefuse_ext.validation import ImageReadError, check_exists
-
-logger = logging.getLogger(__name__)
 
 #: How far a value may lie from a whole number: what floats and rescaling leave.
 _ROUNDED = 1e-3
@@ -76,7 +73,7 @@ def label_for(
     label = read_label(path, scheme, names)
     notes = list(label.meta.get("warnings", ()))
     for note in notes:
-        _warn_once(note)
+        say_once(note)
     placed, found = place_label(label, image, bone=bone)
     return placed, [*notes, *found]
 
@@ -167,8 +164,3 @@ def _layers(path: Path) -> tuple[MetaTensor, NDArray[np.float32]]:
     affine = itk_affine(image)
     meta = {"filename_or_obj": str(path), "original_affine": affine.copy(), "space": "RAS", "warnings": []}
     return MetaTensor(torch.from_numpy(layers[:1].copy()), affine=torch.as_tensor(affine), meta=meta), layers
-
-
-@lru_cache(maxsize=4096)
-def _warn_once(sentence: str) -> None:
-    logger.warning("%s", sentence)

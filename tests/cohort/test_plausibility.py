@@ -64,6 +64,17 @@ def test_numbered_vertebrae_are_held_against_their_region(first: int, apart_mm: 
     assert implausible_size(MetaTensor(label.as_tensor().flip(3), affine=label.affine)) == []  # counted from below
 
 
+@pytest.mark.parametrize("cut", ["disc", "vertebra"])
+def test_a_level_that_the_field_of_view_cuts_is_not_measured(cut: str) -> None:
+    whole = discs(31.0, number=4).as_tensor()
+    if cut == "vertebra":
+        whole = torch.where(whole == 1, 23.0 - (torch.arange(whole.shape[3]) - 14) // 31, 0.0)
+    middle = 14 + 31 if cut == "disc" else 14 + 15
+    field = whole[..., middle + 1 : middle + 2 * 31]  # half of the lowest and the highest
+    label = MetaTensor(field.contiguous(), affine=discs(31.0).affine)
+    assert implausible_size(label) == []
+
+
 def test_labels_that_say_nothing_of_levels_are_not_judged() -> None:
     for values in (np.zeros((4, 4, 4)), np.ones((4, 4, 4)), np.full((4, 4, 4), 201.0)):
         assert implausible_size(MetaTensor(torch.from_numpy(values)[None], affine=torch.eye(4))) == []
@@ -89,6 +100,10 @@ def test_the_phantom_is_an_adult(tmp_path: Path) -> None:
 def test_prepare_keeps_the_sentence_beside_the_case(phantoms: Path, write_table, tmp_path: Path) -> None:
     for name in ("ct", "mr", "label"):
         image = read_volume(phantoms / f"p1/{name}.nii.gz")
+        if name == "label":  # three levels that lie whole in the small field
+            image[:] = 0
+            for middle in (5, 12, 19):
+                image[..., middle : middle + 2] = 2
         image.affine = torch.diag(torch.tensor([0.6, 0.6, 0.6, 1.0], dtype=torch.float64)) @ image.affine
         write_volume(image, phantoms / f"p1/small_{name}.nii.gz")
     small = {name: f"p1/small_{name}.nii.gz" for name in ("ct", "mr", "label")}

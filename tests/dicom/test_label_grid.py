@@ -122,3 +122,15 @@ def test_a_published_label_volume_with_a_flipped_axis_lies_on_bone(assets: Path)
     assert ct.numpy()[placed.numpy() > 0].mean() == pytest.approx(274.3, abs=0.1)
     wrong = volume(vertebrae.numpy()[0], ct.affine.numpy())  # as if the flip had been lost on the way
     assert "but of 274 HU when flipped along axis 1" in label_findings(wrong, ct)[0]
+
+
+def test_what_an_epoch_would_repeat_is_logged_once_and_returned_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    image = MetaTensor(torch.zeros(1, 6, 6, 6), affine=torch.eye(4, dtype=torch.float64))
+    turned = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))
+    turned[0, 3] = 5
+    label = MetaTensor(torch.ones(1, 6, 6, 6), affine=turned, meta={"filename_or_obj": "said_once.nii.gz"})
+    with caplog.at_level("INFO"):
+        found = [label_on_grid(label, image, bone=False)[1] for _ in range(2)]
+    (record,) = [record for record in caplog.records if "said_once.nii.gz" in record.message]
+    assert record.levelname == "INFO"  # nothing is wrong with it
+    assert found == [[record.message]] * 2
