@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     verb, *rest = arguments
     if verb not in VERBS:
         _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
-    from spinefuse_ext.bundle.plain_errors import plain_message  # brings torch and monai, which help does not need
+    from spinefuse_ext.plain_errors import plain_message  # brings torch and monai, which help does not need
 
     _show_any_name()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -104,7 +104,8 @@ def _show_any_name() -> None:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<11} {what}" for verb, (_, what) in VERBS.items()]
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}} {what}" for verb, (_, what) in VERBS.items()]
     return "\n".join(["usage: spinefuse VERB [options]   (spinefuse VERB --help shows the options)", "", *lines, ""])
 
 

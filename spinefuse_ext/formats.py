@@ -10,6 +10,8 @@ NRRD = (".nrrd", ".nhdr")
 META_IMAGE = (".mha", ".mhd")
 #: Files with an image, in the order in which a name without its ending is looked for.
 IMAGE_SUFFIXES = (*NIFTI, *NRRD, *META_IMAGE)
+#: Segmentations as 3D Slicer saves them; NRRD with names of segments in the header.
+SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
 #: Headers whose voxels stand in another file of the same stem.
 DETACHED_SUFFIXES = (".hdr", ".img", ".mhd", ".nhdr")
 #: A DICOM folder is named by its key and this.

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+from spinefuse_ext.names import normal_form
+
 #: Classes of the segmentation network, in channel order.
 STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal"}
 
@@ -60,16 +62,8 @@ _OTHER_CODES: dict[str, str] = {
     ),
     **dict.fromkeys(
         (
-            *(
-                "1078209008",
-                "58820006",
-                "49400002",
-                "73959003",
-                "75095006",
-                "37414007",
-                "40908007",
-                "6004007",
-            ),  # to T2/T3
+            *("1078209008", "58820006", "49400002", "73959003"),  # to C5/C6
+            *("75095006", "37414007", "40908007", "6004007"),  # to T2/T3
             *("2620004", "82965004", "72692000", "74401007", "28693002", "9188009", "113209001"),  # to T9/T10
             *("34959001", "1537001", "76206002", "80064006", "67459009", "62551000", "84020006"),  # to L4/L5
             *("715056000", "75782005"),  # L5/S1
@@ -101,9 +95,9 @@ def structure_coded(code: str) -> str | None:
 def class_named(name: str, labels: Mapping[int, str]) -> int | None:
     """Return the class of ``labels`` that a name means, by its own name or as a structure; None when there is none."""
     plain = {plain_name(label): number for number, label in labels.items()}
-    exact = {unicodedata.normalize("NFC", label): number for number, label in labels.items()}
+    exact = {normal_form(label): number for number, label in labels.items()}
     wanted = plain_name(name)
-    found = (exact.get(unicodedata.normalize("NFC", name)), plain.get(wanted), plain.get(_level_of(wanted)))
+    found = (exact.get(normal_form(name)), plain.get(wanted), plain.get(_level_of(wanted)))
     known = next((number for number in found if number is not None), None)
     structure = structure_named(name)
     return plain.get(structure) if known is None and structure is not None else known

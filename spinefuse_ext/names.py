@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 #: Signs that nobody sees: byte order mark, zero width space and joiner of words, marks of the writing direction.
@@ -18,6 +19,13 @@ def normal_form(name: str) -> str:
     Paths are not names: they stay as they are.
     """
     return " ".join(unicodedata.normalize("NFC", name).translate(_NOTHING).split())
+
+
+def listed(things: Iterable[object], most: int = 8) -> str:
+    """Return things in a row for a sentence: the first ``most`` and how many more there are, "none" without any."""
+    told = [str(thing) for thing in things]
+    shown = ", ".join(told[:most]) or "none"
+    return shown if len(told) <= most else f"{shown} and {len(told) - most} more"
 
 
 def on_disk(path: str | Path) -> Path | None:

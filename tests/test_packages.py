@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from monai.utils import OptionalImportError
 
-from spinefuse_ext.bundle.plain_errors import plain_message
 from spinefuse_ext.packages import installed, missing_sentence, names_without
+from spinefuse_ext.plain_errors import plain_message
 from spinefuse_ext.validation import MissingPackageError
 from tests.hiding import HIDE
 
@@ -42,7 +42,7 @@ def test_the_rest_names_the_package_that_it_needs(tmp_path: Path) -> None:
     done = run(
         """
         from spinefuse_ext.__main__ import main
-        from spinefuse_ext.bundle.plain_errors import plain_message
+        from spinefuse_ext.plain_errors import plain_message
         for name in ("transforms.SaveOverlayd", "dicom.read_series", "data.make_phantom", "registration.fit_landmarks"):
             package, _, what = name.partition(".")
             try:

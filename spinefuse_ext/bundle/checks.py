@@ -9,7 +9,7 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle import plain_errors
+from spinefuse_ext import plain_errors
 from spinefuse_ext.bundle.overrides import check_overrides
 from spinefuse_ext.validation import ConfigError, check_interval
 

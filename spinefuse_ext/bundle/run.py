@@ -70,7 +70,8 @@ def bundle_command(bundle: Path, configs: Sequence[str], overrides: Mapping[str,
         files[0] if len(files) == 1 else str(files),
     ]
     for name, value in values.items():
-        command += [f"--{name}", _spelled(config_value(value))]
+        # MONAI leaves an override out that is None, and would take what the config holds
+        command += [f"--{name}", "$None" if value is None else _spelled(config_value(value))]
     return command
 
 

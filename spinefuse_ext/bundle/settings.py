@@ -8,6 +8,7 @@ from typing import Any
 
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
+from monai.bundle.utils import EXPR_KEY, ID_REF_KEY, MACRO_KEY
 
 from spinefuse_ext.arguments import read_flag, read_integer, read_number
 from spinefuse_ext.validation import ConfigError
@@ -15,8 +16,7 @@ from spinefuse_ext.validation import ConfigError
 #: Settings that are text although the configs hold an expression or nothing there.
 _PATHS = {"bundle_root", "cache_dir", "checkpoint", "ckpt_dir", "datalist", "dataset_dir", "output_dir", "resume"}
 #: What MONAI takes for more than text: the first sign of an expression, a reference, a macro.
-_EXPRESSION, _REFERENCE, _MACRO = "$@%"
-_MARKS = (_EXPRESSION, _REFERENCE, _MACRO)
+_MARKS = (EXPR_KEY, ID_REF_KEY, MACRO_KEY)
 #: MONAI writes every ``#`` as ``::`` and looks for ids after these signs, wherever they stand in a text.
 _CHANGED = re.compile(r"#|[@%]::")
 
@@ -57,7 +57,7 @@ def literal(text: str) -> str:
     written = repr(text)
     for sign in "#@%":
         written = written.replace(sign, f"\\x{ord(sign):02x}")
-    return f"{_EXPRESSION}{written}"
+    return f"{EXPR_KEY}{written}"
 
 
 def _typed(name: str, text: str, config: ConfigParser) -> Any:
@@ -76,7 +76,7 @@ def _text(text: str, known: Any, config: ConfigParser) -> Any:
     """A text that is no number; ``None`` where the config may hold none, and what MONAI shall find."""
     if text == "None" and (known is None or "None" in str(known)):
         return None
-    refers = text.startswith((_REFERENCE, _MACRO)) and text[1:] not in config
+    refers = text.startswith((ID_REF_KEY, MACRO_KEY)) and text[1:] not in config
     return literal(text) if refers else text
 
 

@@ -11,7 +11,7 @@ from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.data.sections import draw_sections
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.files import check_output_file, whole_file
-from spinefuse_ext.formats import DICOM_FOLDER, IMAGE_SUFFIXES, data_paths, is_system_name
+from spinefuse_ext.formats import DICOM_FOLDER, IMAGE_SUFFIXES, SEGMENTATION_SUFFIXES, data_paths, is_system_name
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 #: What a case folder may hold under the name of its key, in the order in which a name is looked for.
 SUFFIXES = (*IMAGE_SUFFIXES, DICOM_FOLDER)
 #: What a label may be besides: a segmentation of 3D Slicer, or a DICOM SEG.
-LABEL_SUFFIXES = (*SUFFIXES, ".seg.nrrd", ".seg.nhdr", ".dcm")
+LABEL_SUFFIXES = (*SUFFIXES, *SEGMENTATION_SUFFIXES, ".dcm")
 KEYS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, CaseKeys.LABEL)
 
 

@@ -25,7 +25,7 @@ def load_datalist(
     """Read the items of some sections of a datalist, each as ``{"patient": name, key: absolute path, ...}``.
 
     Only ``keys`` and ``optional`` ones are taken from an item: asking for images alone gives items without a label key,
-    which is what the unlabelled stream needs. Beside a DICOM folder ``ct``, ``series_ct`` may say which of its series is
+    which is what the unlabelled stream needs. Beside a DICOM folder ``ct``, ``series_ct`` may say which series of it is
     meant. Every section of the file is checked for patients that stand in two.
 
     Args:

@@ -14,10 +14,10 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.label_names import NIFTI
 from spinefuse_ext.dicom.read_label import label_for, present_values
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.formats import NIFTI, image_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _pair(item: Mapping[str, Any], key: str) -> tuple[str, str] | None:
 
 def _grid(path: str, key: str) -> MetaTensor:
     """A volume with the grid of an image and no values of its own; of NIfTI only the header is read."""
-    if path.lower().endswith(NIFTI):
+    if image_suffix(path) in NIFTI:
         try:
             image = nib.load(path)
             shape, affine = tuple(image.shape), np.asarray(image.affine)  # type: ignore[attr-defined]

@@ -10,13 +10,13 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from spinefuse_ext.hounsfield import SHIFT_HU, is_shifted
+
 logger = logging.getLogger(__name__)
 
 AIR_HU = -1000.0
 _NO_TISSUE_HU = -1500.0  # nothing in or around a patient is below air
-_SHIFT_HU = 1024.0
-_AIR_MODE = 60.0  # stored air of a shifted image lies between 0 and this
-_FEW, _MANY = 0.01, 0.05  # parts of the voxels
+_FEW = 0.01  # part of the voxels
 _FRAME_HU = 300.0
 
 
@@ -45,7 +45,7 @@ def correct_hounsfield(
     """Return the CT ``(X, Y, Z)`` with what is certain corrected, and every finding as a sentence; they are logged too.
 
     Certain are padding (the named value, or anything below -1500) that reaches the edge of a slice, which becomes air
-    (-1000 HU), and a shift by 1024: no value below 0, air at 0, and soft tissue at 1024 +- 100 rather than fat between.
+    (-1000 HU), and a shift by 1024 (:func:`~spinefuse_ext.hounsfield.is_shifted`).
     """
     corrected, findings = _examined(voxels, affine, padding)
     for finding in findings:
@@ -93,19 +93,11 @@ def _touching_edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _unshifted(slices: NDArray[np.float32], scanned: NDArray[np.bool_]) -> tuple[NDArray[np.float32], list[Finding]]:
     """Take 1024 from an image that was stored without its intercept; say so, or that it might be one."""
     values = slices[scanned]
+    if is_shifted(values):
+        moved = np.where(scanned, slices - np.float32(SHIFT_HU), slices)
+        return moved, [Finding("the values lay 1024 too high (intercept missing) and were shifted to HU", True)]
     if not values.size or values.min() < 0:
         return slices, []
-    air, fat, tissue = (
-        float(((values >= low) & (values <= high)).mean())
-        for low, high in (
-            (0, _AIR_MODE),
-            (_SHIFT_HU / 2 - 100, _SHIFT_HU / 2 + 100),
-            (_SHIFT_HU - 100, _SHIFT_HU + 100),
-        )
-    )
-    if air >= _MANY and tissue >= _MANY and tissue > 2 * fat:
-        moved = np.where(scanned, slices - np.float32(_SHIFT_HU), slices)
-        return moved, [Finding("the values lay 1024 too high (intercept missing) and were shifted to HU", True)]
     low, high = float(values.min()), float(values.max())
     return slices, [Finding(f"no value is below 0 (they reach from {low:g} to {high:g}), so this may be no HU", False)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,12 @@ from spinefuse_ext.dicom.metaimage import read_metaimage
 from spinefuse_ext.dicom.nifti import read_nifti
 from spinefuse_ext.dicom.nrrd import read_nrrd
 from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, PLACED, StoredImage
+from spinefuse_ext.formats import META_IMAGE, NRRD, image_suffix
 from spinefuse_ext.packages import installed, missing_sentence
 from spinefuse_ext.validation import ImageReadError, MissingPackageError
 
 logger = logging.getLogger(__name__)
 
-_OF_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _TEXT_READERS = {Kind.NRRD: read_nrrd, Kind.META: read_metaimage}
 
 
@@ -36,6 +37,24 @@ def read_image_file(path: Path, modality: str | None = None) -> MetaTensor:
     stored = _stored(path)
     if stored.is_labels and modality is not None:
         raise ImageReadError(f"{path} is a segmentation (its header names segments), not a {modality}; name the image.")
+    return _volume(stored, path)
+
+
+def read_channels(path: Path, number: int) -> list[MetaTensor]:
+    """Read a NIfTI file of several volumes on one grid, each as ``read_image_file`` has the only one of a file.
+
+    Raises:
+        ImageReadError: It is damaged, of another kind, or holds another number of volumes.
+    """
+    content = image_content(path)
+    if content is None or content.kind != Kind.NIFTI:
+        raise unreadable(path, "it is no NIfTI file, which alone may hold several volumes")
+    stored = read_nifti(path, gzipped=content.gzipped, volumes=number)
+    volumes = np.moveaxis(stored.voxels, -1, 0)
+    return [_volume(replace(stored, voxels=np.ascontiguousarray(each)), path) for each in volumes]
+
+
+def _volume(stored: StoredImage, path: Path) -> MetaTensor:
     affine, place = stored.place.affine, stored.place
     for sentence in place.found:
         logger.warning("%s", sentence)
@@ -52,7 +71,7 @@ def read_image_file(path: Path, modality: str | None = None) -> MetaTensor:
 
 
 def _stored(path: Path) -> StoredImage:
-    if path.suffix.lower() in _OF_ITK and not installed("itk"):
+    if image_suffix(path) in (*NRRD, *META_IMAGE) and not installed("itk"):
         raise MissingPackageError(missing_sentence("itk", f"Reading {path}"))
     try:
         content = image_content(path)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.image_content import unreadable
-from spinefuse_ext.dicom.stored_image import Affine
+from spinefuse_ext.dicom.stored_image import LPS_TO_RAS, Affine
 from spinefuse_ext.packages import missing_sentence, package_missing_for
 from spinefuse_ext.validation import MissingPackageError
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_by_itk(path: Path, reader: str) -> tuple[NDArray[np.float32], Affine]:
@@ -35,7 +34,14 @@ def read_by_itk(path: Path, reader: str) -> tuple[NDArray[np.float32], Affine]:
         reason = re.sub(r"^(\[nrrd\] \w+: |ITK ERROR: )", "", str(error).strip().splitlines()[-1])
         raise unreadable(path, reason) from error
     image = loaded.GetOutput()
+    return np.ascontiguousarray(itk.array_from_image(image).T), itk_affine(image)
+
+
+def itk_affine(image: Any) -> Affine:
+    """The affine ``(4, 4)`` in RAS of an image of ITK, in the unit of its file."""
+    import itk
+
     affine = np.eye(4)
     affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
     affine[:3, 3] = np.asarray(image.GetOrigin())
-    return np.ascontiguousarray(itk.array_from_image(image).T), _LPS_TO_RAS @ affine
+    return np.asarray(LPS_TO_RAS @ affine)

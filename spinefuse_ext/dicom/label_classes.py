@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spinefuse_ext.dicom.label_names import NamedValue
 from spinefuse_ext.labels import STRUCTURES, class_named, plain_name, structure_coded
+from spinefuse_ext.names import listed
 from spinefuse_ext.validation import ConfigError, UnknownLabelError
 
 _IGNORE = "ignore"  # nnU-Net's name for voxels whose truth is unknown
 _SHOWN = 8
+#: What a value is called that a file with names leaves out.
+NO_NAME = "no name"
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,15 @@ class LabelScheme:
             left = sorted(set(values) - set(given) - {0, self.ignore_index})
             if left:
                 raise UnknownLabelError(
-                    f"{path} holds the values {_listed(left)}, which relabel does not name; add them to it."
+                    f"{path} holds the values {listed(left)}, which relabel does not name; add them to it."
                 )
         classes = {value: given.get(value, value) for value in values}
         unknown = sorted(value for value, number in classes.items() if not self._allowed(number))
         if unknown and self.strict:
             raise UnknownLabelError(
-                f"{path} holds the values {_listed(unknown)}, but the labels are {self.told()}; map them by relabel, "
-                f'for example --relabel "{{{unknown[0]}: 1}}", or name them by labels.'
+                f"{path} holds the values {listed(unknown)}, but the labels are {self.told()}; map them by relabel, "
+                f'for example --relabel "{{{unknown[0]}: 1}}", name them by labels, or set ignore_index where the '
+                "truth is unknown."
             )
         return classes
 
@@ -94,9 +98,9 @@ class LabelScheme:
         unknown = [segment for segment, number in found.items() if number is None]
         if unknown:
             raise UnknownLabelError(
-                f"{path}: {_listed(unknown)} {'is' if len(unknown) == 1 else 'are'} none of the labels {self.told()}; "
-                f"{where} names {_listed(segments)}. Say what to make of {'it' if len(unknown) == 1 else 'them'} by "
-                f"relabel, for example --relabel \"{{'{unknown[0].name}': '{self._example()}'}}\" ('background' to "
+                f"{path}: {listed(unknown)} {'is' if len(unknown) == 1 else 'are'} none of the labels {self.told()}; "
+                f"{where} names {listed(segments)}. Say what to make of {'it' if len(unknown) == 1 else 'them'} by "
+                f"relabel, for example --relabel \"{{{_key(unknown[0])}: '{self._example()}'}}\" ('background' to "
                 "leave something out)."
             )
         classes = {segment: number for segment, number in found.items() if number is not None}
@@ -151,6 +155,11 @@ class LabelScheme:
         return number in self.labels or number == 0 or (self.ignore_index is not None and number == self.ignore_index)
 
 
+def _key(segment: NamedValue) -> str:
+    """What relabel may call a segment: its name, or the value of one without."""
+    return str(segment.value) if segment.name == NO_NAME else f"'{segment.name}'"
+
+
 def _same_name(one: str, other: str) -> bool:
     return one == other or (plain_name(one) == plain_name(other) != "")
 
@@ -160,9 +169,3 @@ def _number(text: str | int) -> int | None:
         return int(text)
     except (TypeError, ValueError):
         return None
-
-
-def _listed(things: Iterable[object]) -> str:
-    told = [str(thing) for thing in things]
-    more = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    return f"{', '.join(told[:_SHOWN])}{more}"

@@ -114,10 +114,12 @@ def _other_grid(turned: MetaTensor, image: MetaTensor) -> Iterator[str]:
         yield "it lies on another grid than the image and was placed by the affines"
 
 
-def is_same_grid(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> bool:
-    """Say whether two affines put every corner of a grid of the shape into the same places."""
+def is_same_grid(
+    one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int], tolerance: float = _SAME_VOXELS
+) -> bool:
+    """Say whether two affines put every corner of a grid of the shape into the same places, to a part of a voxel."""
     corners = np.array([[*place, 1] for place in product(*((0, size - 1) for size in shape))]).T
-    return bool(abs(np.linalg.inv(other) @ one @ corners - corners).max() < _SAME_VOXELS)
+    return bool(abs(np.linalg.inv(other) @ one @ corners - corners).max() < tolerance)
 
 
 def in_axes_of(label: MetaTensor, affine_of: NDArray[np.float64]) -> tuple[MetaTensor, str]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 
+from spinefuse_ext.dicom.text_header import read_nrrd_header
+from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, NRRD, SEGMENTATION_SUFFIXES
 from spinefuse_ext.validation import ImageReadError
 
-NIFTI = (".nii", ".nii.gz")
-NRRD = (".nrrd", ".nhdr")
-_ENDINGS = (".seg.nrrd", ".seg.nhdr", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_HEADER_BYTES = 1 << 20
+_ENDINGS = (*SEGMENTATION_SUFFIXES, *IMAGE_SUFFIXES)
+_NRRD = b"NRRD"
 #: Of Slicer's terminology entry, the code of the type: category~type~..., each scheme^code^meaning.
 _TYPE_CODE = re.compile(r"^[^~]*~[^~]*~[^~^]*\^([^~^]+)\^")
 _XML_LABEL = re.compile(r'<Label\b[^>]*\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?\s*</Label>', re.DOTALL)
@@ -71,15 +71,11 @@ def name_files(path: Path) -> list[Path]:
     return [table for table in (*tables, *above) if table.is_file()]
 
 
-def nrrd_header(path: Path) -> dict[str, str]:
-    """Return fields and keys of an NRRD header, ``sizes`` and ``Segment0_Name`` alike; empty for another file."""
+def nrrd_fields(path: Path) -> Mapping[str, str]:
+    """Return fields and keys of an NRRD header by lower-case name, ``segment0_name`` too; empty for another file."""
     with path.open("rb") as file:
-        start = file.read(_HEADER_BYTES)
-    if not start.startswith(b"NRRD"):
-        return {}
-    text = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0].decode("utf-8", "replace")
-    lines = (re.split(r":=|: ", line, maxsplit=1) for line in text.splitlines()[1:] if not line.startswith("#"))
-    return {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
+        is_nrrd = file.read(len(_NRRD)) == _NRRD
+    return read_nrrd_header(path).fields if is_nrrd else {}
 
 
 def _own_names(path: Path) -> list[NamedValue]:
@@ -90,21 +86,22 @@ def _own_names(path: Path) -> list[NamedValue]:
 
 
 def _segments(path: Path) -> list[NamedValue]:
-    header = nrrd_header(path)
-    numbers = sorted(int(found[1]) for key in header if (found := re.fullmatch(r"Segment(\d+)_Name", key)))
-    return [_segment(header, f"Segment{number}_", path) for number in numbers]
+    header = nrrd_fields(path)
+    numbers = sorted(int(found[1]) for key in header if (found := re.fullmatch(r"segment(\d+)_name", key)))
+    return [_segment(header, number, path) for number in numbers]
 
 
-def _segment(header: dict[str, str], prefix: str, path: Path) -> NamedValue:
-    name = header[f"{prefix}Name"]
-    entry = re.search(r"TerminologyEntry:([^|]*)", header.get(f"{prefix}Tags", ""))
+def _segment(header: Mapping[str, str], number: int, path: Path) -> NamedValue:
+    prefix = f"segment{number}_"
+    name = header[f"{prefix}name"]
+    entry = re.search(r"TerminologyEntry:([^|]*)", header.get(f"{prefix}tags", ""))
     code = _TYPE_CODE.match(entry[1]) if entry else None
     try:
-        value, layer = int(header[f"{prefix}LabelValue"]), int(header.get(f"{prefix}Layer", 0))
+        value, layer = int(header[f"{prefix}labelvalue"]), int(header.get(f"{prefix}layer", 0))
     except (KeyError, ValueError) as error:
         raise ImageReadError(
-            f"{path} does not say which value the segment {name} has ({prefix}LabelValue); save the segmentation with "
-            "a newer version of 3D Slicer, or export it as a label map."
+            f"{path} does not say which value the segment {name} has (Segment{number}_LabelValue); save the "
+            "segmentation with a newer version of 3D Slicer, or export it as a label map."
         ) from error
     return NamedValue(value, name, code[1] if code else "", layer)
 
@@ -127,10 +124,20 @@ def _text(path: Path) -> str:
 
 
 def _dataset_json(path: Path) -> list[NamedValue]:
-    """Names of nnU-Net (name -> value) or of the decathlon (value -> name); regions, lists of values, name no value."""
+    """Names of nnU-Net (name -> value, or a region: a list of values) or of the decathlon (value -> name).
+
+    A value that only regions hold is named by the smallest of them, by all that are equally small.
+
+    Raises:
+        ImageReadError: it is no JSON, so what it names cannot be known.
+    """
     try:
         labels = json.loads(_text(path)).get("labels", {})
-    except (ValueError, AttributeError):
+    except ValueError as error:
+        raise ImageReadError(
+            f"{path} cannot be read ({error}), but may name the labels beside it; correct it or move it away."
+        ) from error
+    except AttributeError:
         return []
     if not isinstance(labels, dict):
         return []
@@ -138,11 +145,19 @@ def _dataset_json(path: Path) -> list[NamedValue]:
         (key, value) if str(key).isdecimal() and isinstance(value, str) else (value, key)
         for key, value in labels.items()
     )
-    return _named((_single(value), str(name)) for value, name in pairs)
+    named = [(value if isinstance(value, list) else [value], str(name)) for value, name in pairs]
+    return _named(_smallest_regions([([_whole(one) for one in values], name) for values, name in named]))
 
 
-def _single(value: object) -> str:
-    return str(value[0] if isinstance(value, list) and len(value) == 1 else value)
+def _smallest_regions(regions: list[tuple[list[str], str]]) -> Iterator[tuple[str, str]]:
+    """Each value with the name of the smallest region that holds it."""
+    for value in dict.fromkeys(value for values, _ in regions for value in values):
+        holding = [(len(values), name) for values, name in regions if value in values]
+        yield value, " or ".join(name for size, name in holding if size == min(holding)[0])
+
+
+def _whole(value: object) -> str:
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _tsv(path: Path) -> list[NamedValue]:

@@ -73,7 +73,7 @@ def _lost(label: MetaTensor, image: MetaTensor) -> str:
         return "its header says no place"
     if _is_along_world(affine, 1.0) and not np.allclose(np.linalg.norm(other[:3, :3], axis=0), 1, atol=_CLOSE):
         return "its header lost the voxel size"
-    if _is_bare(other, image.shape[1:]):
+    if _is_bare(other, image.shape[1:]) and not _is_near(affine, other, image.shape[1:]):
         return "the header of the image says no place"
     for axes, signs in _NEGATED.items():
         negated = MetaTensor(label.as_tensor(), affine=torch.as_tensor(np.diag([*signs, 1.0]) @ affine))
@@ -81,6 +81,11 @@ def _lost(label: MetaTensor, image: MetaTensor) -> str:
             return f"its place is negated along {axes} (RAS and LPS mixed up)"
     same_axes = bool(np.allclose(affine[:3, :3], other[:3, :3], atol=_CLOSE))
     return "its header lost the origin" if same_axes and not affine[:3, 3].any() else ""
+
+
+def _is_near(affine: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
+    """Whether two affines put no corner of a grid more than a voxel apart, so that both were written for one place."""
+    return is_same_grid(affine, other, shape, tolerance=1.0)
 
 
 def _is_bare(affine: NDArray[np.float64], shape: tuple[int, ...]) -> bool:

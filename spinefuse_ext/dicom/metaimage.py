@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 
 from spinefuse_ext.dicom.compressed import check_compressed
@@ -23,6 +23,9 @@ _BYTES = {
     **dict.fromkeys(("MET_LONG", "MET_ULONG"), 4),
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
+_TRUE = ("true", "1")
+_SPACING = ("elementspacing", "elementsize")
+_SAVE_AGAIN = "save it again in ITK or 3D Slicer"
 
 
 def read_metaimage(path: Path) -> StoredImage:
@@ -34,6 +37,7 @@ def read_metaimage(path: Path) -> StoredImage:
     header = read_meta_header(path)
     sizes = _one_volume(header, path)
     found = _check_data(header, sizes, path)
+    _check_spacing(header, path)
     voxels, affine = read_by_itk(path, "MetaImageIO")
     unit = header.get("distanceunits")
     place = checked_place(path, affine, unit=unit, missing=_missing(header))
@@ -62,15 +66,28 @@ def _check_data(header: TextHeader, sizes: list[int], path: Path) -> tuple[str, 
         raise unreadable(path, f"its voxels are of the type {kind or 'none'}, which is no grey value")
     if header.get("elementdatafile") is None:
         raise unreadable(path, "its header names no ElementDataFile")
-    compressed = (header.get("compresseddata") or "").lower() in ("true", "1")
+    if (header.get("binarydata") or "true").lower() not in _TRUE:
+        raise unreadable(path, "its voxels are written as text (BinaryData)", "save it again with binary data")
+    compressed = (header.get("compresseddata") or "").lower() in _TRUE
     files = _files(header, sizes, path)
     skip = int(header.get("headersize") or 0) if (header.get("headersize") or "").isdigit() else 0
     stored = sum(max(file.stat().st_size - skip, 0) for file in files) if files else path.stat().st_size - header.end
     check_data_size(path, sizes, _BYTES[kind], stored, compressed=compressed)
     if compressed and len(files) < 2:
         start = skip if files else header.end
-        check_compressed(path, files[0] if files else path, start, prod(sizes) * _BYTES[kind])
+        length = check_compressed(path, files[0] if files else path, start, prod(sizes) * _BYTES[kind])
+        _check_compressed_size(header, (length, stored), path)
     return () if compressed else surplus(stored, sizes, _BYTES[kind])
+
+
+def _check_compressed_size(header: TextHeader, lengths: tuple[int, int], path: Path) -> None:
+    """Refuse a CompressedDataSize beyond the lengths of the stream and of all data: ITK reads by it, unchecked."""
+    named = header.get("compresseddatasize")
+    right = str(lengths[0])
+    if named is None and (header.get("elementdatafile") or "").upper() == "LOCAL":
+        raise unreadable(path, f"its CompressedDataSize, {right}, is missing", _SAVE_AGAIN)
+    if named is not None and not (named.isdigit() and lengths[0] <= int(named) <= lengths[1]):
+        raise unreadable(path, f"its CompressedDataSize should be {right}, but it says {named}", _SAVE_AGAIN)
 
 
 def _files(header: TextHeader, sizes: list[int], path: Path) -> list[Path]:
@@ -90,8 +107,22 @@ def _files(header: TextHeader, sizes: list[int], path: Path) -> list[Path]:
     return data_files(path, [named])
 
 
+def _check_spacing(header: TextHeader, path: Path) -> None:
+    named = header.get(*_SPACING)
+    if named is None:
+        return
+    try:
+        sizes = [float(number) for number in named.split()]
+    except ValueError:
+        sizes = []
+    if not sizes or not all(isfinite(size) and size > 0 for size in sizes):
+        raise unreadable(path, f"its ElementSpacing is {named}, which is no voxel size")
+
+
 def _missing(header: TextHeader) -> str | None:
     """What of the place the header leaves out, in words; None for nothing."""
+    if header.get(*_SPACING) is None:
+        return "no voxel size (ElementSpacing), so neither size nor place"
     if header.get("transformmatrix", "orientation", "rotation") is None:
         return "no orientation (TransformMatrix)"
     return None if header.get("offset", "position", "origin") is not None else "no position (Offset)"

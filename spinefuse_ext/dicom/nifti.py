@@ -30,8 +30,8 @@ _CHUNK, _MOST_TAIL = 2**20, 2**26  # bytes after the voxels that are read to hav
 _AXES = ("", "", "", "time points, echoes or directions", "components", "6th-axis parts", "7th-axis parts")
 
 
-def read_nifti(path: Path, *, gzipped: bool) -> StoredImage:
-    """Read the one volume of a NIfTI file, scaled, with its place in RAS mm.
+def read_nifti(path: Path, *, gzipped: bool, volumes: int = 1) -> StoredImage:
+    """Read the one volume of a NIfTI file, scaled, with its place in RAS mm; or several, ``(X, Y, Z, volumes)``.
 
     Raises:
         ImageReadError: It is damaged, cut off, an Analyze image or a pair of files; or holds several volumes, vectors,
@@ -40,10 +40,11 @@ def read_nifti(path: Path, *, gzipped: bool) -> StoredImage:
     try:
         with cast("IO[bytes]", gzip.open(path) if gzipped else path.open("rb")) as stream:
             header = _header(stream, path)
-            shape = _one_volume(header, path)
+            shape = _grid(header, path, volumes)
             _check_size(header, path, gzipped)
-            voxels = _voxels(stream, header, shape)
-            found = _after_voxels(_bytes_left(stream), header, shape, path)
+            sizes = shape if volumes == 1 else (*shape, volumes)
+            voxels = _voxels(stream, header, sizes)
+            found = _after_voxels(_bytes_left(stream), header, sizes, path)
     except ImageReadError:
         raise
     except (OSError, EOFError, zlib.error, ValueError, KeyError, HeaderDataError) as error:
@@ -80,8 +81,8 @@ def _header(stream: IO[bytes], path: Path) -> Any:
     return kind(block[:length], endianness=order, check=False)
 
 
-def _one_volume(header: Any, path: Path) -> tuple[int, ...]:
-    """Return ``(X, Y, Z)``; refuse everything that is not one grey volume."""
+def _grid(header: Any, path: Path, volumes: int) -> tuple[int, ...]:
+    """Return ``(X, Y, Z)``; refuse everything that is not as many grey volumes."""
     kind = header.get_data_dtype()
     if kind.kind == "c":
         cure = "export the magnitude"
@@ -92,7 +93,7 @@ def _one_volume(header: Any, path: Path) -> tuple[int, ...]:
         raise unreadable(path, f"its header claims {int(header['dim'][0])} dimensions")
     shape = tuple(int(size) for size in header.get_data_shape())
     several = [place for place, size in enumerate(shape) if place >= 3 and size > 1]
-    if len(shape) < 3 or several:
+    if len(shape) < 3 or prod(shape[3:]) != volumes:
         what = f"{shape[several[0]]} {_AXES[several[0]]}" if several else f"{len(shape)} dimensions"
         got = tuple(size for size in shape[3:] if size > 1) + shape[:3]
         raise ImageReadError(f"{path} should hold one 3-D volume, got {got} (channel first: {what}); split it.")

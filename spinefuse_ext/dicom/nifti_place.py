@@ -68,6 +68,7 @@ def _read(header: Any, scale: float) -> tuple[_Forms, list[str]]:
 def _quaternion(header: Any, sizes: Affine) -> Affine:
     copy = header.copy()
     copy["pixdim"][1:4] = sizes
+    copy["pixdim"][0] = -1.0 if header["pixdim"][0] < 0 else 1.0  # qfac; 0 means 1, and nothing else is allowed
     try:
         return np.asarray(copy.get_qform(), dtype=np.float64)
     except ValueError:  # no unit quaternion

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.series import Slice
+from spinefuse_ext.dicom.stored_image import LPS_TO_RAS
 from spinefuse_ext.validation import ImageReadError
 
 #: Orientations and spacings are one where no corner of an image lies farther off than this part of a pixel.
@@ -18,7 +19,6 @@ _ONE_PLACE = 0.05
 _UNIT, _RIGHT_ANGLE = 0.01, 0.01  # what rounding leaves of the length and the angle of two directions
 _MAIN = ("sagittal", "coronal", "axial")
 _TOWARDS = ("R", "A", "S")
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 class Placed(NamedTuple):
@@ -115,7 +115,7 @@ def described(images: Sequence[Placed]) -> str:
     """Say the plane, the number of slices and where they lie: ``axial, 14 slices, S -32 to 7 mm``."""
     axis = int(np.abs(images[0].normal).argmax())
     centres = [image.corner + image.steps @ (np.array(image.size) - 1) / 2 for image in images]
-    along = sorted(_LPS_TO_RAS[axis] * centre[axis] for centre in centres)
+    along = sorted(LPS_TO_RAS[axis, axis] * centre[axis] for centre in centres)
     place = f"{along[0]:.0f}" if len(images) == 1 else f"{along[0]:.0f} to {along[-1]:.0f}"
     count = "1 slice" if len(images) == 1 else f"{len(images)} slices"
     return f"{images[0].plane}, {count}, {_TOWARDS[axis]} {place} mm"

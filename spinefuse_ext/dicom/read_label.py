@@ -13,11 +13,13 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.label_names import NRRD, NamedValue, named_values, nrrd_header
+from spinefuse_ext.dicom.itk_pixels import itk_affine
+from spinefuse_ext.dicom.label_classes import NO_NAME, LabelScheme
+from spinefuse_ext.dicom.label_names import NamedValue, named_values, nrrd_fields
 from spinefuse_ext.dicom.label_place import place_label
 from spinefuse_ext.dicom.seg_label import Canvas, find_seg, seg_label
 from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.formats import NRRD
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,6 @@ logger = logging.getLogger(__name__)
 _ROUNDED = 1e-3
 _MANY = 1 << 16
 _SHOWN = 5
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def read_label(
@@ -125,9 +126,7 @@ def _by_name(
     held = [one for one in segments if one.layer < len(values) and one.value in values[one.layer]]
     known = {(one.layer, one.value) for one in held}
     rest = [(layer, value) for layer, found in enumerate(values) for value in found if (layer, value) not in known]
-    held += [
-        NamedValue(value, "no name", layer=layer) for layer, value in rest if value not in (0, scheme.ignore_index)
-    ]
+    held += [NamedValue(value, NO_NAME, layer=layer) for layer, value in rest if value not in (0, scheme.ignore_index)]
     classes, notes = scheme.of_segments(held, path, where)
     canvas = Canvas(layers.shape[1:])
     for one in held:
@@ -153,7 +152,7 @@ def _mapped(volume: MetaTensor, classes: dict[int, int], values: NDArray[np.floa
 
 def _layers(path: Path) -> tuple[MetaTensor, NDArray[np.float32]]:
     """The volume as ``read_volume`` has it, and its values ``(L, X, Y, Z)``: L is 1 but for overlapping segments."""
-    header = nrrd_header(path) if path.is_file() and path.name.lower().endswith(NRRD) else {}
+    header = nrrd_fields(path) if path.is_file() and path.name.lower().endswith(NRRD) else {}
     if header.get("dimension") != "4" or not header.get("kinds", "").startswith("list"):
         volume = read_volume(path)
         return volume, volume.numpy()
@@ -165,9 +164,7 @@ def _layers(path: Path) -> tuple[MetaTensor, NDArray[np.float32]]:
         raise ImageReadError(f"{path} cannot be read as an image ({reason}); export it again.") from error
     image = reader.GetOutput()
     layers = np.array(itk.array_from_image(image)).transpose(3, 2, 1, 0)
-    affine = np.eye(4)
-    affine[:3, :3] = _LPS_TO_RAS @ itk.array_from_matrix(image.GetDirection()) @ np.diag(list(image.GetSpacing()))
-    affine[:3, 3] = _LPS_TO_RAS @ np.array(list(image.GetOrigin()))
+    affine = itk_affine(image)
     meta = {"filename_or_obj": str(path), "original_affine": affine.copy(), "space": "RAS", "warnings": []}
     return MetaTensor(torch.from_numpy(layers[:1].copy()), affine=torch.as_tensor(affine), meta=meta), layers
 

@@ -13,9 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from spinefuse_ext.dicom.enhanced import FUNCTIONAL_GROUPS
+from spinefuse_ext.dicom.stored_image import LPS_TO_RAS
 from spinefuse_ext.validation import ImageReadError, check_exists
-
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _weight(bits: NDArray[np.uint8], frame: Dataset, shared: Any) -> NDArray[np.
     between_rows, between_columns = map(float, functional_group("PixelMeasuresSequence", frame, shared).PixelSpacing)
     along_row, down_column = axes[:3] * between_columns, axes[3:] * between_rows
     moment = corner * len(rows) + along_row * columns.sum() + down_column * rows.sum()
-    return np.append(moment * _LPS_TO_RAS, len(rows))
+    return np.append(moment * LPS_TO_RAS.diagonal()[:3], len(rows))
 
 
 def functional_group(name: str, frame: Dataset, shared: Any) -> Dataset:

@@ -18,9 +18,10 @@ from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.label_names import NamedValue
 from spinefuse_ext.dicom.read_seg import functional_group
+from spinefuse_ext.dicom.stored_image import LPS_TO_RAS
+from spinefuse_ext.formats import is_system_name
 from spinefuse_ext.validation import ImageReadError
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _EVEN = 0.1  # part of a step (of a pixel, across) by which a frame may lie beside the even stack
 _BOTH = 0.5  # part of the smaller structure from which on two segments in one place are no border that overlaps
 _KINDS = ("BINARY", "LABELMAP", "FRACTIONAL")
@@ -34,7 +35,7 @@ def find_seg(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if _modality(path) == "SEG" else None
-    found = [file for file in sorted(path.iterdir()) if file.is_file() and _modality(file) == "SEG"]
+    found = [file for file in _files(path) if _modality(file) == "SEG"]
     if len(found) > 1:
         raise ImageReadError(f"{path} holds {len(found)} DICOM SEG files ({found[0].name}, {found[1].name}); name one.")
     return found[0] if found else None
@@ -112,6 +113,12 @@ class _Planes:
     axes: NDArray[np.float64]
     spacing: tuple[float, float]
     steps: tuple[float, ...]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of a person in a folder and below, as series are looked for."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in paths if not any(map(is_system_name, path.relative_to(folder).parts))]
 
 
 def _modality(path: Path) -> str:
@@ -192,8 +199,8 @@ def _grid(planes: _Planes, path: Path) -> tuple[NDArray[np.float64], NDArray[np.
         )
     affine = np.eye(4)
     columns = (along * planes.spacing[1], down * planes.spacing[0], across)
-    affine[:3, :3], affine[:3, 3] = _LPS_TO_RAS @ np.stack(columns, axis=1), _LPS_TO_RAS @ first
-    return affine, places
+    affine[:3, :3], affine[:3, 3] = np.stack(columns, axis=1), first
+    return np.asarray(LPS_TO_RAS @ affine), places
 
 
 def _step(heights: NDArray[np.float64], said: tuple[float, ...], path: Path) -> float:

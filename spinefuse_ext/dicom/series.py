@@ -17,6 +17,7 @@ from spinefuse_ext.dicom.enhanced import FUNCTIONAL_GROUPS, frame_headers
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.read_file import read_file
 from spinefuse_ext.dicom.telling import TELLING
+from spinefuse_ext.formats import is_system_name
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 _TAGS = [
@@ -120,8 +121,8 @@ def find_series(folder: str | Path) -> list[Series]:
     """Return the image series in ``folder`` and below, from the headers alone, ordered by modality and UID.
 
     What is DICOM is told by content, whatever the names. Other files, DICOM without an image (directories, structure
-    sets, reports), hidden files and folders and ``__MACOSX`` are passed over. Images without a SeriesInstanceUID are
-    one series where folder, number, description and study are equal.
+    sets, reports), hidden files and folders and those of a system are passed over. Images without a SeriesInstanceUID
+    are one series where folder, number, description and study are equal.
 
     Raises:
         MissingPathError: The folder does not exist.
@@ -143,7 +144,7 @@ def series_of(paths: list[Path]) -> list[Series]:
 
 
 def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return any(is_system_name(part) for part in path.parts)
 
 
 def _identity(path: Path, header: Dataset) -> tuple[str, ...]:

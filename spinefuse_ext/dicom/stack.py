@@ -12,10 +12,10 @@ from spinefuse_ext.dicom.divide import Group, Part, divided
 from spinefuse_ext.dicom.placed import Placed, placed
 from spinefuse_ext.dicom.series import Series, Slice
 from spinefuse_ext.dicom.spacing import slice_step
+from spinefuse_ext.dicom.stored_image import LPS_TO_RAS
 from spinefuse_ext.dicom.telling import MOSAIC_IMAGES, value_of
 from spinefuse_ext.validation import ImageReadError
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _LISTED = 12  # stacks that a message names
 _FEW = 3  # images of a stack that a message names
@@ -53,7 +53,7 @@ def stack_slices(series: Series, folder: Path) -> Stack:
     affine[:3, :2] = np.median([image.steps for image in images], axis=0)
     affine[:3, 2], said = _step(images, series, folder)
     affine[:3, 3] = images[0].corner
-    return Stack([image.slice for image in images], _LPS_TO_RAS @ affine, [*notes, *about, *said])
+    return Stack([image.slice for image in images], LPS_TO_RAS @ affine, [*notes, *about, *said])
 
 
 def _without_scouts(series: Series, folder: Path) -> tuple[list[Slice], list[str]]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
 
+#: LPS <-> RAS as a map (4, 4): the first two axes change sign; its own inverse.
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: Keys of ``meta``: the map ``(4, 4)`` of RAS points from where this package places them to where ITK and 3D Slicer do,
 #: and whether the file says at all where the patient lies.
 ITK_FROM_RAS, PLACED = "itk_from_ras", "placed"

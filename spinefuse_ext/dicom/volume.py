@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from spinefuse_ext.dicom import image_file
 from spinefuse_ext.dicom.ct_values import AIR_HU, correct_hounsfield
 from spinefuse_ext.dicom.image_content import image_content
-from spinefuse_ext.dicom.image_file import read_image_file
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.odd_content import content_findings
 from spinefuse_ext.dicom.outside_view import named_gaps, without_gaps
@@ -53,15 +54,25 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
         raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(IMAGE_SUFFIXES)}.")
     if series is not None:
         raise ImageReadError(f"{path} is one image, so no series {series} can be chosen in it; name the DICOM folder.")
-    image = read_image_file(path, modality)
-    if modality is not None:
-        return _cleaned(image, path, modality)
-    image.meta["warnings"] = [*image.meta["warnings"], *named_gaps(image.numpy()[0], path)]
-    return image
+    return _cleaned(image_file.read_image_file(path, modality), path, modality)
 
 
-def _cleaned(image: MetaTensor, path: Path, modality: str) -> MetaTensor:
+def read_channels(path: str | Path, modalities: Sequence[str | None]) -> tuple[MetaTensor, ...]:
+    """Read a NIfTI file of several volumes on one grid, such as CT and MR, each as ``read_volume`` with its modality.
+
+    Raises:
+        ImageReadError: As for ``read_volume``, or it holds another number of volumes.
+    """
+    path = check_exists(path, "Image")
+    volumes = image_file.read_channels(path, len(modalities))
+    return tuple(_cleaned(volume, path, modality) for volume, modality in zip(volumes, modalities, strict=True))
+
+
+def _cleaned(image: MetaTensor, path: Path, modality: str | None) -> MetaTensor:
     """Fill gaps around the field of view, take away a white frame and, from a CT, what is certainly no HU."""
+    if modality is None:
+        image.meta["warnings"] = [*image.meta["warnings"], *named_gaps(image.numpy()[0], path)]
+        return image
     voxels, gaps = without_gaps(image.numpy()[0], AIR_HU if modality == "CT" else 0.0, path)
     voxels, frames = without_frame(voxels, path)
     found = [*image.meta["warnings"], *gaps, *frames]

@@ -15,6 +15,7 @@ from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointSaver
 
 from spinefuse_ext.files import whole_file
+from spinefuse_ext.safe_load import check_archive
 
 
 def save_whole(state: Any, path: str | Path) -> None:
@@ -49,7 +50,7 @@ def stored_devices(path: str | Path) -> set[str]:
         devices.add(device)
         return storage
 
-    torch.load(path, map_location=note, weights_only=True)
+    torch.load(check_archive(path), map_location=note, weights_only=True)
     return devices
 
 

@@ -19,7 +19,6 @@ from monailabel.tasks.activelearning.random import Random
 import spinefuse_ext
 from spinefuse_ext.bundle.archive import WEIGHTS
 from spinefuse_ext.bundle.commands import BUNDLES
-from spinefuse_ext.bundle.plain_errors import plain_message
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.errors import plain_answers
 from spinefuse_ext.monai_label.fused import FusedVolumes
@@ -31,6 +30,7 @@ from spinefuse_ext.monai_label.store import CaseDatastore, SeriesDatastore, comp
 from spinefuse_ext.monai_label.strategy import NAME, Disagreement, DisagreementScoring, ScoreFile
 from spinefuse_ext.monai_label.train import FusionTrainTask, SegmentationTrainTask
 from spinefuse_ext.monai_label.web import protect_server
+from spinefuse_ext.plain_errors import plain_message
 from spinefuse_ext.printable import protect_log
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ FUSION, SEGMENTATION = BUNDLES["fusion"], BUNDLES["semiseg"]
 class SpineLabelApp(MONAILabelApp):
     """MONAI Label's app with the two bundles in ``app_dir/model``, copied or downloaded when they are not there.
 
-    ``conf`` may hold ``bundles``, ``zoo_repo``, ``zoo_url`` and ``zoo_version``, as
+    ``conf`` may hold ``bundles``, ``zoo_repo``, ``zoo_url``, ``zoo_version`` and ``checksums``, as
     :class:`~spinefuse_ext.monai_label.bundles.BundleSource` describes them, and ``skip_trainers``.
     """
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-import torch
 from monai.bundle import ConfigParser, download
 
 from spinefuse_ext.bundle.archive import WEIGHTS
@@ -21,6 +20,7 @@ from spinefuse_ext.files import whole_file, whole_folder
 from spinefuse_ext.handlers.checkpoints import save_whole, stored_devices
 from spinefuse_ext.monai_label.checksums import NONE, beside, verify
 from spinefuse_ext.networks.weights import fitting_weights
+from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.unpack import unpack
 from spinefuse_ext.validation import ConfigError, check_exists
 
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 #: What a copy leaves behind: caches, results, states of trainings, and the package of a release, which would come
 #: before the installed one in a training that MONAI Label starts.
 _LEFT = shutil.ignore_patterns("__pycache__", "eval", "training_epoch_*", "spinefuse_ext")
-
-
 #: Where the files of a release on GitHub lie: owner, repository, tag.
 RELEASES = "https://github.com/{}/{}/releases/download/{}"
 
@@ -175,7 +173,7 @@ def _put_weights(weights: Path, bundle: Path) -> None:
 def _store_for_cpu(path: Path) -> None:
     """Rewrite weights that a GPU saved: MONAI Label's training, and MONAI's tools, cannot read them without one."""
     if stored_devices(path) - {"cpu"}:
-        save_whole(torch.load(path, map_location="cpu", weights_only=True), path)
+        save_whole(load_plain(path), path)
         logger.info("%s was stored for a GPU; now it is stored for the CPU, which every machine reads.", path)
 
 

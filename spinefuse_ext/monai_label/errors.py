@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fastapi import HTTPException
 
-from spinefuse_ext.bundle.plain_errors import plain_message
+from spinefuse_ext.plain_errors import plain_message
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,12 @@ from monailabel.interfaces.datastore import Datastore
 
 from spinefuse_ext.data.siblings import find_registration, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.formats import is_system_name
+from spinefuse_ext.formats import SEGMENTATION_SUFFIXES, is_system_name
 from spinefuse_ext.monai_label.places import check_ending, check_inside
 from spinefuse_ext.printable import printable
 from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathError, check_plain_name
 
 logger = logging.getLogger(__name__)
-
-_SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr")
-
 
 #: Endings of labels that clients send; ``.bin`` is OHIF's.
 _LABELS = (".nii.gz", ".nii", ".nrrd", ".mha", ".json", ".bin")
@@ -59,7 +56,7 @@ class CaseDatastore(_InsideStore):
     """
 
     def _to_id(self, file: str) -> tuple[str, str]:
-        ending = next((ending for ending in _SEGMENTATIONS if file.endswith(ending)), None)
+        ending = next((ending for ending in SEGMENTATION_SUFFIXES if file.endswith(ending)), None)
         if ending is None:
             name, extension = super()._to_id(file)
             return str(name), str(extension)

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from spinefuse_ext import plain_errors
 from spinefuse_ext.networks.weights import load_weights
 from spinefuse_ext.validation import SpinefuseError, WeightsError
 
@@ -20,10 +21,12 @@ class Unloaded:
 
     Args:
         error: why nothing could be loaded.
+        weights: the path that was tried; a relative one is looked for from the folder of the process.
     """
 
-    def __init__(self, error: SpinefuseError) -> None:
-        self.error = type(error)(str(error))  # without its traceback, which would keep what was read in memory
+    def __init__(self, error: SpinefuseError, weights: str | Path) -> None:
+        where = "" if Path(weights).is_absolute() else " Run in the folder of the bundle, or give --bundle_root PATH."
+        self.error = type(error)(f"{error}{where}")  # without its traceback, which would keep what was read in memory
 
     def __call__(self, network: nn.Module, inputs: Any) -> None:
         raise WeightsError(f"The network has no trained weights, so it does not run. {self.error}")
@@ -34,7 +37,8 @@ def start_from(network: nn.Module, weights: str | Path | None, device: torch.dev
 
     The call comes from configs, where the file may still be named in another way: MONAI's commands and handlers, and
     MONAI Label, build a network first and load a file of their own into it. ``load_state_dict`` of every weight, by
-    whomever, lifts the refusal. Nothing happens for None, for a network without weights, and where this file is in it.
+    whomever, lifts the refusal. A command of ``monai.bundle`` that ends with it says so in one line. Nothing happens
+    for None, for a network without weights, and where this file is in it.
 
     Args:
         network: built a moment ago.
@@ -46,8 +50,10 @@ def start_from(network: nn.Module, weights: str | Path | None, device: torch.dev
     try:
         load_weights(network, weights, device)
     except SpinefuseError as error:
+        if plain_errors.runs_as_bundle_command():
+            plain_errors.install()  # commands such as verify_net_in_out run no `initialize`, which else does it
         if _mark(network) is None:
-            network.register_forward_pre_hook(Unloaded(error))
+            network.register_forward_pre_hook(Unloaded(error, weights))
             network.register_load_state_dict_post_hook(_lift)
     else:
         _LOADED_FROM[network] = str(weights)

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spinefuse_ext.names import listed
 from spinefuse_ext.registration.correction import CorrectedMap
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.leave_one_out import distances_mm, leave_one_out
 from spinefuse_ext.registration.linear import LinearMap, fit_rigid, to_itk
 from spinefuse_ext.registration.list_doubts import list_doubts
 from spinefuse_ext.registration.models import Estimator, Model, PointMap, estimator, fewest_points, obstacle
-from spinefuse_ext.registration.name_matching import Matched, listed, match_landmarks
+from spinefuse_ext.registration.name_matching import Matched, match_landmarks
 from spinefuse_ext.registration.per_vertebra import PerVertebraMap
 from spinefuse_ext.registration.suspects import Suspect, find_suspects
 from spinefuse_ext.registration.vertebrae import Vertebrae, vertebrae_from_names
@@ -221,9 +222,8 @@ def _check_count(matched: Matched, model: Model) -> None:
 def _check_mirror(mapping: PointMap) -> None:
     if isinstance(mapping, LinearMap) and np.linalg.det(mapping.matrix) < 0:
         raise LandmarkError(
-            "The landmarks fit an affine map that mirrors the patient (negative determinant), which "
-            "no movement does; check "
-            "the signs of the coordinates and left and right in the names, or use the model rigid."
+            "The landmarks fit an affine map that mirrors the patient (negative determinant), which no movement does; "
+            "check the signs of the coordinates and left and right in the names, or use the model rigid."
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from spinefuse_ext.names import listed
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.models import PointMap
 
@@ -33,11 +34,9 @@ def outside_sentence(points: Landmarks, image: MetaTensor, where: str) -> str | 
     ]
     if not names:
         return None
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return (
-        f"{len(names)} of {len(far)} landmarks of {where} lie outside the image "
-        f"{image.meta['filename_or_obj']} that they "
-        f"should be set on ({shown}); check the file, its coordinate system and its unit."
+        f"{len(names)} of {len(far)} landmarks of {where} lie outside the image {image.meta['filename_or_obj']} that "
+        f"they should be set on ({listed(names, 4)}); check the file, its coordinate system and its unit."
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.label_names import named_values
 from spinefuse_ext.labels import VERTEBRAE
+from spinefuse_ext.names import listed
 from spinefuse_ext.validation import LandmarkError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ _LEVEL_MM = (7.0, 95.0)
 #: A scheme that names so many more of the numbers is right, and the rest are no organs of another.
 _CLEARLY = 2
 _EXTRA = {"T13", "L6"}
+_SHOWN = 6  # numbers in a sentence
 Placed = tuple[int, int, Points]  # rank from the head, number, centroid
 
 
@@ -84,8 +86,8 @@ def vertebra_names(numbers: Sequence[int], centroids: Points, path: Path, scheme
     if not fitting:
         reasons = "; ".join(f"in the scheme {name} {reason}" for name, reason in obstacles.items())
         raise LandmarkError(
-            f"{path} has labels {_listed(numbers)}, but {reasons}; name another scheme ({', '.join(SCHEMES)}), choose "
-            "other labels, or use the order top_down, which counts from the head."
+            f"{path} has labels {listed(numbers, _SHOWN)}, but {reasons}; name another scheme ({', '.join(SCHEMES)}), "
+            "choose other labels, or use the order top_down, which counts from the head."
         )
     best = max(range(len(found)), key=lambda place: len(found[place]))
     rival = next((place for place in range(len(found)) if _contradicts(found[place], found[best])), None)
@@ -128,7 +130,7 @@ def _obstacle(table: Mapping[int, str], others: Set[int], numbers: Sequence[int]
     """Say why the numbers cannot be those of the scheme, None if they can."""
     unknown = [number for number in numbers if number not in table and number not in others]
     if unknown:
-        return f"{_listed(unknown)} {'is' if len(unknown) == 1 else 'are'} no vertebra"
+        return f"{listed(unknown, _SHOWN)} {'is' if len(unknown) == 1 else 'are'} no vertebra"
     known = [(table[n], n, c) for n, c in zip(numbers, centroids, strict=True) if table.get(n) in _HEAD_DOWN]
     if not known:
         return "none of them is a vertebra"
@@ -154,9 +156,4 @@ def _say(path: Path, scheme: str, asked: str | None, names: Mapping[int, str], n
         logger.info("%s: numbers and heights are those of the scheme %s", path, scheme)
     others = [number for number in numbers if number not in names]
     if others:
-        logger.info("%s: %s are no vertebrae in the scheme %s and were left out", path, _listed(others), scheme)
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:6]))
-    return shown if len(numbers) <= 6 else f"{shown} and {len(numbers) - 6} more"
+        logger.info("%s: %s are no vertebrae in the scheme %s and were left out", path, listed(others, _SHOWN), scheme)

@@ -35,11 +35,11 @@ class Landmarks:
         object.__setattr__(self, "names", tuple(unicodedata.normalize("NFC", name) for name in self.names))
         if np.shape(self.points_mm) != (len(self.names), 3):
             raise ValueError(f"Expected points_mm {(len(self.names), 3)}, got {np.shape(self.points_mm)}.")
-        keys = [plain_name(name) for name in self.names]
+        keys = [normal_form(name) for name in self.names]
         repeated = sorted({key for key in keys if keys.count(key) > 1})
         if repeated:
             raise LandmarkError(f"Landmark names must be unique, but {', '.join(repeated)} stand more than once.")
-        unusable = [name for name in self.names if name != plain_name(name) or not name.isprintable() or not name]
+        unusable = [name for name in self.names if name != normal_form(name) or not name.isprintable() or not name]
         if unusable:
             raise LandmarkError(f"Landmark names must be one line of text without outer spaces, got {unusable}.")
         if not np.isfinite(self.points_mm).all():
@@ -52,11 +52,6 @@ class Entry(NamedTuple):
     place: str
     name: str
     position: Sequence[object]
-
-
-def plain_name(name: str) -> str:
-    """Return ``name`` as points are compared by: accents as one sign, runs of white space and line breaks as one."""
-    return normal_form(name)
 
 
 def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64], path: Path) -> Landmarks:
@@ -72,13 +67,12 @@ def landmarks_from_entries(entries: Sequence[Entry], to_ras: NDArray[np.float64]
     places: dict[str, str] = {}
     points = np.empty((len(entries), 3))
     for row, (place, name, position) in enumerate(entries):
-        name = plain_name(name)
+        name = normal_form(name)
         if not name or not name.isprintable():
             raise LandmarkError(f"{path}, {place}: expected a name in plain text, got {name!r}; name it in Slicer.")
-        key = plain_name(name)
-        if key in places:
-            raise LandmarkError(f"{path}, {place}: the name {name} was already used at {places[key]}; rename one.")
-        places[key] = place
+        if name in places:
+            raise LandmarkError(f"{path}, {place}: the name {name} was already used at {places[name]}; rename one.")
+        places[name] = place
         names.append(name)
         points[row] = _millimetres(position, f"{path}, {place} ({name})")
     return Landmarks(tuple(names), points * to_ras)

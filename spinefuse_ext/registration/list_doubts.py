@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
+from spinefuse_ext.names import listed
 from spinefuse_ext.registration.linear import fit_rigid
-from spinefuse_ext.registration.name_matching import listed
 
 Points = NDArray[np.float64]
 
@@ -63,9 +63,8 @@ def _mirrored(fixed: Points, moving: Points) -> str | None:
     if after > _PART * before or before - after < _LOWER_MM:
         return None
     return (
-        "The MR list looks like a mirror image of the CT list: mirroring it lowers the rigid error "
-        f"from {before:.1f} to "
-        f"{after:.1f} mm; check the signs of its coordinates, and left and right in the names."
+        f"The MR list looks like a mirror image of the CT list: mirroring it lowers the rigid error from {before:.1f} "
+        f"to {after:.1f} mm; check the signs of its coordinates, and left and right in the names."
     )
 
 
@@ -74,9 +73,8 @@ def _unit(fixed: Points, moving: Points) -> str | None:
         reach = float(np.ptp(points, axis=0).max())
         if reach < _LEAST_MM:
             return (
-                f"All landmarks of the {role} list lie within {reach:.2g} mm; if its unit is not the "
-                "millimetre, convert "
-                "it and register again."
+                f"All landmarks of the {role} list lie within {reach:.2g} mm; if its unit is not the millimetre, "
+                "convert it and register again."
             )
     centred = (fixed - fixed.mean(0), moving - moving.mean(0))
     scale = float(np.linalg.norm(centred[1]) / np.linalg.norm(centred[0]))
@@ -87,9 +85,8 @@ def _unit(fixed: Points, moving: Points) -> str | None:
     smaller = "MR" if scale < 1 else "CT"
     hint = f", so the {smaller} list may be in {known[0]}" if known else ""
     return (
-        f"Distances between landmarks are {scale:.3g} times as long in the MR list as in the CT "
-        f"list{hint}; convert both "
-        "to millimetres of patient space and register again."
+        f"Distances between landmarks are {scale:.3g} times as long in the MR list as in the CT list{hint}; convert "
+        "both to millimetres of patient space and register again."
     )
 
 
@@ -101,9 +98,8 @@ def _thin(fixed: Points) -> str | None:
     if open_deg < _OPEN_DEG:
         return None
     return (
-        "The landmarks lie nearly on one line, so a click error of 1 mm turns the MR about it by "
-        f"{open_deg:.0f} degrees; "
-        "add a point beside that line, for example on a spinous or transverse process."
+        f"The landmarks lie nearly on one line, so a click error of 1 mm turns the MR about it by {open_deg:.0f} "
+        "degrees; add a point beside that line, for example on a spinous or transverse process."
     )
 
 

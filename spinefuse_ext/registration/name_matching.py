@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from spinefuse_ext.registration.landmarks import Landmarks, plain_name
+from spinefuse_ext.names import listed, normal_form
+from spinefuse_ext.registration.landmarks import Landmarks
 
 _LOOSE = re.compile(r"[\s_-]+")
 
@@ -29,7 +30,7 @@ def match_landmarks(fixed: Landmarks, moving: Landmarks) -> Matched:
     capitals and with spaces, hyphens and underscores as one; such a pair must be the only one, and is said. Names that
     only one list has are left out, and said.
     """
-    pairs = _pairs(fixed.names, moving.names, plain_name)
+    pairs = _pairs(fixed.names, moving.names, normal_form)
     left = [[name for name in names if name not in used] for names, used in _used(fixed, moving, pairs)]
     loose = _pairs(left[0], left[1], _loosely)
     pairs |= loose
@@ -38,9 +39,8 @@ def match_landmarks(fixed: Landmarks, moving: Landmarks) -> Matched:
     )
     kept = [name for name in fixed.names if name in pairs]
     sentences = [
-        f"Landmark {moving_name} of the MR list was taken for {name} of the CT list, because the "
-        "names differ in capitals, "
-        "spaces, hyphens or underscores only; spell them alike."
+        f"Landmark {moving_name} of the MR list was taken for {name} of the CT list, because the names differ in "
+        "capitals, spaces, hyphens or underscores only; spell them alike."
         for name, moving_name in loose.items()
     ]
     return Matched(
@@ -52,19 +52,12 @@ def match_landmarks(fixed: Landmarks, moving: Landmarks) -> Matched:
     )
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Return the names in a row, the first 8 where there are more."""
-    shown = ", ".join(names[:most]) or "none"
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
 def _left_out(count: int, only_fixed: Sequence[str], only_moving: Sequence[str]) -> list[str]:
     if not only_fixed and not only_moving:
         return []
     return [
-        f"Only the {count} landmarks whose names both lists have were used; left out were "
-        f"{listed(only_fixed)} of the CT "
-        f"list and {listed(only_moving)} of the MR list: rename them in Slicer if they are the same points."
+        f"Only the {count} landmarks whose names both lists have were used; left out were {listed(only_fixed)} of the "
+        f"CT list and {listed(only_moving)} of the MR list: rename them in Slicer if they are the same points."
     ]
 
 

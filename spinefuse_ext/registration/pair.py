@@ -72,9 +72,8 @@ def _apart(ct: MetaTensor, mr: MetaTensor, start: Start, pose: Pose) -> str:
     hint = f"; they overlap if {', or if '.join(dict.fromkeys(meeting[:2]))}" if meeting else ""
     if start.transform is not None:
         return (
-            f"{start.transform.path} brings the MR {names[1]} wholly outside CT {names[0]}; it must "
-            "map CT to MR points, so "
-            f"invert it or check that it belongs to these images{hint}."
+            f"{start.transform.path} brings the MR {names[1]} wholly outside CT {names[0]}; it must map CT to MR "
+            f"points, so invert it or check that it belongs to these images{hint}."
         )
     return (
         f"The registered MR {names[1]} lies wholly outside CT {names[0]}; check which landmark file belongs to which "

@@ -133,23 +133,21 @@ def _implausible(pose: Pose) -> Iterable[str]:
     if pose.turn_deg > _MOST_DEG:
         yield (
             f"The map turns the MR by {pose.turn_deg:.0f} degrees against the CT, but a patient lies alike in both "
-            f"scanners and more than {_MOST_DEG:.0f} is hardly ever right; check the coordinate "
-            "system (RAS or LPS) of the "
-            "landmark files or the transform, and which points carry which names."
+            f"scanners and more than {_MOST_DEG:.0f} is hardly ever right; check the coordinate system (RAS or LPS) of "
+            "the landmark files or the transform, and which points carry which names."
         )
     low, high = pose.scales
     if low < _SCALES[0] or high > _SCALES[1]:
         yield (
-            f"The map stretches the patient by factors of {low:.2f} to {high:.2f}, but a body keeps "
-            "its size; check the "
-            "units and the voxel sizes of both images."
+            f"The map stretches the patient by factors of {low:.2f} to {high:.2f}, but a body keeps its size; check "
+            "the units and the voxel sizes of both images."
         )
     overlap = max(pose.ct_inside_mr, pose.mr_inside_ct)
     if 0 < overlap < _LEAST_OVERLAP:
         yield (
             f"CT and MR hardly overlap after registration ({pose.ct_inside_mr:.0%} of the CT lies in the MR, "
-            f"{pose.mr_inside_ct:.0%} of the MR in the CT); check that the landmarks or the transform "
-            "belong to these images."
+            f"{pose.mr_inside_ct:.0%} of the MR in the CT); check that the landmarks or the transform belong to these "
+            "images."
         )
 
 

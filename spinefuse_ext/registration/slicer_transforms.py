@@ -1,4 +1,4 @@
-"""The transforms that 3D Slicer writes and ITK's Python reader does not know, rebuilt as ITK transforms.
+"""Transforms of 3D Slicer, ITK-SNAP and old ANTs that ITK's Python reader does not know, rebuilt as ITK transforms.
 
 ITK reads the numbers of a transform only into a class that is registered by name. Its affine class keeps any number of
 parameters as they are, so a copy of the file with the unknown names replaced by the affine one gives the numbers back,
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from spinefuse_ext.validation import TransformError
 
 _FOREIGN = re.compile(
-    rb"(?<![A-Za-z])(?:ThinPlateSplineKernelTransform|Rigid3DTransform|BSplineDeformableTransform)_(double|float)_3_3"
+    rb"(?<![A-Za-z])(?:ThinPlateSplineKernelTransform|Rigid3DTransform|BSplineDeformableTransform"
+    rb"|MatrixOffsetTransformBase)_(double|float)_3_3"
 )
 _GRID = 18  # fixed parameters of a B-spline in 3-D: size, origin, spacing and direction of its grid
 _FEWEST_LANDMARKS = 4
-_HDF5 = (".h5", ".hdf5")
+_FIXED_LAYOUT = (".h5", ".hdf5", ".mat")
 
 
 def has_foreign_types(content: bytes) -> bool:
@@ -41,20 +42,20 @@ def read_foreign(content: bytes, path: Path) -> list[Any]:
         RuntimeError: ITK cannot read the numbers.
         TransformError: The numbers do not describe a transform of the kind that the file names.
     """
-    hdf5 = path.suffix.lower() in _HDF5
+    fixed_layout = path.suffix.lower() in _FIXED_LAYOUT
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"copy{path.suffix}"
-        copy.write_bytes(_FOREIGN.sub(lambda name: _affine_name(name, hdf5), content))
+        copy.write_bytes(_FOREIGN.sub(lambda name: _affine_name(name, fixed_layout), content))
         read = list(itk.transformread(str(copy)))
     if len(read) == 2 and _kind(read[0]) == "bspline" and _kind(read[1]) == "linear":
         return [_added(_bspline(*_numbers(read[0]), path), read[1], path)]
     return [_rebuilt(transform, path) for transform in read]
 
 
-def _affine_name(name: re.Match[bytes], hdf5: bool) -> bytes:
+def _affine_name(name: re.Match[bytes], fixed_layout: bool) -> bytes:
     """Return the affine class in the precision of ``name``; as long as it where the file has a fixed layout."""
     affine = b"AffineTransform_" + name.group(1) + b"_3_3"
-    return affine.ljust(len(name.group()), b"\0") if hdf5 else affine
+    return affine.ljust(len(name.group()), b"\0") if fixed_layout else affine
 
 
 def _numbers(transform: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -21,8 +21,8 @@ class BatchTransform(Randomizable):
     """Change ``image`` ``(B, C, *S)`` and ``label`` ``(B, 1, *S)`` of a dictionary, each image in its own way.
 
     It is a dictionary transform as MONAI's are, except that it works on a batch: between a data loader and the network
-    (``spinefuse_ext.handlers.BatchTransformHandler``), where the images lie on the GPU already and one call serves all
-    of them. With ``batched`` off it takes one image ``(C, *S)``, so that it can stand in a ``Compose`` too. Other
+    (:class:`~spinefuse_ext.engines.PrepareTransformed`), where the images lie on the GPU already and one call serves
+    all of them. With ``batched`` off it takes one image ``(C, *S)``, so that it can stand in a ``Compose`` too. Other
     entries pass. Without a label the image is changed alone.
 
     Args:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.transforms import MapTransform
 
 from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
 from spinefuse_ext.dicom.nifti import stored_shape
-from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.dicom.volume import read_channels
+from spinefuse_ext.enums import MODALITIES, CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import NIFTI, image_suffix
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
 
@@ -47,7 +47,7 @@ class FindImagesd(MapTransform):
             return d
         path = check_exists(image, "The image")
         if len(missing) == len(self.keys) == 2 and _channels(path) == 2:
-            d.update(zip(self.keys, _split(path), strict=True))
+            d.update(zip(self.keys, read_channels(path, [MODALITIES.get(str(key)) for key in self.keys]), strict=True))
             return d
         if len(self.keys) == 1 and _channels(path) > 1:
             raise ImageReadError(
@@ -81,14 +81,3 @@ def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
     shape = stored_shape(path) if image_suffix(path) in NIFTI else None
     return shape[-1] if shape is not None and len(shape) > 3 else 1  # the reader says what is wrong with a damaged one
-
-
-def _split(path: Path) -> tuple[MetaTensor, ...]:
-    """The channels of a NIfTI file as volumes ``(1, X, Y, Z)``."""
-    both = LoadImage(reader="NibabelReader", ensure_channel_first=True, image_only=True)(path)
-    volumes = []
-    for channel in both:
-        volume = MetaTensor(channel.as_tensor()[None].float(), meta=dict(both.meta))
-        volume.meta["original_channel_dim"] = float("nan")
-        volumes.append(volume)
-    return tuple(volumes)

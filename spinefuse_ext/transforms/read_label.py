@@ -53,11 +53,12 @@ class ReadLabeld(MapTransform):
         self.scheme = LabelScheme.of(labels, relabel, ignore_index)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        from spinefuse_ext.dicom.label_place import place_label  # needs packages that MONAI alone does not bring
-        from spinefuse_ext.dicom.read_label import checked_label, label_for
-
         d = dict(data)
         for key in self.key_iterator(d):
+            # needs packages that MONAI alone does not bring
+            from spinefuse_ext.dicom.label_place import place_label
+            from spinefuse_ext.dicom.read_label import checked_label, label_for
+
             image = d[self.image_key]
             if isinstance(d[key], MetaTensor):
                 label, _ = place_label(checked_label(d[key], self.scheme), image)

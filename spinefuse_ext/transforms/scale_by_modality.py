@@ -15,6 +15,7 @@ from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 
 from spinefuse_ext.enums import MODALITIES
+from spinefuse_ext.hounsfield import is_shifted
 from spinefuse_ext.transforms.body import body_mask
 from spinefuse_ext.validation import ConfigError, check_interval
 
@@ -26,6 +27,7 @@ _NO_HU = (-1500.0, -1100.0)  # between air and the values that pad a CT
 _SOME = 0.001  # of the voxels that must be air for values to be HU
 _FEW = 0.1  # of them that may be below air
 _FAT_HU = -50.0
+_FAT = 0.01  # of the voxels above air that a CT has below water
 
 
 class ScaleByModalityd(MapTransform):
@@ -33,7 +35,8 @@ class ScaleByModalityd(MapTransform):
 
     An image is a CT when its key is ``ct``; under another key than ``ct`` and ``mr``, when its DICOM modality
     (``meta["modality"]``) is CT, or, where it has none, when its values are HU with air: at least 0.1 % of the voxels
-    lie from -1100 to -900, and not a tenth of them from -1500 to -1100. What the values decide is logged.
+    lie from -1100 to -900, and not a tenth of them from -1500 to -1100. What the values decide is logged,
+    with a warning where they speak for the other too: air but no fat, or a CT that lies 1024 too high.
 
     - CT: ``(v - low) / (high - low)``, clipped to [0, 1], with ``low, high = ct_window_hu``.
     - Others: the same with the ``percentiles`` of the voxels of :func:`~spinefuse_ext.transforms.body.body_mask`,
@@ -91,8 +94,14 @@ def is_ct(image: torch.Tensor, key: str) -> bool:
         return bool(meta["modality"] == _CT)
     name, values = meta.get(ImageMetaKey.FILENAME_OR_OBJ, key), _numpy(image)
     if holds_hounsfield(values):
-        logger.info("%s has air at -1000, so it is taken as a CT in HU and scaled by ct_window_hu.", name)
+        _tell_ct(values, name)
         return True
+    if is_shifted(values):
+        logger.warning(
+            "%s looks like a CT whose values lie 1024 too high (intercept missing), and is not taken as one; if it is, "
+            "give it the image key ct, which shifts it to HU.",
+            name,
+        )
     if values.min() < _FAT_HU:
         logger.warning(
             "%s has values down to %g but no air at -1000, so it is not taken as a CT; if it is one, give it the image "
@@ -100,6 +109,15 @@ def is_ct(image: torch.Tensor, key: str) -> bool:
             *(name, values.min()),
         )
     return False
+
+
+def _tell_ct(values: NDArray[np.float32], name: object) -> None:
+    """Log why an image is taken as a CT; where hardly a value lies between air and water, that may be padding."""
+    inside = values[values >= _AIR_HU[1]]
+    level, doubt = logging.INFO, ""
+    if inside.size and (inside < 0).mean() < _FAT:
+        level, doubt = logging.WARNING, " But it has no fat, so this may be padding; give an MR the image key mr."
+    logger.log(level, "%s has air at -1000, so it is taken as a CT in HU and scaled by ct_window_hu.%s", *(name, doubt))
 
 
 def holds_hounsfield(values: NDArray[np.float32]) -> bool:

@@ -13,8 +13,8 @@ from monai.fl.utils.constants import ExtraItems, ModelType
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from spinefuse_ext.__main__ import main
-from spinefuse_ext.bundle.plain_errors import plain_message
 from spinefuse_ext.federated import average_weights, federate, plan_federation
+from spinefuse_ext.plain_errors import plain_message
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SMALL: dict[str, dict[str, Any]] = {

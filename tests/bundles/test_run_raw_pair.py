@@ -81,7 +81,8 @@ def test_the_command_takes_raw_images_and_shows_the_errors(
     main(command)
     assert "rigid fit on" in "".join(capfd.readouterr())
     _check_series(tmp_path / "out", raw)
-    main([*command, "--out", str(tmp_path / "off"), "--save_series", "False"])
+    elsewhere = [str(tmp_path / "off") if part == str(tmp_path / "out") else part for part in command]
+    main([*elsewhere, "--save_series", "False"])
     assert [path.name for path in (tmp_path / "off").iterdir()] == ["fused.nii.gz"]
 
 

@@ -133,4 +133,7 @@ def test_cases_that_are_labelled_in_part_train_and_are_scored(
     assert (tmp_path / "scores" / "scores.csv").is_file()
     with pytest.raises(RuntimeError) as refused:
         workflow(BUNDLE, "train.json", **places, **settings).run()
-    assert re.search(r"got 0 to 255 in .*case_0\b.* Remap the labels, set ignore_index", str(refused.value.__cause__))
+    assert re.search(
+        r"case_0/label\.nii\.gz holds the values 255, .* map them by relabel, .* set ignore_index",
+        str(refused.value.__cause__),
+    )

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("spine_fusion", "spine_semiseg")
-CANVAS = {"spine_fusion": [48, 48], "spine_semiseg": [48, 48]}
+CANVAS = [48, 48]
 CHANNELS = {"spine_fusion": 2, "spine_semiseg": 1}
 name_of_bundle = pytest.mark.parametrize("name", NAMES)
 
@@ -60,7 +60,7 @@ def files(bundle: Path, *names: str) -> dict[str, Any]:
 
 
 def run(bundle: Path, *names: str, **overrides: Any) -> None:
-    canvas = {"canvas": CANVAS[bundle.name], "device": "cpu"}
+    canvas = {"canvas": CANVAS, "device": "cpu"}
     monai.bundle.run(**files(bundle, *names), **{"logging_file": False, **canvas, **overrides})
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -194,6 +197,19 @@ def _deltas() -> Iterator[tuple[str, str]]:
             content = json.loads(path.read_text())
             if path.name not in ("train.json", "inference.json") and any("network_def" in key for key in content):
                 yield name, path.name
+
+
+def test_a_check_from_another_folder_ends_in_one_sentence(tmp_path: Path) -> None:
+    configs = BUNDLES / "spine_semiseg" / "configs"
+    command = [sys.executable, "-m", "monai.bundle", "verify_net_in_out", "network_def"]
+    command += ["--meta_file", str(configs / "metadata.json"), "--config_file", str(configs / "inference.json")]
+    environment = {**os.environ, "PYTHONPATH": str(BUNDLES.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("spinefuse: The network has no trained weights, so it does not run. The checkpoint models/")
+    assert last.endswith("Run in the folder of the bundle, or give --bundle_root PATH.")
 
 
 @pytest.mark.parametrize(("name", "delta"), list(_deltas()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +48,19 @@ def write_table(phantoms: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``prepare_cohort`` do its cases here, one by one: a process of its own first imports for many seconds."""
+
+    def run_all(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
+        yield from ((job, done(work, job)) for job in jobs)
+
+    def done(work: Callable[[Any], Any], job: Any) -> Any:
+        try:
+            return work(job)
+        except Exception as error:
+            return error
+
+    monkeypatch.setattr("spinefuse_ext.cohort.work.run_all", run_all)

@@ -85,6 +85,7 @@ def test_the_phantom_is_an_adult(tmp_path: Path) -> None:
     assert "check PixelSpacing" in implausible_size(label)[0]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_prepare_keeps_the_sentence_beside_the_case(phantoms: Path, write_table, tmp_path: Path) -> None:
     for name in ("ct", "mr", "label"):
         image = read_volume(phantoms / f"p1/{name}.nii.gz")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,8 +83,8 @@ def test_a_pair_is_what_register_writes(write_table: WriteTable, phantoms: Path,
 def test_broken_cases_are_told_and_cost_only_themselves(
     write_table: WriteTable, phantoms: Path, tmp_path: Path
 ) -> None:
-    points = (phantoms / "p1/mr_landmarks.fcsv").read_text().replace(",L", ",K")
-    (phantoms / "p1/renamed.fcsv").write_text(points)
+    points = (phantoms / "p1/mr_landmarks.fcsv").read_text()
+    (phantoms / "p1/renamed.fcsv").write_text(re.sub(r",([LST])(?=\d)", r",other \1", points))
     whole = (phantoms / "p2/mr.nii.gz").read_bytes()
     (phantoms / "p2/mr.nii.gz").write_bytes(whole[: len(whole) // 2])
     table = write_table(0, 1, 2, 3, p0={"mr": "p0/absent.nii.gz"}, p1={"mr_landmarks": "p1/renamed.fcsv"})

@@ -46,6 +46,14 @@ def test_a_missing_intercept_is_put_back_and_said(
     assert "ct.nii.gz: the values lay 1024 too high" in caplog.text
 
 
+def test_noise_below_zero_does_not_hide_a_missing_intercept(rng: np.random.Generator, tmp_path: Path) -> None:
+    values = patient(rng) + rng.normal(0, 25, (24, 24, 6)).round().astype(np.float32)
+    assert (values + 1024).min() < 0
+    np.testing.assert_array_equal(read_as_ct(values + 1024, tmp_path), values)
+    cropped = values[6:18, 6:18]  # HU without air
+    np.testing.assert_array_equal(read_as_ct(cropped, tmp_path), cropped)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("padding", [-2000.0, -3024.0])
 def test_padding_outside_the_circle_becomes_air_whatever_the_axes(

@@ -137,3 +137,13 @@ def test_an_sform_that_is_none_leaves_the_qform_or_nothing(rows: np.ndarray, tmp
     assert "the sform cannot be used, though its code is 1" in image.meta["warnings"][0]
     with pytest.raises(ImageReadError, match="no usable geometry"):
         read_volume(write(tmp_path / "w.nii", (1, 0), **fields))
+
+
+@pytest.mark.parametrize("qfac", [0.0, 0.5, np.nan])
+@pytest.mark.parametrize("codes", [(0, 1), (1, 1)])
+def test_a_handedness_that_is_none_counts_as_one(qfac: float, codes: tuple[int, int], tmp_path: Path) -> None:
+    path = write(tmp_path / "v.nii", codes, qform=SFORM)
+    content = bytearray(path.read_bytes())
+    content[76:80] = np.array(qfac, dtype="<f4").tobytes()
+    path.write_bytes(bytes(content))
+    np.testing.assert_allclose(read_volume(path).affine, SFORM, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,19 @@ def _beside(name: str, text: str) -> Callable[[Path], Path]:
 
 
 NNUNET = json.dumps({"labels": {"background": 0, "disc": 1, "canal": [2], "vertebra": 3}})
+FLOATS = json.dumps({"labels": {"background": 0.0, "disc": 1.0, "canal": 2.0, "vertebra": 3.0}})
+REGIONS = json.dumps(
+    {
+        "labels": {
+            "background": 0,
+            "whole spine": [1, 2, 3],
+            "disc": [1, 2],
+            "canal": 2,
+            "bone": [1, 2, 3],
+            "vertebra": [3],
+        }
+    }
+)
 DECATHLON = json.dumps({"labels": {"0": "background", "1": "disc", "2": "canal", "3": "vertebra"}})
 COLOURS = "# Slicer\n0 Background 0 0 0 0\n1 Intervertebral_disc 1 2 3 255\n2 canal 4 5 6 255\n3 vertebra 7 8 9 255\n"
 SNAP = '    0     0    0    0        0  0  0    "Clear Label"\n' + "".join(
@@ -73,6 +87,8 @@ SNAP = '    0     0    0    0        0  0  0    "Clear Label"\n' + "".join(
         pytest.param(_extension, id="nifti-extension"),
         pytest.param(_beside("../dataset.json", NNUNET), id="nnunet-above"),
         pytest.param(_beside("dataset.json", DECATHLON), id="decathlon-beside"),
+        pytest.param(_beside("dataset.json", FLOATS), id="numbers-with-a-point"),
+        pytest.param(_beside("dataset.json", REGIONS), id="nnunet-regions"),
         pytest.param(_beside("label_ColorTable.ctbl", COLOURS), id="slicer-colours"),
         pytest.param(_beside("label.label", SNAP), id="itk-snap"),
         pytest.param(_beside("label.tsv", "index\tname\n1\tdisc\n2\tcanal\n3\tvertebra\n"), id="bids"),
@@ -91,6 +107,35 @@ def test_a_value_that_nothing_names_is_its_class(tmp_path: Path) -> None:
     label = read_label(nifti(tmp_path / "label.nii.gz", VALUES))
     np.testing.assert_array_equal(label.numpy()[0], VALUES)
     assert label.meta["warnings"] == []
+
+
+def test_regions_that_no_value_has_to_itself_are_refused_by_their_names(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "label.nii.gz", VALUES)
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"labels": {"background": 0, "disc": [1, 2], "canal": [2, 3], "spine": [1, 2, 3]}})
+    )
+    with pytest.raises(
+        UnknownLabelError, match=r"disc or canal \(2\) is none of the labels .* names disc \(1\), disc or"
+    ):
+        read_label(path)
+    relabel: dict[str | int, str | int] = {2: "vertebra"}
+    np.testing.assert_array_equal(
+        read_label(path, LabelScheme(relabel=relabel)).numpy()[0], np.array([0, 2, 1, 3])[VALUES]
+    )
+
+
+def test_a_damaged_list_of_names_is_refused_instead_of_left_out(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "disc": 1,}}')
+    path = nifti(tmp_path / "label.nii.gz", VALUES)
+    with pytest.raises(ImageReadError, match=r"dataset.json cannot be read .*; correct it or move it away"):
+        read_label(path)
+
+
+def test_an_example_of_relabel_names_a_value_without_a_name_by_its_number(tmp_path: Path) -> None:
+    path = write_seg_nrrd(tmp_path / "m.seg.nrrd", [VALUES], ORDER[:2])
+    with pytest.raises(UnknownLabelError, match=r"--relabel \"\{3: 'vertebra'\}\""):
+        read_label(path)
+    np.testing.assert_array_equal(read_label(path, LabelScheme(relabel={3: "vertebra"})).numpy()[0], BY_NAME)
 
 
 @pytest.mark.parametrize("name", ["VERTEBRAE", "vertebrae_L4", "L4", "Vertebra", "vertebra-3"])
@@ -157,7 +202,10 @@ def test_our_own_dicom_seg_is_read_back_in_its_place(series: Path, tmp_path: Pat
     sparse = VALUES.copy()
     sparse[..., 1] = 0  # a plane without a frame in between
     out = write_seg(nifti(tmp_path / "label.nii.gz", sparse), series, tmp_path / "seg" / "out.dcm")
-    for path in (out, out.parent):
+    below = tmp_path / "export" / "SEG" / "1"
+    below.mkdir(parents=True)
+    shutil.copy(out, below / "1-1.dcm")
+    for path in (out, out.parent, tmp_path / "export"):
         placed, found = label_for(path, image())
         np.testing.assert_array_equal(placed.numpy()[0], sparse)
         assert all("its axes are flipped" in sentence for sentence in found)
@@ -282,6 +330,19 @@ def test_turned_cropped_and_finer_labels_lie_where_they_were_and_it_is_said(tmp_
         placed, found = label_for(tmp_path / f"{name}.nii.gz", image())
         np.testing.assert_array_equal(placed.numpy()[0], VALUES)
         assert any(told in sentence for sentence in found), found
+
+
+def test_a_label_a_part_of_a_voxel_off_is_placed_though_its_image_lies_around_zero(tmp_path: Path) -> None:
+    centred = np.diag([2.0, 2, 2, 1])
+    centred[:3, 3] = 1.0 - np.array(SHAPE)
+    moved = centred.copy()
+    moved[0, 3] += 0.6  # 0.3 of a voxel
+    placed, found = label_for(nifti(tmp_path / "label.nii.gz", VALUES, moved), image(centred))
+    np.testing.assert_array_equal(placed.numpy()[0], VALUES)
+    assert any("lies on another grid than the image and was placed by the affines" in sentence for sentence in found)
+    moved[0, 3] += 2
+    with pytest.raises(GridMismatchError, match="the header of the image says no place"):
+        label_for(nifti(tmp_path / "label.nii.gz", VALUES, moved), image(centred))
 
 
 def test_a_label_partly_or_wholly_beside_its_image_is_said_or_refused(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ SPACE = "space: LPS\nspace directions: (0.5,0,0) (0,1,0) (0,0,2)\nspace origin: 
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0]) @ [[0.5, 0, 0, 1], [0, 1, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]]
 SIZES = "type: short\ndimension: 3\nsizes: 2 3 4\nendian: little"
 META = "ObjectType = Image\nNDims = 3\nDimSize = 2 3 4\nElementType = MET_SHORT\n"
+DEFLATED = zlib.compress(RAW)
+DEFLATED_SIZE = "CompressedData = True\nCompressedDataSize = {}\n"
 PLACED = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing = 0.5 1 2\n"
 
 
@@ -82,6 +84,7 @@ def test_a_nrrd_without_its_place_is_read_and_said(space: str, said: str, tmp_pa
     [
         pytest.param("ElementSpacing = 0.5 1 2\nOffset = 1 2 3\n", "no orientation", id="no-matrix"),
         pytest.param("ElementSpacing = 0.5 1 2\nRotation = 1 0 0 0 1 0 0 0 1\n", "no position", id="no-offset"),
+        pytest.param(PLACED.partition("ElementSpacing")[0], "no voxel size", id="no-spacing"),
     ],
 )
 def test_a_metaimage_without_its_place_is_read_and_said(place: str, said: str, tmp_path: Path) -> None:
@@ -183,6 +186,11 @@ def test_a_nrrd_that_cannot_be_read_is_refused_in_one_sentence(
         pytest.param(
             {"data": zlib.compress(RAW)[:-9], "more": "CompressedData = True\n"}, "cut off|damaged", id="zlib"
         ),
+        pytest.param({"data": DEFLATED, "more": "CompressedData = True\n"}, "is missing", id="zlib-size-missing"),
+        pytest.param({"data": DEFLATED, "more": DEFLATED_SIZE.format(9)}, "but it says 9", id="zlib-size-small"),
+        pytest.param({"data": DEFLATED, "more": DEFLATED_SIZE.format(999)}, "but it says 999", id="zlib-size-large"),
+        pytest.param({"place": PLACED.replace("0.5 1 2", "-0.5 1 2")}, "which is no voxel size", id="negative"),
+        pytest.param({"more": "BinaryData = False\n"}, "written as text", id="text"),
         pytest.param({"head": META.replace("2 3 4", "1500 1500 500")}, "claims 1500 x 1500 x 500", id="claim"),
         pytest.param({"head": META.replace("MET_SHORT", "MET_STRING")}, "of the type MET_STRING", id="type"),
         pytest.param({"more": "ElementNumberOfChannels = 3\n"}, "3 values a voxel", id="colours"),
@@ -195,6 +203,23 @@ def test_a_metaimage_that_cannot_be_read_is_refused_in_one_sentence(
     with pytest.raises(ImageReadError, match=rf"v.mha .*({said})"):
         read_volume(meta(tmp_path / "v.mha", **kwargs), "MR")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("after", [b"", b"\n"], ids=["alone", "line break behind"])
+def test_a_compressed_metaimage_that_says_its_size_is_read(after: bytes, tmp_path: Path) -> None:
+    path = meta(tmp_path / "v.mha", DEFLATED + after, more=DEFLATED_SIZE.format(len(DEFLATED)))
+    np.testing.assert_array_equal(read_volume(path, "MR").numpy()[0], VALUES)
+
+
+@pytest.mark.parametrize("size", ["", "CompressedDataSize = 9\n"], ids=["missing", "wrong"])
+def test_a_detached_compressed_metaimage_needs_no_size_but_no_wrong_one(size: str, tmp_path: Path) -> None:
+    (tmp_path / "v.zraw").write_bytes(DEFLATED)
+    path = meta(tmp_path / "v.mhd", b"", more=f"CompressedData = True\n{size}", file="v.zraw")
+    if size:
+        with pytest.raises(ImageReadError, match=f"should be {len(DEFLATED)}, but it says 9"):
+            read_volume(path, "MR")
+    else:
+        np.testing.assert_array_equal(read_volume(path, "MR").numpy()[0], VALUES)
 
 
 def four_axes(sizes: str, kinds: str, directions: str) -> dict[str, str]:

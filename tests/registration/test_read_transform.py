@@ -43,7 +43,9 @@ def thin_plate(source: np.ndarray, target: np.ndarray, points: np.ndarray) -> np
     return RBFInterpolator(source, target, kernel="linear", degree=1)(points)
 
 
-@pytest.mark.parametrize("kind", ["AffineTransform_double_3_3", "Rigid3DTransform_double_3_3"])
+@pytest.mark.parametrize(
+    "kind", ["AffineTransform_double_3_3", "Rigid3DTransform_double_3_3", "MatrixOffsetTransformBase_double_3_3"]
+)
 def test_a_linear_transform_works_on_ras_points(kind: str, rng: np.random.Generator, tmp_path: Path) -> None:
     matrix, offset = linear(rng)
     (tmp_path / "t.tfm").write_text(text((kind, [*matrix.ravel(), *offset], [0, 0, 0])))

@@ -103,7 +103,7 @@ def test_a_folder_without_dicom(
         (folder / content).write_text("not an image")
     before = left_over(tmp_path)
     line = refused(register({**case, name: str(folder)}), capfd)
-    assert f"{folder} holds no DICOM image series; name the folder with the .dcm files of one scan" in line
+    assert f"{folder} holds no DICOM image series; name the folder with the images of one scan" in line
     assert left_over(tmp_path) == before
 
 

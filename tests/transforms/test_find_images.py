@@ -73,3 +73,21 @@ def test_a_file_of_two_channels_is_a_pair(tmp_path: Path) -> None:
         np.testing.assert_array_equal(case[key].affine, AFFINE)
     with pytest.raises(ImageReadError, match="2 channels, one is needed"):
         FindImagesd("fused")({"image": str(path)})
+
+
+def test_each_channel_is_read_as_a_file_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = {"ct": rng.normal(300, 300, (12, 12, 12)), "mr": rng.uniform(0, 900, (12, 12, 12))}
+    values["ct"][0, 0] = values["mr"][-1, -1] = np.nan  # around the field of view
+    microns = np.diag([-2000.0, 1000.0, 1000.0, 1.0])
+    for name, voxels in (*values.items(), ("both", np.stack(list(values.values()), axis=-1))):
+        image = nib.Nifti1Image(voxels.astype(np.float32), microns)
+        image.header.set_xyzt_units("micron")
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    (tmp_path / "both.nii.gz").rename(tmp_path / "both.nii")  # compressed, whatever its name says
+    pair = FindImagesd(["ct", "mr"])({"image": str(tmp_path / "both.nii")})
+    alone = ReadVolumed(["ct", "mr"])({key: str(tmp_path / f"{key}.nii.gz") for key in values})
+    for key in values:
+        np.testing.assert_array_equal(pair[key].numpy(), alone[key].numpy())
+        np.testing.assert_array_equal(pair[key].affine, AFFINE)
+        assert any("micron" in sentence for sentence in pair[key].meta["warnings"])

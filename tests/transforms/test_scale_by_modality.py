@@ -70,6 +70,21 @@ def test_what_the_values_decide_is_said(caplog: pytest.LogCaptureFixture) -> Non
         assert not caplog.text
 
 
+def test_a_padded_mr_that_looks_like_a_ct_and_a_shifted_ct_are_warned_of(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    patient = np.concatenate([ct(), np.full((12, 16, 4), -100.0)], axis=2)  # with fat
+    scaled(patient)
+    assert not caplog.text
+    scaled(np.where(mr(rng) < 20, -1024, mr(rng)))
+    assert "taken as a CT in HU" in caplog.text
+    assert "no fat, so this may be padding; give an MR the image key mr" in caplog.text
+    caplog.clear()
+    assert scaled(patient + 1024).max() == 1
+    assert "x.nii looks like a CT whose values lie 1024 too high (intercept missing)" in caplog.text
+    assert "image key ct" in caplog.text
+
+
 def test_padding_far_below_air_is_still_a_ct_and_signed_mr_is_none(rng: np.random.Generator) -> None:
     padded = ct()
     padded[:, :2] = -3024

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from spinefuse_ext.bundle.plain_errors import install, plain_message, runs_as_bundle_command
+from spinefuse_ext.plain_errors import install, plain_message, runs_as_bundle_command
 from spinefuse_ext.validation import SpinefuseError
 
 
@@ -41,7 +41,7 @@ def test_what_a_file_system_says_of_a_file_is_one_sentence() -> None:
 
 
 def run(statement: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from spinefuse_ext.bundle.plain_errors import install\n"
+    code = "import sys; from spinefuse_ext.plain_errors import install\n"
     code += "from spinefuse_ext.validation import SpinefuseError\ninstall()\nsys.stdout.write('before')\n" + statement
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}

@@ -1,0 +1,59 @@
+"""Whether DICOM files hold as many bytes of pixels as their headers say, before a decoder fills up what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileDataset
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from spinefuse_ext.dicom.kind import standard_file
+from spinefuse_ext.dicom.read_file import read_file
+from spinefuse_ext.dicom.series import Slice
+from spinefuse_ext.validation import ImageReadError
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_SIZE = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated")
+_UNDEFINED = 0xFFFFFFFF  # length of compressed pixels
+_LONG = 4096  # bytes from which a value stays on the disk
+
+
+def check_pixel_length(slices: Sequence[Slice]) -> None:
+    """Raise ``ImageReadError``, naming the file, where uncompressed pixels are missing, too few or cut off."""
+    for path in dict.fromkeys(each.path for each in slices):
+        file = read_file(path, specific_tags=[*_PIXELS, *_SIZE], defer_size=_LONG)
+        element = _pixels(file)
+        if element is None:
+            raise ImageReadError(f"{path} holds no pixels; export it again or leave it out.")
+        fault = _fault(file, element, path)
+        if fault:
+            raise ImageReadError(f"{path} is damaged: {fault}; export it again or leave it out.")
+
+
+def _pixels(file: FileDataset) -> Any:
+    """The element of the pixels as it stands in the file, or None."""
+    return next((file.get_item(Tag(name), keep_deferred=True) for name in _PIXELS if name in file), None)
+
+
+def _fault(file: FileDataset, element: Any, path: Path) -> str | None:
+    stored = _stored(file, element, path)
+    rows, columns, samples, frames, bits = (int(file.get(name) or 1) for name in _SIZE)
+    claimed = (rows * columns * samples * frames * bits + 7) // 8
+    if stored is None or stored >= claimed:
+        return None
+    return f"its header claims {columns} x {rows} pixels in {claimed} bytes, but it has {stored}"
+
+
+def _stored(file: FileDataset, element: Any, path: Path) -> int | None:
+    """Bytes of uncompressed pixels; None for compressed ones."""
+    if not isinstance(element, RawDataElement):  # pydicom has read an empty one already
+        return len(element.value or b"")
+    if element.length == _UNDEFINED:
+        return None
+    if not standard_file(path) or file.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        return element.length  # its place is not that in the file
+    return max(min(element.length, path.stat().st_size - element.value_tell), 0)
