@@ -59,7 +59,7 @@ def make_phantom_case(seed: int, out: Path) -> None:
     affine = np.diag([*spacing, 1.0])
     centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40)]
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
-    canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))))
+    canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)
     images = {
         "ct": canvas.hu.round(),
