@@ -2,8 +2,8 @@
 
     python docs/how-to/any_contrast_cases.py cases --phantoms 200 --spider t2_SPACE
 
-Each case folder gets ``ct.nii`` and ``mr.nii`` (0 to 255; all 0 where there is no such image) and ``label.nii``: 1
-vertebra, 2 disc, 3 canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.5 mm.
+Each case folder gets ``mr.nii`` (0 to 255), phantoms ``ct.nii`` (HU) too, and ``label.nii``: 1 vertebra, 2 disc, 3
+canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.5 mm.
 
 SPIDER (van der Graaf et al., Scientific Data 11:264, 2024, Zenodo 10159290, CC BY 4.0) labels neither the sacrum nor
 a vertebra that the upper border cuts: what lies below its lowest disc and above its highest one is unknown, unless it
@@ -45,7 +45,8 @@ BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth i
 def write_case(folder: Path, images: dict[str, Array], affine: Array) -> None:
     with whole_folder(folder) as new:
         for name, voxels in images.items():
-            nib.save(nib.Nifti1Image(voxels.astype(np.uint8), affine), new / f"{name}.nii")
+            kind = np.int16 if name == "ct" else np.uint8
+            nib.save(nib.Nifti1Image(voxels.astype(kind), affine), new / f"{name}.nii")
 
 
 def make_phantom_case(seed: int, out: Path) -> None:
@@ -58,10 +59,10 @@ def make_phantom_case(seed: int, out: Path) -> None:
     affine = np.diag([*spacing, 1.0])
     centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40)]
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
-    canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))))
+    canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)
     images = {
-        "ct": np.clip((canvas.hu + 1000) / 3000 * 255, 0, 255).round(),
+        "ct": canvas.hu.round(),
         "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(),
         "label": np.where(canvas.number == SACRUM, 4, canvas.label),
     }
@@ -85,7 +86,7 @@ def make_spider_case(patient: str, folder: Path, out: Path) -> None:
         for new, old in zip(size[1:], label.shape[1:], strict=True)
     ]
     known = label[:, places[0]][:, :, places[1]]
-    images = {"ct": np.zeros_like(small), "mr": small.round(), "label": with_unknown(known)}
+    images = {"mr": small.round(), "label": with_unknown(known)}
     write_case(out / f"spider_{patient}", images, np.diag([SPIDER_SLICE_MM, PIXEL_MM, PIXEL_MM, 1.0]))
 
 
@@ -110,8 +111,8 @@ def with_unknown(label: Array) -> Array:
     return result
 
 
-def item(name: str) -> dict[str, str]:
-    return {"patient": name, **{key: f"{name}/{key}.nii" for key in ("ct", "mr", "label")}}
+def item(name: str, *images: str) -> dict[str, str]:
+    return {"patient": name, **{key: f"{name}/{key}.nii" for key in (*images, "mr", "label")}}
 
 
 def main() -> None:
@@ -133,7 +134,7 @@ def main() -> None:
         ):
             for _ in tqdm(pool.imap_unordered(function, names), total=len(names), unit="case"):
                 pass
-    phantoms = [item(f"phantom_{seed}") for seed in seeds]
+    phantoms = [item(f"phantom_{seed}", "ct") for seed in seeds]
     real = [item(f"spider_{patient}") for patient in patients] * options.spider_share
     training, held_out = phantoms[: -options.held_out], phantoms[-options.held_out :]
     datalist = {"labelled": training + real, "unlabelled": [], "validation": held_out, "test": []}

@@ -1,6 +1,7 @@
 """Transforms that MONAI lacks."""
 
 from spinefuse_ext.packages import installed, names_without
+from spinefuse_ext.transforms.fill_absent import FillAbsentd
 from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.keep_spine import KeepSpined
@@ -23,6 +24,7 @@ if installed(*_NEEDED):
 __all__ = [
     "ContributionMapd",
     "FeatureMapsd",
+    "FillAbsentd",
     "FindImagesd",
     "IgnoreVoxelsd",
     "KeepSpined",

@@ -84,9 +84,14 @@ class Grid:
 
 @dataclass
 class Canvas:
-    """CT numbers, T2 signal, structure and vertebra number on one grid; begins as air."""
+    """CT numbers, T2 signal, structure and vertebra number on one grid; begins as air.
+
+    ``sharpness_mm`` is the width over which an edge fades. None is the coarsest spacing, so that thin shells leave no
+    gaps between slices; less makes each slice a thin one.
+    """
 
     grid: Grid
+    sharpness_mm: float | None = None
     hu: Array = field(init=False)
     t2: Array = field(init=False)
     label: NDArray[np.uint8] = field(init=False)
@@ -100,8 +105,8 @@ class Canvas:
 
     @property
     def edge_mm(self) -> float:
-        """Width over which an edge fades: the coarsest spacing, so that thin shells leave no gaps."""
-        return float(self.grid.spacing_mm.max())
+        """Width over which an edge fades."""
+        return float(self.grid.spacing_mm.max()) if self.sharpness_mm is None else self.sharpness_mm
 
     def paint(
         self,

@@ -15,7 +15,7 @@ from spinefuse_ext.data.phantom import canvas as c
 from spinefuse_ext.data.phantom.anatomy import Anatomy, straightened
 from spinefuse_ext.data.phantom.canvas import Canvas, Tissue
 from spinefuse_ext.data.phantom.posture import Posture
-from spinefuse_ext.data.phantom.shapes import Array, Point, capsule, ellipse, smooth_min
+from spinefuse_ext.data.phantom.shapes import Array, Point, capsule, ellipse, ellipsoid, smooth_min
 from spinefuse_ext.data.phantom.vertebra import Where
 
 GAS = Tissue(-960, 5)
@@ -164,8 +164,8 @@ def _paint_outside(canvas: Canvas, where: Where, body: Body, rng: np.random.Gene
         slab = np.where(outside, np.abs(y - level) - float(rng.uniform(2, 12)), _FAR)
         canvas.paint(slab, TABLE)
     if rng.random() < 0.15:
-        spot = [rng.uniform(-40, 40), rng.uniform(25, body.front), rng.uniform(z.min(), z.max())]
-        canvas.paint(capsule(where, _point(spot), _point(spot), radius=(3.0, 3.0)), METAL)
+        offset = (x - rng.uniform(-40, 40), y - rng.uniform(25, body.front), z - rng.uniform(z.min(), z.max()))
+        canvas.paint(ellipsoid(offset, (3.0, 3.0, 5.0)), METAL)
 
 
 def _point(values: Array | list[float]) -> Point:
