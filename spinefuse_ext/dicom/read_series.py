@@ -17,9 +17,9 @@ from spinefuse_ext.dicom.choose import choose_series
 from spinefuse_ext.dicom.ct_values import AIR_HU, correct_hounsfield
 from spinefuse_ext.dicom.enhanced import stored_frames
 from spinefuse_ext.dicom.kind import standard_file
-from spinefuse_ext.dicom.pixel_length import check_pixel_length
 from spinefuse_ext.dicom.series import Series, Slice
 from spinefuse_ext.dicom.stack import stack_slices
+from spinefuse_ext.dicom.stored_pixels import check_stored_pixels
 from spinefuse_ext.dicom.tilt import set_upright
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.validation import ImageReadError
@@ -56,7 +56,7 @@ def read_series(
     chosen, notes = replace(chosen, modality=modality or chosen.modality), [*chosen.notes, *notes]
     for sentence in notes:
         logger.warning("%s", sentence)
-    check_pixel_length(slices)
+    check_stored_pixels(slices)
     try:
         voxels = _read_pixels(slices)
     except (RuntimeError, ValueError) as error:

@@ -287,3 +287,16 @@ def test_a_number_with_a_decimal_comma_is_refused_by_file_and_tag(tmp_path: Path
     path.write_bytes(path.read_bytes().replace(b"2.5\\2.5", b"2,5\\2.5"))
     with pytest.raises(ImageReadError, match=r"CT2 has .*2,5.* for its PixelSpacing, which is no number"):
         read_series(tmp_path)
+
+
+@pytest.mark.parametrize("shifted", [True, False])
+def test_values_stored_in_the_upper_bits_are_refused_but_not_a_wrong_high_bit(
+    shifted: bool, tmp_path: Path, write_series
+) -> None:
+    stored = np.random.default_rng(1).integers(0, 1000, (4, 5, 4))
+    write_series(tmp_path, stored=stored * 16 if shifted else stored, BitsStored=12, HighBit=15, PixelRepresentation=0)
+    if shifted:
+        with pytest.raises(ImageReadError, match=r"CT. is damaged: its values are stored 4 bits too high"):
+            read_series(tmp_path)
+    else:
+        np.testing.assert_array_equal(read_series(tmp_path).numpy()[0], 2 * stored.T - 1024)

@@ -1,4 +1,4 @@
-"""Whether DICOM files hold as many bytes of pixels as their headers say, before a decoder fills up what is missing."""
+"""Whether DICOM files hold the pixels that their headers claim, before a decoder fills up or cuts off values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
@@ -18,18 +19,20 @@ from spinefuse_ext.validation import ImageReadError
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _SIZE = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated")
+_BITS = ("BitsStored", "HighBit")
 _UNDEFINED = 0xFFFFFFFF  # length of compressed pixels
+_WORD = 16
 _LONG = 4096  # bytes from which a value stays on the disk
 
 
-def check_pixel_length(slices: Sequence[Slice]) -> None:
-    """Raise ``ImageReadError``, naming the file, where uncompressed pixels are missing, too few or cut off."""
+def check_stored_pixels(slices: Sequence[Slice]) -> None:
+    """Raise ``ImageReadError``, naming the file, where uncompressed pixels are missing, too few or stored shifted."""
     for path in dict.fromkeys(each.path for each in slices):
-        file = read_file(path, specific_tags=[*_PIXELS, *_SIZE], defer_size=_LONG)
+        file = read_file(path, specific_tags=[*_PIXELS, *_SIZE, *_BITS], defer_size=_LONG)
         element = _pixels(file)
         if element is None:
             raise ImageReadError(f"{path} holds no pixels, or is cut off in them; export it again or leave it out.")
-        fault = _fault(file, element, path)
+        fault = _fault(file, element, path) or _shifted(file, path)
         if fault:
             raise ImageReadError(f"{path} is damaged: {fault}; export it again or leave it out.")
 
@@ -47,6 +50,19 @@ def _fault(file: FileDataset, element: Any, path: Path) -> str | None:
         return None
     size = f"{columns} x {rows} pixels" if frames == 1 else f"{frames} images of {columns} x {rows} pixels"
     return f"its header claims {size} in {claimed} bytes, but it has {stored}"
+
+
+def _shifted(file: FileDataset, path: Path) -> str | None:
+    """Name values that end above the lowest bit, which no decoder shifts down; a HighBit that is only wrong is none."""
+    stored, high = (file.get(name) for name in _BITS)
+    below = 0 if stored is None or high is None else high + 1 - stored
+    if below <= 0 or file.get("BitsAllocated") != _WORD or file.file_meta.TransferSyntaxUID.is_compressed:
+        return None
+    order = "<" if file.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    values = np.frombuffer(read_file(path).PixelData, f"{order}u2")
+    if (values % 2**below).any() or not values.any():
+        return None
+    return f"its values are stored {below} bits too high (BitsStored {stored}, HighBit {high})"
 
 
 def _stored(file: FileDataset, element: Any, path: Path) -> int | None:
