@@ -81,6 +81,16 @@ def test_without_a_canal_what_reaches_farthest_along_the_body_stays(axis: int) -
     assert (kept(turned, affine=affine, gap_mm=1) == wanted).all()
 
 
+def test_vertebrae_alone_are_a_column_though_nothing_joins_them() -> None:
+    column = np.zeros((20, 24, 80), np.int64)
+    for number in range(4):  # bodies 12 mm high, 8 mm apart, each 2 mm further to the front
+        column[6:14, 6 + 2 * number : 16 + 2 * number, 20 * number : 20 * number + 12] = 1
+    classes = column.copy()
+    classes[16:20, 0:24, 40:51] = 1  # a table beside them, with more voxels than one of them
+    classes[8:10, 8:10, 14:17] = 1  # a crumb between two of them
+    assert (kept(classes, gap_mm=1) == column).all()
+
+
 def test_a_canal_apart_from_all_bone_is_no_spine() -> None:
     classes = np.zeros(SHAPE, np.int64)
     classes[8:12, 10:16, 4:20] = 1
