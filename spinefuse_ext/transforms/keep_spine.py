@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 ISLANDS = "islands"
 _LARGE = 0.1  # of the spine: an island from which on it may be a part of it
 _DISC_MM = 25.0  # largest height of a disc with what a network leaves out beside it
-_ABOVE = 0.5  # of a vertebra that lies within the box of the next one, along each axis across the body
+_ABOVE = 0.3  # of a vertebra that lies within the box of the next one, along each axis across the body
 
 
 class SpineParts(NamedTuple):
@@ -42,9 +42,9 @@ class KeepSpined(MapTransform):
     largest product of vertebra and canal voxels. Where no part holds both, it is the part whose vertebra and disc reach
     farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels; and
     with it, one after the other, what lies above or below it with a tenth of its voxels or more, no more than 25 mm
-    further, and half within its box across that axis: vertebrae whose discs and canal were not found. Dropped voxels
-    get probability 1 of background. A prediction without vertebra and disc, and labels without a class ``vertebra``,
-    stay as they are.
+    further, and three tenths within its box across that axis: vertebrae whose discs and canal were not found. Dropped
+    voxels get probability 1 of background. A prediction without vertebra and disc, and labels without a class
+    ``vertebra``, stay as they are.
 
     ``meta["islands"]`` says what was dropped: ``dropped`` parts, ``ml`` in all, ``largest_ml``. So does the log, with a
     warning where the largest has a tenth of the spine's volume. Anatomy with gaps stays whole: all labels of 33

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,15 @@ def test_vertebrae_alone_are_a_column_though_nothing_joins_them() -> None:
     classes[16:20, 0:24, 40:51] = 1  # a table beside them, with more voxels than one of them
     classes[8:10, 8:10, 14:17] = 1  # a crumb between two of them
     assert (kept(classes, gap_mm=1) == column).all()
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("patient", ["VB1_AKs6_T1", "VB2_pat19_T2"])
+def test_vertebral_bodies_of_a_real_lumbar_spine_all_stay(patient: str, assets: Path) -> None:
+    file = nib.nifti1.load(assets / f"data/mr_spine/fastcleverseg_lumbar_1mm/{patient}_vertebrae.nii.gz")
+    found = KeepSpined("pred", labels=LABELS).parts((np.asarray(file.dataobj) > 0).astype(np.int64), file.affine)
+    assert found is not None
+    assert found.islands == []
 
 
 def test_a_canal_apart_from_all_bone_is_no_spine() -> None:
