@@ -161,6 +161,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     *,
     checkpoint: str | None = None,
     dicom: str | None = None,
+    series: str | None = None,
     ct: str | None = None,
     mr: str | None = None,
     fusion_checkpoint: str | None = None,
@@ -178,7 +179,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does. Without ``--checkpoint``
     and ``--fusion_checkpoint`` by the weights that the bundles hold, ``models/model.pt``.
     ``--dicom`` names the DICOM series on whose grid the image lies, for a fused volume that of the CT; then
-    ``OUT/prediction.dcm`` is a DICOM SEG of it. An image or a CT that is a DICOM folder itself needs no such option.
+    ``OUT/prediction.dcm`` is a DICOM SEG of it. An image or a CT that is a DICOM folder itself needs no such option;
+    ``--series`` chooses one of several series of an image, ``--ct_series`` and ``--mr_series`` those of a pair.
     ``--delta`` names the config files that the checkpoint was trained with on top of ``train.json``.
     """
     if out is None:
@@ -186,22 +188,22 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     pair = {"ct": ct, "mr": mr}
     files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
     chosen = {"ct": ct_series, "mr": mr_series}
-    series = {} if dicom is None else {str(CaseKeys.DICOM): _existing(dicom, "The DICOM series")}
+    source = {} if dicom is None else {str(CaseKeys.DICOM): _existing(dicom, "The DICOM series")}
     folder, configs = find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)]
     weights, key = _weights(checkpoint, folder), _image_key(folder, configs, overrides)
     runs, fused = [], image is None
     if image is None:
-        _check_pair(pair)
+        _check_pair(pair, series)
         images = {name: str(path) for name, path in pair.items()}
         runs.append(_fusion(_pair_item(images, chosen, files), out, find_bundle("fusion"), fusion_checkpoint))
         image = _absolute(out, FUSED_FILE)
-        series = series or _series_of(str(ct), ct_series)
+        source = source or _series_of(str(ct), ct_series)
     else:
-        _check_alone(
-            {**pair, "fusion_checkpoint": fusion_checkpoint, **files, "ct_series": ct_series, "mr_series": mr_series}
-        )
+        series = series or chosen.pop(key, None)  # --ct_series where the image has the key ct
+        others = {f"{name}_series": given for name, given in chosen.items()}
+        _check_alone({**pair, "fusion_checkpoint": fusion_checkpoint, **files, **others})
         image = _existing(image, "The image")
-    item = {key: image} | series
+    item = {key: image} | ({} if series is None else {series_key(key): str(series)}) | source
     runs.append(BundleRun(folder, configs, _single_case(item, out, weights, PREDICTION_FILE), overrides))
     for run in runs:  # all are checked before the first one takes its time
         run.check()
@@ -232,11 +234,13 @@ def _image_key(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     return str(keys[0])
 
 
-def _check_pair(pair: Mapping[str, str | None]) -> None:
-    """Raise ConfigError unless all that fusing on the way needs is given."""
+def _check_pair(pair: Mapping[str, str | None], series: str | None) -> None:
+    """Raise ConfigError unless all that fusing on the way needs is given, and nothing that belongs to an image."""
     missing = [f"--{name}" for name, value in pair.items() if value is None]
     if len(missing) == len(pair):
         raise ConfigError("`spinefuse segment` needs --image, or a pair by --ct and --mr.")
+    if series is not None:
+        raise ConfigError("`spinefuse segment` takes --series with --image; of a pair name --ct_series or --mr_series.")
     if missing:
         raise ConfigError(f"`spinefuse segment` of a pair needs {' and '.join(missing)} too.")
 

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 #: Key of ``meta`` for what ``KeepSpined`` dropped.
 ISLANDS = "islands"
 _LARGE = 0.1  # of the spine: an island from which on it may be a part of it
+_DISC_MM = 25.0  # largest height of a disc with what a network leaves out beside it
+_ABOVE = 0.3  # of a vertebra that lies within the box of the next one, along each axis across the body
 
 
 class SpineParts(NamedTuple):
@@ -38,8 +40,10 @@ class KeepSpined(MapTransform):
     All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
     about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
     largest product of vertebra and canal voxels. Where no part holds both, it is the part whose vertebra and disc reach
-    farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels.
-    Dropped voxels get probability 1 of background. A prediction without vertebra and disc, and labels without a class
+    farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels; and
+    with it, one after the other, what lies above or below it with a tenth of its voxels or more, no more than 25 mm
+    further, and three tenths within its box across that axis: vertebrae whose discs and canal were not found. Dropped
+    voxels get probability 1 of background. A prediction without vertebra and disc, and labels without a class
     ``vertebra``, stay as they are.
 
     ``meta["islands"]`` says what was dropped: ``dropped`` parts, ``ml`` in all, ``largest_ml``. So does the log, with a
@@ -109,13 +113,14 @@ class KeepSpined(MapTransform):
             np.bincount(numbers[mask], minlength=count + 1).astype(float)
             for mask in (classes > 0, classes == self.vertebra, classes == self.canal)
         )
-        rank = vertebra * canal
-        if not rank.any():
-            axis = int(np.abs(affine[2, :3]).argmax())
+        rank, axis = vertebra * canal, int(np.abs(affine[2, :3]).argmax())
+        if rank.any():
+            chosen = {int(rank.argmax())}
+        else:
             rank = _extents(np.where(column, numbers, 0), axis, count) + sizes / (sizes.sum() + 1)
-        chosen = int(rank.argmax())
-        islands = [int(size) for number, size in enumerate(sizes) if number not in (0, chosen)]
-        return SpineParts(numbers == chosen, int(sizes[chosen]), islands)
+            chosen = _stacked(numbers, sizes, int(rank.argmax()), axis, spacing_mm)
+        islands = [int(size) for number, size in enumerate(sizes) if number not in (0, *chosen)]
+        return SpineParts(np.isin(numbers, list(chosen)), int(sizes[list(chosen)].sum()), islands)
 
 
 def _numbered(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], gap_mm: float) -> tuple[NDArray[np.int32], int]:
@@ -132,6 +137,32 @@ def _numbered(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64], gap_mm: 
     found = np.zeros(mask.shape, np.int32)
     found[box] = numbers * inside
     return found, int(count)
+
+
+def _stacked(
+    numbers: NDArray[np.int32], sizes: NDArray[np.float64], start: int, axis: int, spacing_mm: NDArray[np.float64]
+) -> set[int]:
+    """Numbers of the part ``start`` and of those that make a column with it, one above the other."""
+    from scipy import ndimage  # optional
+
+    large = np.flatnonzero(sizes >= _LARGE * sizes[start])
+    found = ndimage.find_objects(numbers)
+    boxes = {int(n): np.array([(s.start, s.stop) for s in found[n - 1]]) * spacing_mm[:, None] for n in large if n}
+    stack, waiting = {start}, [start]
+    while waiting:
+        box = boxes[waiting.pop()]
+        new = {number for number, other in boxes.items() if number not in stack and _next_to(box, other, axis)}
+        stack |= new
+        waiting += new
+    return stack
+
+
+def _next_to(one: NDArray[np.float64], other: NDArray[np.float64], axis: int) -> bool:
+    """Whether boxes ``(3, 2)``, mm, lie one above the other along an axis, with no more than a disc between."""
+    overlap = np.minimum(one[:, 1], other[:, 1]) - np.maximum(one[:, 0], other[:, 0])
+    smaller = np.minimum(one[:, 1] - one[:, 0], other[:, 1] - other[:, 0])
+    across = np.delete(np.arange(3), axis)
+    return bool((overlap[across] >= _ABOVE * smaller[across]).all() and -_DISC_MM <= overlap[axis] <= smaller[axis] / 2)
 
 
 def _extents(numbers: NDArray[np.int32], axis: int, count: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from spinefuse_ext.bundle.commands import fuse, segment
 from spinefuse_ext.data import CaseLayout
 from spinefuse_ext.dicom import StudyHeader, read_volume, write_series
 from spinefuse_ext.transforms import ReadVolumed, SaveFusedSeriesd
-from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.validation import ConfigError, ImageReadError
 
 
 @pytest.fixture
@@ -75,6 +75,23 @@ def test_without_a_name_the_advice_names_an_option_that_fuse_has(scans: Path) ->
     with pytest.raises(ImageReadError, match=r"3/stack2 .axial, 4 slices.*echo time 90.*--mr_series 3/stack1"):
         read_volume(scans, "MR")
     assert {"ct_series", "mr_series"} <= set(fuse.__kwdefaults__) & set(segment.__kwdefaults__)
+
+
+@pytest.mark.parametrize(
+    ("key", "option", "value"), [("fused", "series", 10), ("ct", "ct_series", 200), ("mr", "series", 20)]
+)
+def test_segment_of_an_image_reads_the_series_that_its_own_refusal_asks_for(
+    key: str, option: str, value: int, scans: Path, items: list[dict[str, str]], tmp_path: Path
+) -> None:
+    with pytest.raises(ImageReadError, match=rf"--{option}\b" if key != "mr" else "--mr_series"):
+        ReadVolumed(key)({key: str(scans)})
+    (tmp_path / "model.pt").touch()
+    name = {"fused": "3/stack1", "ct": "2", "mr": "3/stack2"}[key]
+    settings = {"checkpoint": str(tmp_path / "model.pt"), "image_keys": f"['{key}']", option: name}
+    segment(str(scans), str(tmp_path / "out"), **settings)
+    assert (ReadVolumed(key)(items[0])[key] == value).all()
+    with pytest.raises(ConfigError, match="--series with --image; of a pair name --ct_series"):
+        segment(None, str(tmp_path / "out"), ct=str(scans), mr=str(scans), series="1")
 
 
 def test_segment_of_a_pair_hands_the_series_on_to_its_dicom_seg(

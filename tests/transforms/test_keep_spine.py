@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,25 @@ def test_without_a_canal_what_reaches_farthest_along_the_body_stays(axis: int) -
     turned, wanted = (np.moveaxis(each, 2, axis) for each in (classes, expected))
     assert int(np.abs(affine[2, :3]).argmax()) == axis
     assert (kept(turned, affine=affine, gap_mm=1) == wanted).all()
+
+
+def test_vertebrae_alone_are_a_column_though_nothing_joins_them() -> None:
+    column = np.zeros((20, 24, 80), np.int64)
+    for number in range(4):  # bodies 12 mm high, 8 mm apart, each 2 mm further to the front
+        column[6:14, 6 + 2 * number : 16 + 2 * number, 20 * number : 20 * number + 12] = 1
+    classes = column.copy()
+    classes[16:20, 0:24, 40:51] = 1  # a table beside them, with more voxels than one of them
+    classes[8:10, 8:10, 14:17] = 1  # a crumb between two of them
+    assert (kept(classes, gap_mm=1) == column).all()
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("patient", ["VB1_AKs6_T1", "VB2_pat19_T2"])
+def test_vertebral_bodies_of_a_real_lumbar_spine_all_stay(patient: str, assets: Path) -> None:
+    file = nib.nifti1.load(assets / f"data/mr_spine/fastcleverseg_lumbar_1mm/{patient}_vertebrae.nii.gz")
+    found = KeepSpined("pred", labels=LABELS).parts((np.asarray(file.dataobj) > 0).astype(np.int64), file.affine)
+    assert found is not None
+    assert found.islands == []
 
 
 def test_a_canal_apart_from_all_bone_is_no_spine() -> None:
