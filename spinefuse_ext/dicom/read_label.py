@@ -96,20 +96,24 @@ def checked_label(volume: MetaTensor, scheme: LabelScheme) -> MetaTensor:
     return _mapped(volume.clone().float(), scheme.of_values(present_values(values, name), name), values)
 
 
+def not_whole(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Where values are no whole numbers by more than the 0.001 that floats and rescaling leave; NaN is none."""
+    return np.asarray(~(np.abs(values - np.rint(values)) <= _ROUNDED))
+
+
 def present_values(values: NDArray[np.float32], path: object) -> list[int]:
     """Distinct values of a label, as whole numbers.
 
     Raises:
         ImageReadError: values that are none, by more than rounding.
     """
-    rounded = np.rint(values)
-    off = ~(np.abs(values - rounded) <= _ROUNDED)  # NaN is off too
+    off = not_whole(values)
     if off.any():
         odd = ", ".join(f"{value:.6g}" for value in np.unique(values[off])[:_SHOWN])
         raise ImageReadError(
             f"{path} is no label: it holds {odd}; expected whole numbers from 0 up; export the segmentation again."
         )
-    whole = rounded.astype(np.int64).ravel()
+    whole = np.rint(values).astype(np.int64).ravel()
     if whole.size and whole.min() >= 0 and whole.max() < _MANY:  # counting is much faster than sorting
         return [int(value) for value in np.flatnonzero(np.bincount(whole))]
     return [int(value) for value in np.unique(whole)]

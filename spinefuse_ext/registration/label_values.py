@@ -8,9 +8,9 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from spinefuse_ext.dicom.read_label import not_whole
 from spinefuse_ext.validation import LandmarkError
 
-_ROUNDED = 1e-3  # as labels are rounded wherever they are read
 _SHOWN = 3
 
 
@@ -22,7 +22,7 @@ def whole_labels(label: MetaTensor, path: Path) -> NDArray[np.int64]:
     """
     values = label.as_tensor()[0].cpu().numpy()
     rounded = np.rint(values)
-    odd = values[~(np.abs(values - rounded) <= _ROUNDED) | (rounded < 0)]  # NaN is odd too
+    odd = values[not_whole(values) | (rounded < 0)]
     if odd.size:
         listed = ", ".join(f"{value:.6g}" for value in np.unique(odd)[:_SHOWN])
         raise LandmarkError(
