@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from monai.bundle import ConfigParser
 from spinefuse_ext import plain_errors
 from spinefuse_ext.bundle.overrides import check_overrides
 from spinefuse_ext.validation import ConfigError, check_interval
+
+logger = logging.getLogger(__name__)
 
 
 def check_run(
@@ -53,6 +56,18 @@ def check_run(
         _check_positive(name, value, spatial_dims, multiple_of)
     for name, ends in (intervals or {}).items():
         check_interval(name, ends)
+    _tell_unvalidated(settings or {})
+
+
+def _tell_unvalidated(settings: dict[str, object]) -> None:
+    """Say that a training too short for a validation chooses no best weights."""
+    epochs, interval = settings.get("epochs"), settings.get("val_interval")
+    if isinstance(epochs, int) and isinstance(interval, int) and epochs < interval:
+        logger.warning(
+            "%d epochs are fewer than val_interval %d, so nothing is validated: model_final.pt is written, and no "
+            "model.pt.",
+            *(epochs, interval),
+        )
 
 
 def _check_positive(name: str, value: object, spatial_dims: int | None, multiple_of: int) -> None:

@@ -52,6 +52,14 @@ def test_a_setting_that_cannot_work_is_refused_before_anything_is_built(
         started(**overrides)
 
 
+def test_a_training_too_short_for_a_validation_is_told_what_it_writes(caplog: pytest.LogCaptureFixture) -> None:
+    started(epochs=5, val_interval=5)
+    assert not caplog.records
+    started(epochs=2, val_interval=5)
+    assert "2 epochs are fewer than val_interval 5" in caplog.text
+    assert "no model.pt" in caplog.text
+
+
 def test_it_can_be_called_outside_a_run(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     check_run(tmp_path, {"epochs": 1, "canvas": (2, 3)})
