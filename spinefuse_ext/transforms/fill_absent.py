@@ -34,7 +34,7 @@ class FillAbsentd(MapTransform):
         d = dict(data)
         held = [key for key in self.keys if key in d]
         if not held:
-            raise ImageReadError(f"Expected one of the images {', '.join(map(str, self.keys))}, got {', '.join(d)}.")
+            raise ImageReadError(f"Expected one of the images {', '.join(map(str, self.keys))}, got {', '.join(map(str, d))}.")
         like = d[held[0]]
         for key, value in zip(self.keys, self.value, strict=True):
             if key not in d:
