@@ -34,7 +34,8 @@ class FillAbsentd(MapTransform):
         d = dict(data)
         held = [key for key in self.keys if key in d]
         if not held:
-            raise ImageReadError(f"Expected one of the images {', '.join(map(str, self.keys))}, got {', '.join(map(str, d))}.")
+            wanted, got = (", ".join(map(str, names)) for names in (self.keys, d))
+            raise ImageReadError(f"Expected one of the images {wanted}, got {got}.")
         like = d[held[0]]
         for key, value in zip(self.keys, self.value, strict=True):
             if key not in d:
