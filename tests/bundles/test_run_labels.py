@@ -37,7 +37,7 @@ def test_a_displaced_label_stops_training_and_evaluation_before_they_begin(
     told = f"{label} has as many voxels as its image {own / case}/fused.nii.gz, but its header says no place"
     for configs in [["train.json"], ["train.json", "evaluate.json"]][: 1 + (case == "case_4")]:
         with pytest.raises(RuntimeError) as refused:  # MONAI's, caused by ours
-            workflow("spine_semiseg", *configs, dataset_dir=str(own), output_dir=str(own / "eval"), **SMALL)
+            workflow("spine_semiseg", *configs, dataset_dir=str(own), output_dir=str(own / "eval"), **SMALL).run()
         assert str(plain_message(refused.value)).startswith(told)
 
 

@@ -15,7 +15,7 @@ from spinefuse_ext.validation import SpinefuseError
 @pytest.mark.parametrize("model", ["rigid", "similarity", "affine", "thin_plate", "per_vertebra"])
 def test_the_page_shows_every_model_and_its_warnings(model: str, tmp_path: Path, rng: np.random.Generator) -> None:
     points = rng.uniform((-30, -30, 0), (30, 30, 120), (17, 3))
-    names = tuple(f"L{1 + place // 2} <{place}>" for place in range(17))
+    names = tuple(f"L{1 + place // 4} <{place}>" for place in range(17))
     order = [1, 0, *range(2, 17)]
     fit = fit_landmarks(Landmarks(names, points), Landmarks(names, points[order] + 5), model)
     assert [suspect.kind for suspect in fit.suspects] == ["swapped"]
