@@ -134,13 +134,16 @@ def test_weights_that_are_in_already_are_not_read_again(tmp_path: Path, monkeypa
     torch.save(unet().state_dict(), tmp_path / "model.pt")
     network = unet()
     start_from(network, tmp_path / "model.pt")
+    changed = {name: weight + 1 for name, weight in network.state_dict().items()}
+    network.load_state_dict(changed)
     monkeypatch.setattr(torch, "load", None)
-    place(network, "cpu", weights=str(tmp_path / "model.pt"))
+    assert same(place(network, "cpu", weights=str(tmp_path / "model.pt")), changed)
 
 
 def test_a_rule_needs_no_weights_and_none_ask_for_none() -> None:
-    place(MaxFusion(), "cpu", weights=ABSENT)(torch.rand(1, 2, 8, 8))
-    place(unet(), "cpu", weights=None)(torch.rand(1, 1, 16, 16))
+    pair = torch.rand(1, 2, 8, 8)
+    assert torch.equal(place(MaxFusion(), "cpu", weights=ABSENT)(pair), pair.amax(1, keepdim=True))
+    assert place(unet(), "cpu", weights=None)(torch.rand(1, 1, 16, 16)).shape == (1, 3, 16, 16)
 
 
 def test_a_network_is_scripted_once_its_weights_are_loaded() -> None:
