@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.engines import PrepareBatch
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, convert_to_tensor
 
 Batch = Mapping[str, Any]
 
@@ -38,14 +37,9 @@ class PrepareTransformed(PrepareBatch):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return image and label; the label is None for an unlabelled batch."""
         held = (CommonKeys.IMAGE, CommonKeys.LABEL)
-        moved: dict[str, Any] = {
-            key: _plain(batchdata[key]).to(device, non_blocking=non_blocking) for key in held if key in batchdata
-        }
+        plain = {key: convert_to_tensor(batchdata[key], track_meta=False) for key in held if key in batchdata}
+        moved: dict[str, Any] = {key: value.to(device, non_blocking=non_blocking) for key, value in plain.items()}
         transform = self.transform if CommonKeys.LABEL in moved else self.unlabelled
         changed = moved if transform is None else transform(moved)
         image = changed[CommonKeys.IMAGE]
         return image.to(**kwargs) if kwargs else image, changed.get(CommonKeys.LABEL)
-
-
-def _plain(value: torch.Tensor) -> torch.Tensor:
-    return value.as_tensor() if isinstance(value, MetaTensor) else value

@@ -7,9 +7,8 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Randomizable
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, convert_to_tensor
 
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.validation import ConfigError
@@ -34,7 +33,10 @@ class BatchTransform(Randomizable):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return ``data`` with a new image and label; the given tensors are not written into."""
-        image, label = (_plain(data.get(key)) for key in (CommonKeys.IMAGE, CommonKeys.LABEL))
+        image, label = (
+            None if data.get(key) is None else convert_to_tensor(data[key], track_meta=False)
+            for key in (CommonKeys.IMAGE, CommonKeys.LABEL)
+        )
         if image is None:
             raise ConfigError(f"Expected an entry '{CommonKeys.IMAGE}' to change, got {', '.join(map(str, data))}.")
         if not self.batched:
@@ -52,7 +54,3 @@ class BatchTransform(Randomizable):
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``(B, C, *S)`` and ``(B, 1, *S)`` -> the changed ones."""
-
-
-def _plain(value: Any) -> torch.Tensor | None:
-    return value.as_tensor() if isinstance(value, MetaTensor) else value
