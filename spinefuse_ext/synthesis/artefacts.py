@@ -77,7 +77,8 @@ class RandCutd(BatchTransform):
         """``(B, C, *S)``, ``(B, 1, *S)`` -> the same sizes."""
         shown = torch.ones_like(image[:, :1], dtype=torch.bool)
         for axis, (length, least) in enumerate(zip(draws.size, self.smallest_px, strict=True)):
-            side = draws.uniform(min(least, length), length)
+            least = min(least, length)
+            side = least + (length - least) * draws.uniform() ** 2  # small ones are as frequent as large ones
             start = draws.uniform() * (length - side)
             shape = [1, 1, *[1] * len(draws.size)]
             shape[2 + axis] = length

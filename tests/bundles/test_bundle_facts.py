@@ -25,7 +25,7 @@ NEW_IDS = {
     *("sections", "surface_tolerance_mm"),
     "vgg16_weights",  # a file that only U2Fusion's training can use
     "weights",  # of fine_tune.json
-    *("patch_size", "contrast", "network_def#unet#norm"),  # of any_contrast.json
+    *("patch_size", "contrast"),  # of any_contrast.json
     *("train#dataset#data#optional", "train#trainer#prepare_batch"),
 }
 #: Ids that the deltas for many processes add.
