@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
 class AutocastInferer(Inferer):
@@ -37,8 +37,53 @@ class AutocastInferer(Inferer):
         return result
 
 
+class FittedInferer(Inferer):
+    """Windows no larger than the image needs: each side of it rounded up, ``largest`` at most.
+
+    A slice of 100 x 180 pixels is seen as 112 x 192, not padded to 256 x 256: less work, and nothing that looks at the
+    whole window (a norm, an attention) sees mostly padding.
+
+    Args:
+        make: returns the inferer with windows of the given size.
+        largest: size of a window at most, one number for each axis that windows have.
+        multiple: what the sides are multiples of, the factor by which the network lowers the resolution.
+        slice_axis: axis of the volume that windows do not have, None for windows with all axes.
+
+    Raises:
+        ConfigError: when ``multiple`` is below 1.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[tuple[int, ...]], Inferer],
+        largest: Sequence[int],
+        multiple: int,
+        slice_axis: int | None = None,
+    ) -> None:
+        super().__init__()
+        if multiple < 1:
+            raise ConfigError(f"The sides of a window are multiples of 1 or more, got {multiple}.")
+        self.make, self.largest, self.multiple, self.slice_axis = make, tuple(largest), multiple, slice_axis
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Image ``(B, C, *S)`` -> what the network makes of it."""
+        sides = [side for axis, side in enumerate(inputs.shape[2:]) if axis != self.slice_axis]
+        fitting = [-(-side // self.multiple) * self.multiple for side in sides]
+        size = tuple(min(pair) for pair in zip(fitting, self.largest, strict=True))
+        result: torch.Tensor = self.make(size)(inputs, network, *args, **kwargs)
+        return result
+
+
 def window_inferer(
-    spatial_dims: int, roi_size: Sequence[int], slice_axis: int, *, amp: bool = False, **options: Any
+    spatial_dims: int,
+    roi_size: Sequence[int],
+    slice_axis: int,
+    *,
+    amp: bool = False,
+    multiple: int | None = None,
+    **options: Any,
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.
 
@@ -51,12 +96,17 @@ def window_inferer(
         roi_size: ``spatial_dims`` numbers.
         slice_axis: 0 sagittal, 1 coronal, 2 axial for volumes in RAS; used in 2-D only.
         amp: run the network in mixed precision, the device's own type, bfloat16 on a CPU.
+        multiple: an image smaller than ``roi_size`` is seen in a window of its own size, rounded up to multiples of
+            this (:class:`FittedInferer`); None keeps ``roi_size`` for all.
         options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``.
     """
     check_spatial_dims(spatial_dims)
-    inferer: Inferer
-    if spatial_dims == 2:
-        inferer = SliceInferer(spatial_dim=slice_axis, roi_size=tuple(roi_size), **options)
-    else:
-        inferer = SlidingWindowInferer(roi_size=tuple(roi_size), **options)
+    axis = slice_axis if spatial_dims == 2 else None
+
+    def windows(size: tuple[int, ...]) -> Inferer:
+        if axis is None:
+            return SlidingWindowInferer(roi_size=size, **options)
+        return SliceInferer(spatial_dim=axis, roi_size=size, **options)
+
+    inferer = windows(tuple(roi_size)) if multiple is None else FittedInferer(windows, roi_size, multiple, axis)
     return AutocastInferer(inferer) if amp else inferer
