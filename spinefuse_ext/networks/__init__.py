@@ -9,6 +9,7 @@ from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
 from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
+from spinefuse_ext.networks.imagewise import ImagewiseSegNet
 from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
@@ -30,6 +31,7 @@ __all__ = [
     "DualSegNet",
     "EachSubNetwork",
     "GuidedFilterFusion",
+    "ImagewiseSegNet",
     "LaplacianPyramidFusion",
     "LiteTransformerBlock",
     "MaxFusion",
