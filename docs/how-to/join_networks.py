@@ -1,0 +1,34 @@
+"""Join a UNet and a VNet, each trained by itself, to the one checkpoint of the pair.
+
+    python docs/how-to/join_networks.py unet/models/model_final.pt vnet/models/model_final.pt model.pt
+
+The first is of ``supervised_unet.json``, the second of ``supervised_vnet.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from spinefuse_ext.files import whole_file
+from spinefuse_ext.safe_load import load_plain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("unet", type=Path)
+    parser.add_argument("vnet", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    joined = {}
+    for name in ("unet", "vnet"):
+        weights = load_plain(getattr(options, name))
+        joined |= {key.replace("network", name, 1): value for key, value in weights.items()}
+    with whole_file(options.out) as new:
+        torch.save(joined, new)
+
+
+if __name__ == "__main__":
+    main()
