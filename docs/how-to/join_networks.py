@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("vnet", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    joined = {}
+    joined: dict[str, Any] = {}
     for name in ("unet", "vnet"):
         weights = load_plain(getattr(options, name))
         joined |= {key.replace("network", name, 1): value for key, value in weights.items()}
