@@ -38,24 +38,27 @@ class AutocastInferer(Inferer):
 
 
 class FittedInferer(Inferer):
-    """Windows no larger than the image needs: each side of it rounded up, ``largest`` at most.
+    """Windows that take in the whole image where it is not too large: no smaller than in training, grown to its size.
 
-    A slice of 100 x 180 pixels is seen as 112 x 192, not padded to 256 x 256: less work, and nothing that looks at the
-    whole window (a norm, an attention) sees mostly padding.
+    A network that sees what surrounds the spine does not take the hip for a vertebra, so a slice of 200 x 340 pixels is
+    seen as 208 x 352, not in windows of 144 x 192. An image smaller than ``smallest`` is padded to it, as the images
+    of the training were: what a network makes of an image depends on the empty margin around it.
 
     Args:
         make: returns the inferer with windows of the given size.
-        largest: size of a window at most, one number for each axis that windows have.
-        multiple: what the sides are multiples of, the factor by which the network lowers the resolution.
+        smallest: size of a window at least, one number for each axis that windows have.
+        largest: its size at most.
+        multiple: what the sides in between are multiples of: the factor by which the network lowers the resolution.
         slice_axis: axis of the volume that windows do not have, None for windows with all axes.
 
     Raises:
-        ConfigError: when ``multiple`` is below 1.
+        ConfigError: when ``multiple`` is below 1, or ``largest`` below ``smallest``.
     """
 
     def __init__(
         self,
         make: Callable[[tuple[int, ...]], Inferer],
+        smallest: Sequence[int],
         largest: Sequence[int],
         multiple: int,
         slice_axis: int | None = None,
@@ -63,7 +66,10 @@ class FittedInferer(Inferer):
         super().__init__()
         if multiple < 1:
             raise ConfigError(f"The sides of a window are multiples of 1 or more, got {multiple}.")
-        self.make, self.largest, self.multiple, self.slice_axis = make, tuple(largest), multiple, slice_axis
+        if any(most < least for least, most in zip(smallest, largest, strict=True)):
+            raise ConfigError(f"A window of at least {list(smallest)} cannot have {list(largest)} at most.")
+        self.make, self.smallest, self.largest = make, tuple(smallest), tuple(largest)
+        self.multiple, self.slice_axis = multiple, slice_axis
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -71,7 +77,8 @@ class FittedInferer(Inferer):
         """Image ``(B, C, *S)`` -> what the network makes of it."""
         sides = [side for axis, side in enumerate(inputs.shape[2:]) if axis != self.slice_axis]
         fitting = [-(-side // self.multiple) * self.multiple for side in sides]
-        size = tuple(min(pair) for pair in zip(fitting, self.largest, strict=True))
+        limits = zip(self.smallest, fitting, self.largest, strict=True)
+        size = tuple(min(max(least, side), most) for least, side, most in limits)
         result: torch.Tensor = self.make(size)(inputs, network, *args, **kwargs)
         return result
 
@@ -82,7 +89,8 @@ def window_inferer(
     slice_axis: int,
     *,
     amp: bool = False,
-    multiple: int | None = None,
+    largest: Sequence[int] | None = None,
+    multiple: int = 16,
     **options: Any,
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.
@@ -96,8 +104,8 @@ def window_inferer(
         roi_size: ``spatial_dims`` numbers.
         slice_axis: 0 sagittal, 1 coronal, 2 axial for volumes in RAS; used in 2-D only.
         amp: run the network in mixed precision, the device's own type, bfloat16 on a CPU.
-        multiple: an image smaller than ``roi_size`` is seen in a window of its own size, rounded up to multiples of
-            this (:class:`FittedInferer`); None keeps ``roi_size`` for all.
+        largest: windows grow with the image, to this size at most (:class:`FittedInferer`); None keeps ``roi_size``.
+        multiple: what the sides of grown windows are multiples of.
         options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``.
     """
     check_spatial_dims(spatial_dims)
@@ -108,5 +116,5 @@ def window_inferer(
             return SlidingWindowInferer(roi_size=size, **options)
         return SliceInferer(spatial_dim=axis, roi_size=size, **options)
 
-    inferer = windows(tuple(roi_size)) if multiple is None else FittedInferer(windows, roi_size, multiple, axis)
+    inferer = windows(tuple(roi_size)) if largest is None else FittedInferer(windows, roi_size, largest, multiple, axis)
     return AutocastInferer(inferer) if amp else inferer

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -24,29 +26,37 @@ def test_mixed_precision_gives_nearly_the_same_in_float32(dims: int, roi_size: t
     assert not torch.equal(half, full)
 
 
-@pytest.mark.parametrize(("dims", "roi_size", "seen"), [(2, (64, 32), (48, 32)), (3, (64, 32, 64), (16, 32, 64))])
-def test_windows_fit_a_small_image_and_no_more_than_the_setting(
-    dims: int, roi_size: tuple[int, ...], seen: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("dims", "smallest", "largest", "seen"),
+    [
+        (2, (16, 96), (64, 128), (48, 96)),
+        (2, (16, 16), (32, 128), (32, 80)),
+        (3, (8, 8, 8), (16, 64, 64), (16, 48, 80)),
+    ],
+)
+def test_windows_grow_with_the_image_between_two_sizes(
+    dims: int, smallest: tuple[int, ...], largest: tuple[int, ...], seen: tuple[int, ...]
 ) -> None:
     network = SingleSegNet(VNet(dims, 1, 3, channels=(4, 8))).eval()
     sizes: set[tuple[int, ...]] = set()
     network.register_forward_hook(lambda _, inputs, output: sizes.add(tuple(inputs[0].shape[2:])))
     volume = torch.rand(1, 1, 7, 40, 70)
     with torch.inference_mode():
-        result = window_inferer(dims, roi_size, 0, multiple=16)(volume, network)
+        result = window_inferer(dims, smallest, 0, largest=largest)(volume, network)
     assert result.shape == (1, 3, 7, 40, 70)
-    assert sizes == {seen}
+    assert sizes == {tuple(min(pair) for pair in zip(seen, largest, strict=True))}
 
 
 def test_an_image_that_fits_is_seen_as_it_is() -> None:
     network = SingleSegNet(VNet(2, 1, 3, channels=(4, 8))).eval()
     volume = torch.rand(1, 1, 3, 32, 48)
     with torch.inference_mode():
-        fitted = window_inferer(2, (256, 256), 0, multiple=16)(volume, network)
+        fitted = window_inferer(2, (16, 16), 0, largest=(256, 256))(volume, network)
         slices = torch.stack([network(volume[:, :, number]) for number in range(3)], dim=2)
     torch.testing.assert_close(fitted, slices)
 
 
-def test_a_multiple_is_at_least_one() -> None:
-    with pytest.raises(ConfigError, match="got 0"):
-        window_inferer(2, (16, 16), 0, multiple=0)
+@pytest.mark.parametrize(("options", "words"), [({"multiple": 0}, "got 0"), ({"largest": (8, 16)}, "at most")])
+def test_sizes_of_windows_are_checked(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        window_inferer(2, (16, 16), 0, **{"largest": (32, 32), **options})
