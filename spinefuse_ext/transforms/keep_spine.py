@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 #: Key of ``meta`` for what ``KeepSpined`` dropped.
 ISLANDS = "islands"
+_SURENESS = 4  # power of a voxel's probability by which it counts: a large doubtful liver is no spine
 _LARGE = 0.1  # of the spine: an island from which on it may be a part of it
 _DISC_MM = 25.0  # largest height of a disc with what a network leaves out beside it
 _ABOVE = 0.3  # of a vertebra that lies within the box of the next one, along each axis across the body
@@ -39,7 +40,8 @@ class KeepSpined(MapTransform):
 
     All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
     about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
-    largest product of vertebra and canal voxels. Where no part holds both, it is the part whose vertebra and disc reach
+    largest product of vertebra and canal, each voxel by the fourth power of its probability, so that a large organ of
+    which a network is not sure weighs little. Where no part holds both, it is the part whose vertebra and disc reach
     farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels; and
     with it, one after the other, what lies above or below it with a tenth of its voxels or more, no more than 25 mm
     further, and three tenths within its box across that axis: vertebrae whose discs and canal were not found. Dropped
@@ -83,8 +85,9 @@ class KeepSpined(MapTransform):
         return d
 
     def _kept(self, probability: MetaTensor) -> MetaTensor:
-        classes = probability.as_tensor().argmax(0).cpu().numpy()
-        found = self.parts(classes, np.asarray(probability.affine.cpu(), dtype=np.float64))
+        largest, number = probability.as_tensor().max(0)
+        classes, certainty = number.cpu().numpy(), largest.float().cpu().numpy()
+        found = self.parts(classes, np.asarray(probability.affine.cpu(), dtype=np.float64), certainty)
         if found is None:
             return probability
         ml = float(probability.affine[:3, :3].det().abs()) / 1000
@@ -102,16 +105,23 @@ class KeepSpined(MapTransform):
         _tell(kept, found.voxels * ml)
         return kept
 
-    def parts(self, classes: NDArray[np.int64], affine: NDArray[np.float64]) -> SpineParts | None:
-        """Find the spine in class numbers ``(X, Y, Z)``; None without vertebra and disc."""
+    def parts(
+        self,
+        classes: NDArray[np.int64],
+        affine: NDArray[np.float64],
+        certainty: NDArray[np.float32] | None = None,
+    ) -> SpineParts | None:
+        """Find the spine in class numbers ``(X, Y, Z)`` of these probabilities; None without vertebra and disc."""
         column = np.isin(classes, self.column)
         if not column.any():
             return None
         spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
         numbers, count = _numbered(classes > 0, spacing_mm, self.gap_mm)
-        sizes, vertebra, canal = (
-            np.bincount(numbers[mask], minlength=count + 1).astype(float)
-            for mask in (classes > 0, classes == self.vertebra, classes == self.canal)
+        sure = np.ones(classes.shape) if certainty is None else certainty**_SURENESS
+        sizes = np.bincount(numbers[classes > 0], minlength=count + 1).astype(float)
+        vertebra, canal = (
+            np.bincount(numbers[mask], sure[mask], minlength=count + 1)
+            for mask in (classes == self.vertebra, classes == self.canal)
         )
         rank, axis = vertebra * canal, int(np.abs(affine[2, :3]).argmax())
         if rank.any():

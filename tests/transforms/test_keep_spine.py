@@ -71,6 +71,17 @@ def test_the_spine_is_what_holds_canal_and_vertebra_not_what_is_largest(caplog: 
     assert "If the largest belongs to it, set keep_spine to false" in caplog.text
 
 
+def test_a_large_part_of_which_the_network_is_not_sure_is_no_spine() -> None:
+    classes = spine()
+    classes[15:, :, :] = 1
+    classes[15:, 20:, 20:] = 3  # a liver with more of vertebra and canal than the spine has
+    given = probability(classes)
+    one_hot = torch.nn.functional.one_hot(torch.as_tensor(classes[15:]), len(LABELS)).movedim(-1, 0)
+    given[:, 15:] = one_hot * 0.3 + 0.7 / len(LABELS)
+    found = KeepSpined("pred", labels=LABELS, gap_mm=2)({"pred": given})["pred"]
+    assert (np.asarray(found.argmax(0)) == spine()).all()
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_without_a_canal_what_reaches_farthest_along_the_body_stays(axis: int) -> None:
     classes = np.where(spine() == 3, 0, spine())
