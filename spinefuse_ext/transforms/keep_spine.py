@@ -85,8 +85,8 @@ class KeepSpined(MapTransform):
         return d
 
     def _kept(self, probability: MetaTensor) -> MetaTensor:
-        largest, number = probability.as_tensor().max(0)
-        classes, certainty = number.cpu().numpy(), largest.float().cpu().numpy()
+        highest, number = probability.as_tensor().max(0)
+        classes, certainty = number.cpu().numpy(), highest.float().cpu().numpy()
         found = self.parts(classes, np.asarray(probability.affine.cpu(), dtype=np.float64), certainty)
         if found is None:
             return probability
