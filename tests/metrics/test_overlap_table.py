@@ -139,4 +139,5 @@ def test_monai_handlers_report_the_same_per_class_and_case(tmp_path: Path) -> No
         for number, row in enumerate(rows):
             table = overlap_table(MetaTensor(guesses[number]), MetaTensor(labels[number]))
             assert row[0] == f"case{number}"
-            assert [float(value) for value in row[1:4]] == pytest.approx([c[name] for c in table.values()], abs=1e-4)
+            expected = [scores[name] for scores in table.values()]
+            assert [float(value) for value in row[1:classes]] == pytest.approx(expected, abs=1e-4)
