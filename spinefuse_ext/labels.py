@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from spinefuse_ext.names import normal_form
 
 #: Classes of the segmentation network, in channel order.
-STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal"}
+STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal", 4: "sacrum"}
 
 #: CT from which on a voxel is bone, spongy bone included, in HU: in outlines, in the choice of slices and in scores.
 BONE_HU = 150.0
@@ -19,6 +19,7 @@ SNOMED_CT: dict[str, tuple[str, str]] = {
     "vertebra": ("51282000", "Vertebra"),
     "disc": ("360499006", "Intervertebral disc"),
     "canal": ("61853006", "Vertebral canal"),
+    "sacrum": ("54735007", "Sacrum"),
 }
 
 #: Vertebra numbers of the VerSe challenge (Sekuboyina et al., Medical Image Analysis 2021): 1-7 cervical,
@@ -39,18 +40,21 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "vertebra": ("vertebrae", "vertebras"),
     "disc": ("discs", "disk", "disks", "intervertebral disc", "intervertebral disk", "IVD", "discus intervertebralis"),
     "canal": ("spinal canal", "vertebral canal", "canalis vertebralis"),
+    "sacrum": ("os sacrum", "sacral bone", "sacral vertebra", "sacral vertebrae"),
 }
-#: What a level adds to a name: "L4", "vertebrae_L4" and "vertebra 3" are vertebrae, "L4-L5" and "disc L4/L5" discs.
+#: What a level adds to a name: "L4", "vertebrae_L4" and "vertebra 3" are vertebrae, "S1" and "vertebrae_S1" the sacrum,
+#: whose segments are one bone, "L4-L5" and "disc L4/L5" discs.
 _LEVEL = r"[ctls]\d{1,2}"
 _OF_LEVELS = {
-    "vertebra": re.compile(rf"(?:vertebrae?)?{_LEVEL}(?:vertebra)?|vertebrae?\d+"),
+    "vertebra": re.compile(r"(?:vertebrae?)?[ctl]\d{1,2}(?:vertebra)?|vertebrae?\d+"),
+    "sacrum": re.compile(r"(?:vertebrae?|sacrum)?s0?[1-5](?:vertebra)?"),
     "disc": re.compile(
         rf"(?:(?:intervertebral)?dis[ck]s?|ivd)?{_LEVEL}{_LEVEL}(?:dis[ck])?|(?:(?:intervertebral)?dis[ck]s?|ivds?)\d*"
     ),
 }
 #: Codes of before SNOMED CT (SRT) that DICOM files still carry, and those of single levels.
 _OTHER_CODES: dict[str, str] = {
-    **{"T-11510": "vertebra", "T-1151F": "canal"},
+    **{"T-11510": "vertebra", "T-1151F": "canal", "T-11AD0": "sacrum"},
     **dict.fromkeys(
         (
             *("14806007", "39976000", "113205007", "5329002", "36978003", "36054005", "87391001"),  # C1 to C7

@@ -36,7 +36,7 @@ from spinefuse_ext.data.phantom.surroundings import paint_surroundings
 from spinefuse_ext.files import whole_folder
 
 Array = NDArray[Any]
-FIRST_SEED, SACRUM, UNKNOWN = 600, 26, 255
+FIRST_SEED, UNKNOWN = 600, 255
 PIXEL_MM, SLICE_MM, FIELD_MM = 1.5, 7.0, (168.0, 230.0, 330.0)
 SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
 BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
@@ -64,7 +64,7 @@ def make_phantom_case(seed: int, out: Path) -> None:
     images = {
         "ct": canvas.hu.round(),
         "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(),
-        "label": np.where(canvas.number == SACRUM, 4, canvas.label),
+        "label": canvas.label,
     }
     write_case(out / f"phantom_{seed}", images, affine)
 

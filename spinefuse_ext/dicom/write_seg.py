@@ -45,10 +45,10 @@ def write_seg(
 ) -> Path:
     """Write a label volume as one binary DICOM SEG that refers to the DICOM series it was made of; returns ``out``.
 
-    Each structure that is found becomes a segment with its SNOMED CT code, in the order vertebra, disc, canal; empty
-    frames are left out. The labels are placed on the images of the series by the affines: axes that are flipped or in
-    another order are followed exactly, another grid gets the nearest label, and a tilted gantry keeps its tilt. The
-    file is read back from its bits, and it stays only if the centroid of every segment lies within half a voxel of
+    Each structure that is found becomes a segment with its SNOMED CT code, in the order vertebra, disc, canal, sacrum;
+    empty frames are left out. The labels are placed on the images of the series by the affines: axes that are flipped
+    or in another order are followed exactly, another grid gets the nearest label, and a tilted gantry keeps its tilt.
+    The file is read back from its bits, and it stays only if the centroid of every segment lies within half a voxel of
     that of the labels, along each axis of the images (of the labels' voxels, where these are larger).
 
     Args:
@@ -57,8 +57,9 @@ def write_seg(
         out: file to write, ending in .dcm.
         modality: "CT" or "MR", where the folder holds several series.
         series: description, number or UID of the series, where the modality is not enough.
-        structures: what the label numbers mean, ``{1: "vertebra", 2: "disc", 3: "canal"}`` by default; numbers of one
-            structure become one segment. Names in a label file, as 3D Slicer writes them, come before its numbers.
+        structures: what the label numbers mean, by default as in ``STRUCTURES`` (1 vertebra, 2 disc, 3 canal, 4
+            sacrum); numbers of one structure become one segment. Names in a label file, as 3D Slicer writes them, come
+            before its numbers.
         relabel: structure of a name or value in a label file that is none of these.
 
     Raises:
@@ -181,7 +182,7 @@ def _build(frames: NDArray[Any], names: Sequence[str], source: Source) -> pydico
                 software_versions=__version__,
                 device_serial_number="none",
                 content_label="SPINE",
-                content_description="Vertebrae, discs and spinal canal",
+                content_description="Vertebrae, sacrum, discs and spinal canal",
                 series_description="Spine segmentation (research only)",
                 omit_empty_frames=True,
             )

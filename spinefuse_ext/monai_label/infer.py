@@ -129,7 +129,7 @@ class ChainTask(InferTask):
             type=InferType.SEGMENTATION,
             labels=segmentation.labels,
             dimension=3,
-            description="Vertebrae, discs and canal from CT and MR: the MR is found, registered and fused first.",
+            description="Vertebrae, sacrum, discs and canal from CT and MR: the MR is found, registered, fused first.",
             config={"device": segmentation.config()["device"], **REGISTRATION, "keep_fused": False},
         )
         self.fused, self.segmentation = fused, segmentation

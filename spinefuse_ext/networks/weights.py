@@ -46,7 +46,7 @@ def fitting_weights(
         raise WeightsError(
             f"{path} belongs to another network: {len(missing)} of {len(own)} weights are missing, {len(foreign)} are "
             f"unknown, {len(other_shape)} have another shape{_example(own, state, other_shape, missing, foreign)}. "
-            "Give the same network_def as in training, or the checkpoint of this network."
+            f"{_cure(own, state, other_shape)}, or the checkpoint of this network."
         )
     return state
 
@@ -62,3 +62,17 @@ def _example(
         name = other_shape[0]
         return f" (for example {name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} here)"
     return f" (for example {(missing or foreign)[0]})"
+
+
+def _cure(own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], other_shape: list[str]) -> str:
+    """What to give; where one size alone differs, and biases have it, that is the number of outputs."""
+    sizes = {
+        (old, new)
+        for name in other_shape
+        for old, new in zip(state[name].shape, own[name].shape, strict=False)
+        if old != new
+    }
+    if len(sizes) == 1 and any(own[name].ndim == state[name].ndim == 1 for name in other_shape):
+        ((old, new),) = sizes
+        return f"It has {old} outputs, this network {new}: give as many classes (labels) as in training"
+    return "Give the same network_def as in training"

@@ -16,8 +16,8 @@ PAPER = "#ffffff"
 INK = "#1d2730"
 GRID = "#dfe5ea"
 
-#: Class index -> colour; index 0 is background and is never painted.
-STRUCTURE_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00")
+#: Class index -> colour; index 0 is background and is never painted. No structure of the package has an error's colour.
+STRUCTURE_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#f0e442", "#cc79a7", "#d55e00")
 
 #: What a prediction got wrong, in the order of ``error_classes``: missed, extra, other structure.
 ERROR_COLOURS = ("#d55e00", "#cc79a7", "#f0e442")

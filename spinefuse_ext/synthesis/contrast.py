@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from spinefuse_ext.enums import ContrastSource
+from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import erode, soften, spread
@@ -42,7 +43,7 @@ class RandContrastd(BatchTransform):
     def __init__(
         self,
         weights: Mapping[str, float],
-        classes: Sequence[int] = (1, 2, 3),
+        classes: Sequence[int] = tuple(STRUCTURES)[1:],
         offset: float = 0.6,
         offset_probability: float = 0.5,
         batched: bool = True,

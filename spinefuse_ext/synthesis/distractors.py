@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import dilate, erode
@@ -32,7 +33,7 @@ class RandDistractorsd(BatchTransform):
         count: int = 6,
         probability: float = 0.7,
         distance_px: int = 5,
-        classes: Sequence[int] = (1, 2, 3),
+        classes: Sequence[int] = tuple(STRUCTURES)[1:],
         batched: bool = True,
     ) -> None:
         super().__init__(batched)

@@ -40,13 +40,13 @@ class KeepSpined(MapTransform):
 
     All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
     about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
-    largest product of vertebra and canal, each voxel by the fourth power of its probability, so that a large organ of
-    which a network is not sure weighs little. Where no part holds both, it is the part whose vertebra and disc reach
-    farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more voxels; and
-    with it, one after the other, what lies above or below it with a tenth of its voxels or more, no more than 25 mm
-    further, and three tenths within its box across that axis: vertebrae whose discs and canal were not found. Dropped
-    voxels get probability 1 of background. A prediction without vertebra and disc, and labels without a class
-    ``vertebra``, stay as they are.
+    largest product of bone (vertebra and sacrum) and canal, each voxel by the fourth power of its probability, so that
+    a large organ of which a network is not sure weighs little. Where no part holds both, it is the part whose bone and
+    disc reach farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more
+    voxels; and with it, one after the other, what lies above or below it with a tenth of its voxels or more, no more
+    than 25 mm further, and three tenths within its box across that axis: vertebrae whose discs and canal were not
+    found. Dropped voxels get probability 1 of background. A prediction without bone and disc, and labels without a
+    class ``vertebra``, stay as they are.
 
     ``meta["islands"]`` says what was dropped: ``dropped`` parts, ``ml`` in all, ``largest_ml``. So does the log, with a
     warning where the largest has a tenth of the spine's volume. Anatomy with gaps stays whole: all labels of 33
@@ -54,7 +54,7 @@ class KeepSpined(MapTransform):
 
     Args:
         keys: of probabilities, with the affine in their meta.
-        labels: names of the K classes, background first; ``vertebra``, ``disc`` and ``canal`` are looked for.
+        labels: names of the K classes, background first; ``vertebra``, ``disc``, ``canal`` and ``sacrum`` count.
         gap_mm: largest gap within the spine.
         allow_missing_keys: do nothing for a case without the key.
 
@@ -69,8 +69,9 @@ class KeepSpined(MapTransform):
         if not gap_mm >= 0:
             raise ConfigError(f"A gap within the spine is 0 mm or more, got {gap_mm}.")
         numbers = {name: index for index, name in enumerate(labels)}
-        self.column = [numbers[name] for name in ("vertebra", "disc") if name in numbers]
         self.vertebra, self.canal = numbers.get("vertebra"), numbers.get("canal")
+        self.bone = [numbers[name] for name in ("vertebra", "sacrum") if name in numbers]
+        self.column = [*self.bone, *(number for name, number in numbers.items() if name == "disc")]
         self.gap_mm = gap_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -111,7 +112,7 @@ class KeepSpined(MapTransform):
         affine: NDArray[np.float64],
         certainty: NDArray[np.float32] | None = None,
     ) -> SpineParts | None:
-        """Find the spine in class numbers ``(X, Y, Z)`` of these probabilities; None without vertebra and disc."""
+        """Find the spine in class numbers ``(X, Y, Z)`` of these probabilities; None without bone and disc."""
         column = np.isin(classes, self.column)
         if not column.any():
             return None
@@ -119,11 +120,11 @@ class KeepSpined(MapTransform):
         numbers, count = _numbered(classes > 0, spacing_mm, self.gap_mm)
         sure = np.ones(classes.shape) if certainty is None else certainty**_SURENESS
         sizes = np.bincount(numbers[classes > 0], minlength=count + 1).astype(float)
-        vertebra, canal = (
+        bone, canal = (
             np.bincount(numbers[mask], sure[mask], minlength=count + 1)
-            for mask in (classes == self.vertebra, classes == self.canal)
+            for mask in (np.isin(classes, self.bone), classes == self.canal)
         )
-        rank, axis = vertebra * canal, int(np.abs(affine[2, :3]).argmax())
+        rank, axis = bone * canal, int(np.abs(affine[2, :3]).argmax())
         if rank.any():
             chosen = {int(rank.argmax())}
         else:

@@ -20,7 +20,7 @@ TURNED = "case_5"  # stored with other axes than the rest, and with an MR on a g
 
 
 def _volumes(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Nested ellipsoids: fat, vertebra, disc and canal in HU, in MR signal and as a label."""
+    """Nested ellipsoids: fat, bone, disc and canal in HU, in MR signal and as a label; the bone's foot is sacrum."""
     axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij")
     radius = np.linalg.norm((np.stack(axes, -1) - rng.uniform(-0.2, 0.2, 3)) / [0.9, 0.6, 0.7], axis=-1)
     rings = [radius < 0.2, radius < 0.4, radius < 0.6, radius < 1.2]
@@ -30,7 +30,7 @@ def _volumes(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "ct": ct.astype(np.int16),
         "mr": mr.astype(np.float32),
         "fused": (0.5 * (ct + 900) / 1300 + mr / 1000).astype(np.float32),
-        "label": np.select(rings[:3], [3, 2, 1], 0).astype(np.uint8),
+        "label": np.select([*rings[:2], rings[2] & (axes[2] < -0.2), rings[2]], [3, 2, 4, 1], 0).astype(np.uint8),
     }
 
 

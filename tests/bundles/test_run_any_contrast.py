@@ -54,7 +54,7 @@ def test_cases_with_ct_and_mr_or_one_of_them_teach_a_network_of_one_channel(
     assert all(torch.isfinite(torch.tensor(losses)))
 
     weights = {"checkpoint": str(tmp_path / "models" / "model_final.pt"), "output_dir": str(tmp_path / "labels")}
-    network = {"labels": ["background", "vertebra", "disc", "canal", "sacrum"], "unet_norm": "BATCH"}
+    network = {"unet_norm": "BATCH"}
     shape = {"canvas": [64, 80], "unet_channels": NARROW, "vnet_channels": NARROW, "spacing_mm": [-1, 1.5, 1.5]}
     for key in ("ct", "mr"):
         labelled = {**weights, **network, **shape, "image_keys": [key], "output_dir": str(tmp_path / key)}

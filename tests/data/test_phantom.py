@@ -112,9 +112,13 @@ def test_level_count_sets_the_names(levels: int) -> None:
     assert {"L3", "L4"} <= shown
 
 
-def test_vertebra_numbers_cover_exactly_the_vertebra_label(small: Phantom) -> None:
-    assert torch.equal(small.vertebrae > 0, small.label == STRUCTURE["vertebra"])
-    assert set(small.label.unique().tolist()) == set(STRUCTURES)
+def test_vertebra_numbers_cover_exactly_the_labels_of_vertebra_and_sacrum() -> None:
+    phantom = make_phantom(3, size_mm=(48, 72, 112), spacing_mm=3.0, levels=4)
+    sacrum = next(number for number, name in VERTEBRAE.items() if name == "S1")
+    assert torch.equal(phantom.vertebrae == sacrum, phantom.label == STRUCTURE["sacrum"])
+    above = (phantom.vertebrae > 0) & (phantom.vertebrae != sacrum)
+    assert torch.equal(above, phantom.label == STRUCTURE["vertebra"])
+    assert set(phantom.label.unique().tolist()) == set(STRUCTURES)
 
 
 def test_vertebrae_are_stacked_in_order(wide: Phantom) -> None:

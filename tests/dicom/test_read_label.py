@@ -152,7 +152,7 @@ def test_unknown_names_are_refused_with_what_is_there_and_what_is_known(name: st
     with pytest.raises(UnknownLabelError) as refused:
         read_label(path)
     assert str(path) in str(refused.value)
-    assert f"{name} (1) is none of the labels 0 background, 1 vertebra, 2 disc, 3 canal" in str(refused.value)
+    assert f"{name} (1) is none of the labels 0 background, 1 vertebra, 2 disc, 3 canal, 4 sacrum" in str(refused.value)
     assert f"its header names {name} (1), canal (2), vertebra (3)" in str(refused.value)
     relabel = {unicodedata.normalize("NFD", name.upper()): "disc"}
     np.testing.assert_array_equal(read_label(path, LabelScheme(relabel=relabel)).numpy()[0], BY_NAME)
@@ -256,12 +256,12 @@ def test_what_rounding_left_is_rounded_and_all_else_is_refused_by_value(tmp_path
             read_label(nifti(tmp_path / "label.nii.gz", floats))
 
 
-@pytest.mark.parametrize("value", [4, -1, 255])
+@pytest.mark.parametrize("value", [5, -1, 255])
 def test_values_outside_the_labels_are_refused_by_value_and_can_be_mapped_or_ignored(
     value: int, tmp_path: Path
 ) -> None:
     path = nifti(tmp_path / "label.nii.gz", np.where(VALUES == 3, value, VALUES.astype(np.int16)))
-    known = "0 background, 1 vertebra, 2 disc, 3 canal"
+    known = "0 background, 1 vertebra, 2 disc, 3 canal, 4 sacrum"
     with pytest.raises(UnknownLabelError, match=rf"label.nii.gz holds the values {value}, but the labels are {known}"):
         read_label(path)
     relabel = {str(value): "canal", 1: 1, 2: "disc"}

@@ -38,8 +38,9 @@ SAGITTAL = np.array([[0, 0, 3.5, -12.5], [-0.8, 0, 0, 30.25], [0, -0.9, 0, 41], 
 
 
 def _labels(affine: np.ndarray = AXIAL) -> MetaTensor:
-    """A vertebra, a disc and a canal of different sizes, none of them symmetric in the volume."""
+    """One of each structure, of different sizes, none of them symmetric in the volume."""
     voxels = torch.zeros(1, *SHAPE, dtype=torch.uint8)
+    voxels[0, 6, 5, 0] = 4
     voxels[0, 0:4, 1:3, 0:2], voxels[0, 5:7, 0:2, 1:4], voxels[0, 1, 4:6, 2:4] = 1, 2, 3
     return MetaTensor(voxels, affine=torch.as_tensor(affine))
 
@@ -82,7 +83,7 @@ def test_every_voxel_lies_where_the_label_volume_has_it(affine: np.ndarray, moda
     labels = _labels(affine)
     out = write_seg(labels, _series(tmp_path / "series", affine, modality=modality), tmp_path / "seg.dcm")
     segments = read_seg(out)
-    assert [segment.label for segment in segments] == ["vertebra", "disc", "canal"]
+    assert [segment.label for segment in segments] == ["vertebra", "disc", "canal", "sacrum"]
     for segment in segments:
         places = _places(labels, segment.number)
         np.testing.assert_allclose(_decoded(out, segment.number), places, atol=1e-3)
@@ -109,7 +110,7 @@ def test_the_file_is_coded_and_refers_to_its_series(tmp_path: Path) -> None:
         assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "spinefuse"
         assert len(segment.RecommendedDisplayCIELabValue) == 3
     assert seg.SegmentationType == "BINARY"
-    assert seg.NumberOfFrames == 2 + 3 + 2  # slices in which each structure lies; empty frames are left out
+    assert seg.NumberOfFrames == 2 + 3 + 2 + 1  # slices in which each structure lies; empty frames are left out
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -177,11 +178,14 @@ def test_frames_of_an_enhanced_file_are_found_by_their_places(tmp_path: Path) ->
 def test_labels_may_be_numbered_otherwise_and_several_may_be_one_structure(tmp_path: Path) -> None:
     labels = _labels()
     out = write_seg(
-        labels, _series(tmp_path / "s"), tmp_path / "seg.dcm", structures={1: "disc", 2: "vertebra", 3: "disc"}
+        labels,
+        _series(tmp_path / "s"),
+        tmp_path / "seg.dcm",
+        structures=dict.fromkeys((1, 3, 4), "disc") | {2: "vertebra"},
     )
     vertebra, disc = read_seg(out)
     assert (vertebra.label, vertebra.voxels) == ("vertebra", int((labels == 2).sum()))
-    assert (disc.label, disc.voxels) == ("disc", int((labels == 1).sum() + (labels == 3).sum()))
+    assert (disc.label, disc.voxels) == ("disc", int((labels > 0).sum() - (labels == 2).sum()))
 
 
 def test_a_seg_may_lie_in_the_folder_of_its_series_and_be_written_again(tmp_path: Path) -> None:
@@ -211,15 +215,19 @@ def _unknown_structure(folder: Path) -> Any:
     ("call", "error", "message"),
     [
         (
-            lambda folder: write_seg(_labels() * 2, _series(folder / "s"), folder / "seg.dcm"),
+            lambda folder: write_seg(_labels() * 3, _series(folder / "s"), folder / "seg.dcm"),
             UnknownLabelError,
-            "holds the label 4, 6, but structures names only 1, 2, 3; add what it means",
+            "holds the label 6, 9, 12, but structures names only 1, 2, 3, 4; add what it means",
         ),
-        (_unknown_structure, UnknownLabelError, "No code is known for rib; name structures of vertebra, disc, canal"),
+        (
+            _unknown_structure,
+            UnknownLabelError,
+            "No code is known for rib; name structures of vertebra, disc, canal, sacrum",
+        ),
         (
             lambda folder: write_seg(_labels() * 0, _series(folder / "s"), folder / "seg.dcm"),
             SegError,
-            "holds no vertebra or disc or canal within CT",
+            "holds no vertebra or disc or canal or sacrum within CT",
         ),
         (
             lambda folder: write_seg(_labels(np.diag([1, 1, 1, 1.0])), _series(folder / "s"), folder / "seg.dcm"),

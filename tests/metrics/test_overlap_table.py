@@ -41,7 +41,7 @@ def test_table_by_hand(tmp_path: Path) -> None:
     prediction[0, 0, :2, :2] = 0  # half of the vertebra is missed
     prediction[0, 3, 3, 2:4] = 2  # the disc is twice as large
     table = overlap_table(save(prediction, tmp_path / "prediction.nii.gz"), save(label, tmp_path / "label.nii.gz"))
-    assert list(table) == ["vertebra", "disc", "canal"]
+    assert list(table) == ["vertebra", "disc", "canal", "sacrum"]
     assert table["vertebra"] == pytest.approx({"dice": 2 * 4 / (4 + 8), "jaccard": 4 / 8})
     assert table["disc"] == pytest.approx({"dice": 2 * 2 / (4 + 2), "jaccard": 2 / 4})
     assert all(math.isnan(value) for value in table["canal"].values())
@@ -57,7 +57,7 @@ def test_a_class_that_the_prediction_lacks_scores_zero_and_one_that_the_truth_la
 
 
 def test_overlap_is_symmetric_and_jaccard_follows_from_dice() -> None:
-    first, second = (MetaTensor(torch.randint(0, 4, (1, 6, 7, 8))) for _ in range(2))
+    first, second = (MetaTensor(torch.randint(0, len(STRUCTURES), (1, 6, 7, 8))) for _ in range(2))
     table = overlap_table(first, second)
     assert table == overlap_table(second, first)
     for row in table.values():
@@ -92,7 +92,7 @@ def test_rounding_of_an_affine_is_not_another_grid() -> None:
 def test_values_without_a_name_are_refused(tmp_path: Path) -> None:
     label = volume()
     label[label == 2] = 7
-    with pytest.raises(UnknownLabelError, match=r"labels \[0, 1, 2, 3\], got 7 as well in label .*label\.nii\.gz"):
+    with pytest.raises(UnknownLabelError, match=r"labels \[0, 1, 2, 3, 4\], got 7 as well in label .*label\.nii\.gz"):
         overlap_table(volume(), save(label, tmp_path / "label.nii.gz"))
 
 
@@ -139,4 +139,5 @@ def test_monai_handlers_report_the_same_per_class_and_case(tmp_path: Path) -> No
         for number, row in enumerate(rows):
             table = overlap_table(MetaTensor(guesses[number]), MetaTensor(labels[number]))
             assert row[0] == f"case{number}"
-            assert [float(value) for value in row[1:4]] == pytest.approx([c[name] for c in table.values()], abs=1e-4)
+            expected = [scores[name] for scores in table.values()]
+            assert [float(value) for value in row[1:classes]] == pytest.approx(expected, abs=1e-4)

@@ -38,7 +38,13 @@ def test_a_part_of_the_network_called_model_is_not_taken_for_the_wrapper(path: P
         pytest.param(
             nn.Linear(3, 4).state_dict(),
             r"0 of 2 weights are missing, 0 are unknown, 2 have another shape \(for example weight: "
-            r"\(4, 3\) in the file, \(2, 3\) here\). Give the same network_def",
+            r"\(4, 3\) in the file, \(2, 3\) here\). It has 4 outputs, this network 2: give as many classes \(labels\)",
+            id="another-number-of-classes",
+        ),
+        pytest.param(
+            nn.Linear(5, 2).state_dict(),
+            r"1 have another shape \(for example weight: \(2, 5\) in the file, \(2, 3\) here\). "
+            "Give the same network_def as in training, or the checkpoint of this network",
             id="another-size",
         ),
         pytest.param(

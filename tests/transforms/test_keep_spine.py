@@ -32,7 +32,7 @@ def spine() -> NDArray[np.int64]:
 def probability(classes: NDArray[np.int64], spacing_mm: float = 1.0, affine: NDArray[Any] | None = None) -> MetaTensor:
     one_hot = torch.nn.functional.one_hot(torch.as_tensor(classes), len(LABELS)).movedim(-1, 0)
     matrix = np.diag([spacing_mm] * 3 + [1.0]) if affine is None else affine
-    return MetaTensor(one_hot * 0.9 + 0.025, affine=matrix, meta={"filename_or_obj": "x.nii"})
+    return MetaTensor(one_hot * 0.9 + 0.1 / len(LABELS), affine=matrix, meta={"filename_or_obj": "x.nii"})
 
 
 def kept(classes: NDArray[np.int64], spacing_mm: float = 1.0, **settings: Any) -> NDArray[np.int64]:
@@ -119,6 +119,16 @@ def test_a_canal_apart_from_all_bone_is_no_spine() -> None:
     bone = classes.copy()
     classes[0, 0, :] = 3
     assert (kept(classes) == bone).all()
+
+
+def test_the_sacrum_belongs_to_the_spine_and_stays_with_it() -> None:
+    classes = spine()
+    classes[8:12, 10:16, 4:12] = 4  # the lowest of the three
+    assert (kept(classes) == classes).all()
+    alone = np.where(np.isin(classes, (3, 4)), classes, 0)  # below the last vertebra that the image shows
+    with_island = alone.copy()
+    with_island[17:19, 20:23, 30:32] = 1
+    assert (kept(with_island) == alone).all()
 
 
 @pytest.mark.parametrize(("gap", "stays"), [(3, True), (12, False)])

@@ -15,7 +15,7 @@ from spinefuse_ext.data.phantom.spine import Spine, Vertebra
 from spinefuse_ext.data.phantom.texture import Texture
 from spinefuse_ext.data.phantom.vertebra import Where, arch_distance, body_distance, endplate_height, section_distance
 
-VERTEBRA_LABEL, DISC_LABEL = 1, 2
+VERTEBRA_LABEL, DISC_LABEL, SACRUM_LABEL = 1, 2, 4
 _SLAB = 12
 
 
@@ -134,7 +134,8 @@ def _paint_bone(canvas: Canvas, anatomy: Anatomy, bone: Vertebra, frame: Array) 
     body, arch = body_distance(bone, where), arch_distance(bone, where)
     solid = smooth_min(body, arch, 3.0)
     canvas.paint(solid, c.CORTEX, box=box)
-    canvas.mark(solid, VERTEBRA_LABEL, box=box, number=bone.number)
+    label = SACRUM_LABEL if bone.is_sacrum else VERTEBRA_LABEL
+    canvas.mark(solid, label, box=box, number=bone.number)
     shell = 1.0 + 0.5 * np.clip((body - arch) / 4 + 0.5, 0, 1)
     _paint_marrow(canvas, anatomy, bone, box=box, where=where, distance=solid + shell)
 
