@@ -176,8 +176,9 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
 ) -> None:
     """Segment one fused volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
-    ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does. Without ``--checkpoint``
-    and ``--fusion_checkpoint`` by the weights that the bundles hold, ``models/model.pt``.
+    ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does; with
+    ``--delta each_image.json`` the network sees both as they are, one by one, and its answers are averaged. Without
+    ``--checkpoint`` and ``--fusion_checkpoint`` by the weights that the bundles hold, ``models/model.pt``.
     ``--dicom`` names the DICOM series on whose grid the image lies, for a fused volume that of the CT; then
     ``OUT/prediction.dcm`` is a DICOM SEG of it. An image or a CT that is a DICOM folder itself needs no such option;
     ``--series`` chooses one of several series of an image, ``--ct_series`` and ``--mr_series`` those of a pair.
@@ -190,24 +191,32 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     chosen = {"ct": ct_series, "mr": mr_series}
     source = {} if dicom is None else {str(CaseKeys.DICOM): _existing(dicom, "The DICOM series")}
     folder, configs = find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)]
-    weights, key = _weights(checkpoint, folder), _image_key(folder, configs, overrides)
-    runs, fused = [], image is None
+    weights, keys = _weights(checkpoint, folder), _image_keys(folder, configs, overrides)
+    runs: list[BundleRun] = []
     if image is None:
         _check_pair(pair, series)
-        images = {name: str(path) for name, path in pair.items()}
-        runs.append(_fusion(_pair_item(images, chosen, files), out, find_bundle("fusion"), fusion_checkpoint))
-        image = _absolute(out, FUSED_FILE)
+        item = _pair_item({name: str(path) for name, path in pair.items()}, chosen, files)
         source = source or _series_of(str(ct), ct_series)
+        if set(keys) != set(pair):  # the network sees a fused image
+            runs.append(_fusion(item, out, find_bundle("fusion"), fusion_checkpoint))
+            item = {_only(keys): _absolute(out, FUSED_FILE)}
+        elif fusion_checkpoint is not None:
+            raise ConfigError(
+                "Here the network sees CT and MR themselves, nothing is fused; leave --fusion_checkpoint out."
+            )
     else:
+        key = _only(keys)
         series = series or chosen.pop(key, None)  # --ct_series where the image has the key ct
         others = {f"{name}_series": given for name, given in chosen.items()}
         _check_alone({**pair, "fusion_checkpoint": fusion_checkpoint, **files, **others})
         image = _existing(image, "The image")
-    item = {key: image} | ({} if series is None else {series_key(key): str(series)}) | source
+        item = {key: image} | ({} if series is None else {series_key(key): str(series)})
+    item |= source
+    fused = bool(runs)
     runs.append(BundleRun(folder, configs, _single_case(item, out, weights, PREDICTION_FILE), overrides))
     for run in runs:  # all are checked before the first one takes its time
         run.check()
-    inputs = _paths(None if fused else image, dicom, ct, mr, *files.values())
+    inputs = _paths(image, dicom, ct, mr, *files.values())
     with replaced(runs[-1].settings["output_dir"], (*SEGMENTED, *(FUSED if fused else ())), inputs):
         for run in runs:
             run.start()
@@ -225,13 +234,22 @@ def _series_of(ct: str, name: str | None) -> dict[str, str]:
     return {str(CaseKeys.DICOM): _absolute(ct), **chosen}
 
 
-def _image_key(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> str:
-    """The key of the one image that is segmented."""
+def _image_keys(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> list[str]:
+    """The keys of the images that the network sees."""
     given = {name: value for name, value in overrides.items() if name == "image_keys"}
-    keys = typed_settings(merged_configs(config_files(bundle, configs)), given).get("image_keys", [CaseKeys.FUSED])
-    if not isinstance(keys, list) or len(keys) != 1:
-        raise ConfigError(f"`spinefuse segment` takes one image, but image_keys names {keys}; run the bundle itself.")
-    return str(keys[0])
+    config = merged_configs(config_files(bundle, configs))
+    keys = {"image_keys": config.get("image_keys", [CaseKeys.FUSED]), **typed_settings(config, given)}["image_keys"]
+    return [str(key) for key in keys] if isinstance(keys, list) else [str(keys)]
+
+
+def _only(keys: Sequence[str]) -> str:
+    """The key of the one image that is segmented."""
+    if len(keys) != 1:
+        raise ConfigError(
+            f"`spinefuse segment` takes one image, but image_keys names {list(keys)}; give --ct and --mr if it "
+            "is these two, or run the bundle itself."
+        )
+    return keys[0]
 
 
 def _check_pair(pair: Mapping[str, str | None], series: str | None) -> None:

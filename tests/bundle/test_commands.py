@@ -141,6 +141,25 @@ def test_segment_fuses_a_pair_first_and_refers_to_a_ct_that_is_dicom(
     assert json.loads(without["dataset#data"]) == [fused]
 
 
+def test_segment_gives_a_pair_to_a_network_that_sees_both(files: Path, started: list[dict[str, str]]) -> None:
+    (files / "scan").mkdir()
+    (files / "a.fcsv").touch()
+    pair = {"ct": "scan", "mr": "mr.nii.gz", "delta": "each_image.json"}
+    segment(out="out", checkpoint="model.pt", ct_landmarks="a.fcsv", mr_landmarks="a.fcsv", **pair)
+    (run,) = started
+    assert run["config_file"].endswith("each_image.json']")
+    assert json.loads(run["dataset#data"]) == [
+        {
+            "ct": str(files / "scan"),
+            "mr": str(files / "mr.nii.gz"),
+            **{f"landmarks_{name}": str(files / "a.fcsv") for name in ("ct", "mr")},
+            "dicom": str(files / "scan"),
+        }
+    ]
+    with pytest.raises(ConfigError, match="nothing is fused; leave --fusion_checkpoint out"):
+        segment(out="out", checkpoint="model.pt", fusion_checkpoint="model.pt", **pair)
+
+
 def test_without_a_checkpoint_the_weights_of_the_bundles_are_taken(files: Path, started: list[dict[str, str]]) -> None:
     segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz")
     assert [run["checkpoint"] for run in started] == [
@@ -277,7 +296,7 @@ def test_an_override_may_go_into_what_another_one_sets() -> None:
         ({"canvass": "[128,128]"}, "No config defines the setting canvass.* Did you mean canvas"),
         ({"canvas": "128"}, "The setting canvas takes a list"),
         ({"delta": "gone.json"}, "The config file .*gone.json does not exist"),
-        ({"image_keys": "ct,mr"}, "takes one image"),
+        ({"image_keys": "ct,mr,fused"}, "takes one image"),
     ],
 )
 @pytest.mark.usefixtures("files")

@@ -37,6 +37,10 @@ RANK_IDS = {
 }
 #: Deltas that hold values only, no component.
 PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json", "all_labels.json"}
+#: Deltas of inference alone.
+OF_INFERENCE = {"each_image.json"}
+#: What they add.
+NEW_IN_INFERENCE = {"registration_model", "registration_refine", "registration_keys"}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
 METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "ct", "mr", "cddfuse", "u2fusion")
 DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)
@@ -55,6 +59,10 @@ name_of_bundle = pytest.mark.parametrize("name", NAMES)
 
 def relative(path: Path) -> str:
     return str(path.relative_to(BUNDLES))
+
+
+def base_of(delta: Path) -> str:
+    return "inference.json" if delta.name in OF_INFERENCE else "train.json"
 
 
 def config(name: str, file: str) -> dict[str, Any]:
@@ -158,9 +166,12 @@ def test_monai_label_can_read_the_configs(name: str) -> None:
 
 @pytest.mark.parametrize("path", DELTAS, ids=relative)
 def test_delta_overrides_only_what_train_defines(path: Path) -> None:
-    base = ConfigParser(ConfigParser.load_config_file(path.parent / "train.json"))
+    base = ConfigParser(ConfigParser.load_config_file(path.parent / base_of(path)))
     unknown = {key for key in ConfigParser.load_config_file(path) if key.lstrip("+") not in base}
-    assert unknown <= (RANK_IDS if path.name.startswith("multi_gpu") else NEW_IDS)
+    if path.name in OF_INFERENCE:
+        assert unknown <= NEW_IN_INFERENCE
+    else:
+        assert unknown <= (RANK_IDS if path.name.startswith("multi_gpu") else NEW_IDS)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -206,7 +217,7 @@ def test_a_component_that_does_not_exist_is_not_found() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=relative)
 def test_every_reference_points_at_something(path: Path) -> None:
-    files = [path] if path.name in FULL else [path.parent / "train.json", path]
+    files = [path] if path.name in FULL else [path.parent / base_of(path), path]
     parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in files]))
     references = {ref for text in strings(parser.get()) for ref in re.findall(r"(?<!\w)[@%]([A-Za-z_][\w#]*)", text)}
     assert {ref for ref in references if ref not in parser} == set()
