@@ -33,6 +33,8 @@ from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
 from spinefuse_ext.bundle.commands import find_bundle
 from spinefuse_ext.bundle.run import BundleRun, config_files, merged_configs
 from spinefuse_ext.files import check_output_folder, whole_file
+from spinefuse_ext.handlers.checkpoints import save_whole
+from spinefuse_ext.handlers.run_folder import read_state
 from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.validation import ConfigError, check_exists, chosen
 
@@ -68,7 +70,8 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
     ``--groups`` chooses groups of the panel, ``--variants`` further images made of each case (``all`` for every one),
     ``--quick`` a case or two of each group without variants. ``--beside OTHER/table.json`` puts earlier results, named
     ``NAME=PATH`` if wished, into the same table. ``--inputs`` names a folder for the images made, to share it.
-    ``--checkpoint``, ``--delta``, ``--bundle`` and any ``--id value`` are those of ``spinefuse segment``.
+    ``--checkpoint``, ``--delta``, ``--bundle`` and any ``--id value`` are those of ``spinefuse segment``; a training's
+    state, ``training_epoch_NNNN.pt``, is a checkpoint too.
     """
     chosen("subject", subject, _SUBJECTS)
     folder = check_output_folder(Path(out).absolute())
@@ -77,7 +80,8 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
     names = [NATIVE] if quick and variants is None else chosen_variants(variants)
     place = find_bundle("semiseg", bundle)
     weights = check_exists(checkpoint or place / "models" / "model.pt", "The checkpoint").absolute()
-    own = {"checkpoint": str(weights), "save_seg": False, "save_disagreement": False, "save_trust": True}
+    stored = _weights_of(weights, folder)
+    own = {"checkpoint": str(stored), "save_seg": False, "save_disagreement": False, "save_trust": True}
     run = BundleRun(place, ["inference.json", *(_listed(delta) or [])], own | {"inferer#progress": False}, overrides)
     run.check()
     work = _Work(run, folder, Path(inputs).absolute() if inputs else folder / "inputs")
@@ -149,6 +153,16 @@ def _report(
     printed = [markdown([row_of(record) for record in outcome.records]), markdown(group_rows(outcome.records))]
     printed += [beside_others([outcome, *others])] if others else []
     sys.stdout.write("\n\n".join([*printed, trust_text(found)]) + f"\n{out / 'table.md'}\n")
+
+
+def _weights_of(checkpoint: Path, out: Path) -> Path:
+    """The file of weights; those in a training's state (``training_epoch_NNNN.pt``) are written to ``out`` first."""
+    state = read_state(checkpoint)
+    if state is None:
+        return checkpoint
+    path = out / "weights" / checkpoint.name
+    save_whole(state["objects"]["network"], path)
+    return path
 
 
 def _earlier(text: str) -> Outcome:
