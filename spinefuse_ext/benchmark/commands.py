@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from spinefuse_ext.benchmark.cases import Input, make_input
 from spinefuse_ext.benchmark.cost import Cost
@@ -22,23 +22,23 @@ from spinefuse_ext.benchmark.table import (
     Outcome,
     beside_others,
     group_rows,
+    in_words,
     markdown,
     read_outcome,
     row_of,
+    sources,
     trust_text,
     write_tables,
 )
 from spinefuse_ext.benchmark.trust import relation, trust_figure, trust_pairs
 from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
 from spinefuse_ext.bundle.commands import find_bundle
-from spinefuse_ext.bundle.run import BundleRun, config_files, merged_configs
+from spinefuse_ext.bundle.run import BundleRun, check_places, config_files
 from spinefuse_ext.files import check_output_folder, whole_file
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
 from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.validation import ConfigError, check_exists, chosen
-
-logger = logging.getLogger(__name__)
 
 _SUBJECTS = ("weights",)
 
@@ -54,6 +54,7 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
     quick: bool = False,
     pictures: bool = True,
     inputs: str | None = None,
+    redo: bool = False,
     beside: Sequence[str] = (),
     name: str | None = None,
     checkpoint: str | None = None,
@@ -65,7 +66,7 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
 
     Every image goes through the bundle's own ``inference.json``, nothing given but the image. ``OUT`` gets
     ``table.json``, ``table.csv``, ``groups.csv``, the page ``table.md``, ``trust.png`` and a picture of each case. What
-    was measured with the same weights and settings is not measured again.
+    was measured with the same weights and settings is not measured again, but with ``--redo``.
 
     ``--groups`` chooses groups of the panel, ``--variants`` further images made of each case (``all`` for every one),
     ``--quick`` a case or two of each group without variants. ``--beside OTHER/table.json`` puts earlier results, named
@@ -85,9 +86,16 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
     run = BundleRun(place, ["inference.json", *(_listed(delta) or [])], own | {"inferer#progress": False}, overrides)
     run.check()
     work = _Work(run, folder, Path(inputs).absolute() if inputs else folder / "inputs")
-    records = work.measure(cases, names)
-    making = {"command": f"spinefuse {' '.join(sys.argv[1:])}", "checkpoint": weights.name, "settings": overrides}
-    outcome = Outcome(name or weights.stem, records, {**making, "sha256": work.records.weights_sha256})
+    records = work.measure(cases, names, redo=redo)
+    making = {
+        "checkpoint": weights.name,
+        "sha256": work.records.weights_sha256,
+        "configs": list(run.configs),
+        "settings": {key: str(value) for key, value in overrides.items()},
+        "panel": Path(panel).name,
+        "sources": sources(cases),
+    }
+    outcome = Outcome(name or weights.stem, records, making)
     _report(folder, outcome, others, work.pictures(cases) if pictures else {}, work.threshold)
 
 
@@ -102,18 +110,19 @@ class _Work:
 
     def __post_init__(self) -> None:
         files = config_files(self.run.bundle, self.run.configs)
-        config = {**merged_configs(files).get(), **self.run.settings}
-        self.labels: list[str] = list(config["labels"])
-        self.threshold = float(config["trust_threshold"])
+        config = check_places(files, self.run.settings)
+        self.labels: list[str] = list(config.get_parsed_content("labels"))
+        self.threshold = float(config.get_parsed_content("trust_threshold"))
         if "vertebra" not in self.labels:
             raise ConfigError(f"The classes {self.labels} have no vertebra; a benchmark scores the spine.")
         self.records = Records(self.out / "records", self.run.settings["checkpoint"], self.run.settings, files)
 
-    def measure(self, cases: Sequence[PanelCase], variants: Sequence[str]) -> list[Record]:
-        """The records of all variants of all cases; those that are there are not made again."""
+    def measure(self, cases: Sequence[PanelCase], variants: Sequence[str], *, redo: bool) -> list[Record]:
+        """The records of all variants of all cases; those that are there are not made again unless ``redo``."""
         wanted = [(case, variant) for case in cases for variant in variants]
         made = [make_input(case, variant, self.inputs) for case, variant in tqdm(wanted, desc="Images", unit="image")]
-        known = {one.name: record for one in made if (record := self.records.find(one)) is not None}
+        found = {} if redo else {one.name: self.records.find(one) for one in made}
+        known = {name: record for name, record in found.items() if record is not None}
         left = [one for one in made if one.name not in known]
         bar = tqdm(total=len(left), desc="Measuring", unit="image")
 
@@ -122,9 +131,11 @@ class _Work:
             record = Record(one.case.group, one.case.name, one.variant, scores, prediction.trust(), cost)
             self.records.keep(one, record)
             known[one.name] = record
+            bar.write(f"{one.name}: {in_words(record)}")
             bar.update()
 
-        predict(self.run, left, self.out / "predictions", done)
+        with logging_redirect_tqdm():
+            predict(self.run, left, self.out / "predictions", done)
         bar.close()
         return [known[one.name] for one in made]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
+from monai.data import MetaTensor
 
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.cost import Cost, Meter
@@ -28,7 +29,7 @@ class Prediction:
 
     folder: Path
 
-    def labels(self) -> Any:
+    def labels(self) -> MetaTensor:
         """The predicted classes ``(1, X, Y, Z)``."""
         return read_volume(self.folder / _FILES["prediction"])
 

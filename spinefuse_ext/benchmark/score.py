@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
+from monai.transforms.utils import generate_spatial_bounding_box
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from spinefuse_ext.benchmark.panel import BODIES, PARTS, WHOLE
 from spinefuse_ext.metrics.overlap import mask_overlap
 from spinefuse_ext.report.views import turn_to_ras
+from spinefuse_ext.validation import GridMismatchError
 
 Mask = NDArray[np.bool_]
 
@@ -94,7 +96,16 @@ def score(prediction: MetaTensor, truths: Mapping[str, MetaTensor], labels: Sequ
       are parts: the share of the true voxels that has the class of the whole.
     - ``bodies``: see ``body_scores``.
     - Far: see ``far_from``. Not told where the truth is ``bodies``, for it says nothing of the rest of a vertebra.
+
+    Raises:
+        GridMismatchError: a truth has another shape.
     """
+    for name, truth in truths.items():
+        if truth.shape != prediction.shape:
+            raise GridMismatchError(
+                f"The prediction is {tuple(prediction.shape)}, but the truth of {name} {tuple(truth.shape)}; give a "
+                "label that lies on its image."
+            )
     classes = np.rint(turn_to_ras(prediction).as_tensor().cpu().numpy()[0]).astype(np.int64)
     spacing_mm = affine_to_spacing(turn_to_ras(prediction).affine).tolist()
     predicted = {name: classes == index for index, name in enumerate(labels) if index}
@@ -131,10 +142,9 @@ def far_from(foreground: Mask, truth: Mask, spacing_mm: Sequence[float], rows: s
     """
     if not truth.any():
         return Far()
-    distance_mm = ndimage.distance_transform_edt(~truth, sampling=spacing_mm)
-    counted = foreground[..., rows]
-    far = int((counted & (distance_mm[..., rows] > FAR_MM)).sum())
-    total = int(counted.sum())
+    counted = np.zeros_like(foreground)
+    counted[..., rows] = foreground[..., rows]
+    far, total = int(_beyond(counted, truth, spacing_mm).sum()), int(counted.sum())
     return Far(far * math.prod(spacing_mm) / 1000, far / total if total else 0.0)
 
 
@@ -157,13 +167,22 @@ def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spac
         return Bodies((), math.nan, 0)
     any_body: Mask = bodies != 0
     rows = labelled_rows({"vertebra": any_body})
-    found = vertebra | predicted.get("disc", np.zeros_like(vertebra))
-    distance_mm = ndimage.distance_transform_edt(~any_body, sampling=spacing_mm)
-    invented = (found & (distance_mm > FAR_MM) & ~_behind(any_body))[..., rows]
+    found = (vertebra | predicted.get("disc", np.zeros_like(vertebra))) & ~_behind(any_body)
+    invented = _beyond(found[..., rows], any_body[..., rows], spacing_mm)
     parts, _ = ndimage.label(invented, structure=np.ones((3, 3, 3)))
     ml = math.prod(spacing_mm) / 1000
     sizes_ml = np.bincount(parts.ravel())[1:] * ml
     return Bodies(recall, float(invented.sum()) * ml, int((sizes_ml > _PART_ML).sum()))
+
+
+def _beyond(foreground: Mask, truth: Mask, spacing_mm: Sequence[float]) -> Mask:
+    """The voxels of ``foreground`` farther than 10 mm from every one of ``truth``; distances only where they count."""
+    start, end = generate_spatial_bounding_box((foreground | truth)[None])
+    box = tuple(slice(low, high) for low, high in zip(start, end, strict=True))
+    beyond = np.zeros_like(foreground)
+    distance_mm = ndimage.distance_transform_edt(~truth[box], sampling=spacing_mm)
+    beyond[box] = foreground[box] & (distance_mm > FAR_MM)
+    return beyond
 
 
 def _behind(bodies: Mask) -> Mask:

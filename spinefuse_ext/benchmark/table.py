@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.benchmark.panel import PARTS
+from spinefuse_ext.benchmark.panel import PARTS, PanelCase
 from spinefuse_ext.benchmark.record import Record, record_of
 from spinefuse_ext.benchmark.score import MERGED, SCORED
 from spinefuse_ext.benchmark.trust import GOOD_DICE, Relation
@@ -59,6 +59,24 @@ def group_rows(records: Sequence[Record]) -> list[dict[str, Value]]:
             row[column] = _joined(column, [float(one[column]) for one in own])
         rows.append(row)
     return rows
+
+
+def in_words(record: Record) -> str:
+    """What came out of a record, in one line."""
+    row = row_of(record)
+    shown = [
+        column for column in ("mean", "mean_rows", "bodies_found", "bodies", "far_share") if _text(column, row[column])
+    ]
+    return ", ".join(f"{column} {_text(column, row[column])}" for column in shown)
+
+
+def sources(cases: Sequence[PanelCase]) -> dict[str, str]:
+    """Where the images of each group come from, and under which licence."""
+    told: dict[str, list[str]] = {}
+    for case in cases:
+        words = "; ".join(word for word in (case.source, case.licence) if word)
+        told.setdefault(case.group, []).append(words)
+    return {group: " / ".join(dict.fromkeys(filter(None, words))) for group, words in told.items()}
 
 
 def write_tables(out: Path, outcome: Outcome, others: Sequence[Outcome], pictures: Mapping[str, Path]) -> None:
@@ -145,7 +163,9 @@ def trust_text(found: Relation) -> str:
 
 
 def _making(outcome: Outcome) -> str:
-    return "\n".join(f"- {name}: `{value}`" for name, value in outcome.making.items())
+    facts = [f"- {name}: `{value}`" for name, value in outcome.making.items() if name != "sources"]
+    images = [f"- {group}: {words}" for group, words in outcome.making["sources"].items()]
+    return "\n".join([*facts, "", "Images:", "", *images])
 
 
 def _text(column: str, value: Value) -> str:
