@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -167,12 +168,14 @@ def _report(
 
 
 def _weights_of(checkpoint: Path, out: Path) -> Path:
-    """The file of weights; those in a training's state (``training_epoch_NNNN.pt``) are written to ``out`` first."""
-    state = read_state(checkpoint)
-    if state is None:
-        return checkpoint
+    """A copy of the weights in ``out``, which a training that still runs does not replace; also those of its state."""
     path = out / "weights" / checkpoint.name
-    save_whole(state["objects"]["network"], path)
+    state = read_state(checkpoint)
+    if state is not None:
+        save_whole(state["objects"]["network"], path)
+    else:
+        with whole_file(path) as temporary:
+            shutil.copyfile(checkpoint, temporary)
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.benchmark.cases import Input
-from spinefuse_ext.benchmark.panel import BODIES, PARTS
+from spinefuse_ext.benchmark.panel import BODIES, PARTS, WHOLE
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import MODALITIES
 from spinefuse_ext.files import whole_file
@@ -28,14 +28,18 @@ def save_picture(path: Path, one: Input, prediction: MetaTensor, labels: Sequenc
     """Write one slice through the middle of the truth as PNG: image, truth, prediction, errors.
 
     Sagittal, or axial for a few axial slices. Bodies are shown as vertebra, parts as the structure that they belong
-    to; where a label knows only these, the rest of a structure is no error although it is painted as one.
+    to. Errors are those of the structures that the labels know as a whole; beside bodies those of the vertebra,
+    whose other parts are none although they are painted as extra.
     """
     image = read_volume(one.image, None if one.case.key is None else MODALITIES[one.case.key])
     truth = as_classes(one.truths(), labels)
     limits = {one.name: CT_WINDOW_HU} if is_ct(image, one.case.key or "image") else {}
     names = dict(enumerate(labels))
     results = {one.name: (image, prediction)}
-    figure = segmentations_panel(results, truth, axis=_axis(image), limits=limits, names=names)
+    known = [labels.index(name) for name in WHOLE if name in one.case.knows and name in labels]
+    if BODIES in one.case.knows:
+        known = [labels.index("vertebra")]
+    figure = segmentations_panel(results, truth, axis=_axis(image), limits=limits, names=names, known=known)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
     return path

@@ -64,10 +64,9 @@ def group_rows(records: Sequence[Record]) -> list[dict[str, Value]]:
 def in_words(record: Record) -> str:
     """What came out of a record, in one line."""
     row = row_of(record)
-    shown = [
-        column for column in ("mean", "mean_rows", "bodies_found", "bodies", "far_share") if _text(column, row[column])
-    ]
-    return ", ".join(f"{column} {_text(column, row[column])}" for column in shown)
+    columns = ("mean", "mean_rows", "bodies_found", "bodies", "invented_ml", "far_share", "cpu_s")
+    texts = {column: _text(column, row[column]) for column in columns}
+    return ", ".join(f"{column} {text}" for column, text in texts.items() if text)
 
 
 def sources(cases: Sequence[PanelCase]) -> dict[str, str]:
