@@ -15,7 +15,7 @@ from spinefuse_ext.benchmark.cost import Cost
 from spinefuse_ext.benchmark.score import Bodies, Far, Scores
 from spinefuse_ext.files import whole_file
 
-_VERSION = 1  # rises when the scores of a prediction change
+_VERSION = 2  # rises when the scores of a prediction change
 
 
 @dataclass(frozen=True)

@@ -152,9 +152,9 @@ def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spac
     """Recall of each body and what is predicted where none is, from ``bodies`` ``(X, Y, Z)`` in RAS, one number each.
 
     Recall is the share of a body's voxels that are predicted vertebra; bodies are listed from the head down.
-    Invented is what is predicted vertebra or disc within the planes from the lowest to the highest labelled voxel,
+    Invented is what is predicted vertebra, disc or canal in the planes from the lowest to the highest labelled voxel,
     farther than 10 mm from every body, and not behind them: behind the hindmost body voxel of its plane, or of the
-    nearest plane that has one, lie the posterior elements, which are not labelled. Vertebrae above and below the
+    nearest plane that has one, lie the canal and the arches, which are not labelled. Vertebrae above and below the
     labelled ones are there and not labelled, so nothing is counted outside these planes. ``invented_parts`` is the
     number of its connected parts (26 neighbours) of more than 2 ml.
     """
@@ -167,7 +167,7 @@ def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spac
         return Bodies((), math.nan, 0)
     any_body: Mask = bodies != 0
     rows = labelled_rows({"vertebra": any_body})
-    found = (vertebra | predicted.get("disc", np.zeros_like(vertebra))) & ~_behind(any_body)
+    found = np.logical_or.reduce([predicted[name] for name in SCORED if name in predicted]) & ~_behind(any_body)
     invented = _beyond(found[..., rows], any_body[..., rows], spacing_mm)
     parts, _ = ndimage.label(invented, structure=np.ones((3, 3, 3)))
     ml = math.prod(spacing_mm) / 1000

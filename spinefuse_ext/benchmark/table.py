@@ -54,7 +54,7 @@ def group_rows(records: Sequence[Record]) -> list[dict[str, Value]]:
     rows = []
     for group, variant in dict.fromkeys((record.group, record.variant) for record in records):
         own = [row_of(record) for record in records if (record.group, record.variant) == (group, variant)]
-        row: dict[str, Value] = {"group": group, "case": f"{len(own)} cases", "variant": variant}
+        row: dict[str, Value] = {"group": group, "case": f"{len(own)} case" + "s" * (len(own) > 1), "variant": variant}
         for column in list(own[0])[3:]:
             row[column] = _joined(column, [float(one[column]) for one in own])
         rows.append(row)

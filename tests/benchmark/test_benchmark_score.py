@@ -151,4 +151,7 @@ def test_invented_is_before_or_beside_the_bodies_and_neither_behind_nor_above_th
     assert scores.bodies.invented_parts == 0
     scores = score(volume(mirrored * VERTEBRA, 2.0), {"bodies": volume(truth, 2.0)}, LABELS)
     assert scores.bodies is not None
+    canal = score(volume(mirrored * CANAL), {"bodies": volume(truth)}, LABELS)
+    assert canal.bodies is not None
+    assert canal.bodies.invented_ml == pytest.approx(4 * 9 * 30 / 1000)  # a canal before the bodies is none
     assert scores.bodies.invented_parts == 1  # the same shape of 2 mm voxels is larger than 2 ml
