@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "spinefuse_ext.bundle.compare:compare",
         "make one table of fusion methods, of inputs of the segmentation, or of ways to learn it",
     ),
+    "benchmark": ("spinefuse_ext.benchmark:benchmark", "measure segmentation weights on a panel of images"),
     "federate": (
         "spinefuse_ext.federated:federate",
         "train one network across hospitals, simulated on folders of cases",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -106,6 +106,7 @@ def segmentations_panel(
     index: int | None = None,
     limits: Mapping[str, Limits] | None = None,
     names: Mapping[int, str] = STRUCTURES,
+    known: Collection[int] | None = None,
 ) -> Figure:
     """Columns image | truth | prediction | errors of one slice, a row for each of several segmentations of one case.
 
@@ -116,6 +117,7 @@ def segmentations_panel(
         index: slice along ``axis``; without it one with much foreground near the middle of the label.
         limits: grey limits of some of the images, by name; the others get their percentiles.
         names: class index -> name for the legend.
+        known: classes that the label was drawn of, which alone can be wrong; without it all.
     """
     truth = as_volume(label)
     shown = {name: as_volumes(image=pair[0], truth=label, prediction=pair[1]) for name, pair in results.items()}
@@ -124,7 +126,7 @@ def segmentations_panel(
     colours = _colours_of([volume for _, *classes in shown.values() for volume in classes])
     for row, (name, (image, *classes)) in zip(axes, shown.items(), strict=True):
         grey = (limits or {}).get(name) or percentile_limits(image)
-        _segmentation_row(row, image, classes, (axis, index), grey, colours)
+        _segmentation_row(row, image, classes, (axis, index), grey, colours, known)
         write_name(row[0], name)
     add_legend(figure, _legend(colours, names, with_errors=True))
     return figure
@@ -137,6 +139,7 @@ def _segmentation_row(
     place: tuple[int, int],
     grey: Limits,
     colours: Mapping[int, str],
+    known: Collection[int] | None = None,
 ) -> None:
     """The image alone, with each of ``classes`` over it, and, if a panel is left, with where the last one is wrong."""
     axis, index = place
@@ -148,7 +151,10 @@ def _segmentation_row(
             drawn = np.equal(np.rint(volume.picture(axis, index)), value).astype(np.float32)
             outline(ax, drawn, base.size_mm(axis), colour)
     if len(row) > 1 + len(classes):
-        errors = Volume(error_classes(classes[0].array, classes[-1].array).astype(np.float32), base.affine)
+        compared = [volume.array for volume in (classes[0], classes[-1])]
+        if known is not None:
+            compared = [np.where(np.isin(np.rint(array), list(known)), array, 0) for array in compared]
+        errors = Volume(error_classes(*compared).astype(np.float32), base.affine)
         paint(row[-1], errors, axis, index, dict(enumerate(ERROR_COLOURS, start=1)), alpha=0.85)
     annotate(row[0], base, axis, index)
 

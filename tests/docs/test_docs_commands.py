@@ -30,12 +30,12 @@ FENCE = re.compile(r"^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]+))?\)")
 SHELL = {"bash", "sh", "shell", "console"}
-#: Configs that a verb combines, by its task; ``fuse`` and ``segment`` have a fixed task.
+#: Configs that a verb combines, by its task; ``fuse``, ``segment`` and ``benchmark`` have a fixed task.
 CONFIGS = {
     **{verb: ["train.json"] for verb in ("train", "compare", "federate")},
     "evaluate": ["train.json", "evaluate.json"],
 }
-INFERENCE = {"fuse": "fusion", "segment": "semiseg"}
+INFERENCE = {"fuse": "fusion", "segment": "semiseg", "benchmark": "semiseg"}
 PLACEHOLDERS = {"VERB", "verb", "..."}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from monai.data import MetaTensor
 
 from spinefuse_ext.registration.landmarks import Landmarks
-from spinefuse_ext.report import checkerboard, fusion_panel, registration_panel, segmentation_panel
+from spinefuse_ext.report import (
+    checkerboard,
+    fusion_panel,
+    registration_panel,
+    segmentation_panel,
+    segmentations_panel,
+)
 from spinefuse_ext.report.image_panels import error_classes
 from spinefuse_ext.report.palette import ERROR_COLOURS, structure_colour
 from spinefuse_ext.report.registration_figures import tile_mask
@@ -144,6 +150,14 @@ def test_segmentation_panel_paints_structures_and_errors(labels: tuple[np.ndarra
     assert truth[-1, -1, :3].tolist() == pytest.approx(to_rgb(structure_colour(1)))  # voxel y 0, z 0: lower right
     assert errors[-1, -2, :3].tolist() == pytest.approx(to_rgb(ERROR_COLOURS[0]))  # y 1: missed
     assert errors[-1, -1, 3] == 0  # y 0: right, so nothing is painted
+
+
+def test_only_classes_that_the_label_was_drawn_of_can_be_wrong(labels: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, prediction = labels
+    figure = segmentations_panel({"one": (np.ones((4, 4, 4)), prediction)}, truth, index=1, known=[1])
+    errors = figure.axes[3].images[1].get_array()[-1, ::-1]  # voxels y 0 to 3 at z 0
+    assert [cell[3] > 0 for cell in errors] == [False, True, True, False]  # y 3 is canal, of which nothing is known
+    assert errors[2, :3].tolist() == pytest.approx(to_rgb(ERROR_COLOURS[1]))  # vertebra where the truth has none
 
 
 def test_segmentation_panel_without_truth_shows_no_errors(labels: tuple[np.ndarray, np.ndarray]) -> None:

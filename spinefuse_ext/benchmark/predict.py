@@ -1,0 +1,103 @@
+"""Predictions by the bundle's own inference config, in this process: the network is loaded once for all cases."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+from monai.data import MetaTensor
+
+from spinefuse_ext.benchmark.cases import Input
+from spinefuse_ext.benchmark.cost import Cost, Meter
+from spinefuse_ext.bundle.run import BundleRun, config_files, merged_configs
+from spinefuse_ext.bundle.settings import config_value
+from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.validation import ConfigError
+
+_FILES = {"prediction": "prediction.nii.gz", "trust": "trust.json"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The files that the bundle wrote of an input."""
+
+    folder: Path
+
+    def labels(self) -> MetaTensor:
+        """The predicted classes ``(1, X, Y, Z)``."""
+        return read_volume(self.folder / _FILES["prediction"])
+
+    def trust(self) -> dict[str, float]:
+        """Trust by structure, NaN for one that was not found."""
+        structures = json.loads((self.folder / _FILES["trust"]).read_text(encoding="utf-8"))["structures"]
+        return {name: math.nan if row["trust"] is None else row["trust"] for name, row in structures.items()}
+
+
+def predict(
+    run: BundleRun, inputs: Sequence[Input], out: Path, done: Callable[[Input, Prediction, Cost], None]
+) -> None:
+    """Run ``inference.json`` on ``inputs``, which lie in folders ``CASE/VARIANT``; ``done`` hears of each at once.
+
+    The items are those of ``spinefuse segment``: the image under the one key that the config expects, or under the
+    key that the panel says (``image_keys`` is that key then). What a case costs is the time from the reading of its
+    image to the writing of its prediction.
+
+    Raises:
+        ConfigError: the config takes several images.
+        SpinefuseError: what the bundle itself refuses.
+    """
+    for key in dict.fromkeys(one.case.key for one in inputs):
+        members = [one for one in inputs if one.case.key == key]
+        _predict_under(run, members, out, done, key)
+
+
+def _predict_under(
+    run: BundleRun, inputs: Sequence[Input], out: Path, done: Callable[[Input, Prediction, Cost], None], key: str | None
+) -> None:
+    settings = run.settings
+    if key is not None:
+        settings["image_keys"] = [key]
+    name = image_key(run, settings)
+    root = inputs[0].folder.parents[1]
+    settings |= {
+        "bundle_root": str(run.bundle),
+        "dataset_dir": str(root),
+        "output_dir": str(out),
+        "dataset#data": [{name: str(one.image)} for one in inputs],
+    }
+    workflow = ConfigWorkflow(
+        config_files(run.bundle, run.configs),
+        workflow_type="inference",
+        logging_file=False,
+        **{key: "$None" if value is None else config_value(value) for key, value in settings.items()},
+    )
+    workflow.initialize()
+    evaluator: Engine = workflow.parser.get_parsed_content("evaluator")
+    meter, left = Meter(), iter(inputs)
+
+    def finished() -> None:
+        cost, one = meter.stop(), next(left)
+        done(one, Prediction(out / one.folder.relative_to(root)), cost)
+
+    evaluator.add_event_handler(Events.GET_BATCH_STARTED, meter.start)
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, finished)
+    workflow.run()
+
+
+def image_key(run: BundleRun, settings: dict[str, Any]) -> str:
+    """The key of the one image that the config takes.
+
+    Raises:
+        ConfigError: it takes several.
+    """
+    configured = merged_configs(config_files(run.bundle, run.configs)).get("image_keys", [])
+    keys = settings.get("image_keys", configured)
+    if len(keys) != 1:
+        raise ConfigError(f"A benchmark has one image a case, but image_keys names {keys}; measure another bundle.")
+    return str(keys[0])
