@@ -151,7 +151,8 @@ def far_from(foreground: Mask, truth: Mask, spacing_mm: Sequence[float], rows: s
 def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spacing_mm: Sequence[float]) -> Bodies:
     """Recall of each body and what is predicted where none is, from ``bodies`` ``(X, Y, Z)`` in RAS, one number each.
 
-    Recall is the share of a body's voxels that are predicted vertebra; bodies are listed from the head down.
+    Recall is the share of a body's voxels that are predicted vertebra; bodies are listed from the head down. The lowest
+    may be S1, so sacrum counts for it too.
     Invented is what is predicted vertebra, disc or canal in the planes from the lowest to the highest labelled voxel,
     farther than 10 mm from every body, and not behind them: behind the hindmost body voxel of its plane, or of the
     nearest plane that has one, lie the canal and the arches, which are not labelled. Vertebrae above and below the
@@ -159,12 +160,14 @@ def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spac
     number of its connected parts (26 neighbours) of more than 2 ml.
     """
     numbers = [number for number in np.unique(bodies).tolist() if number]
+    if not numbers:
+        return Bodies((), math.nan, 0)
     vertebra = predicted["vertebra"]
     places = {number: np.argwhere(bodies == number) for number in numbers}
     ordered = sorted(numbers, key=lambda number: -float(places[number][:, 2].mean()))
-    recall = tuple(float(vertebra[bodies == number].mean()) for number in ordered)
-    if not numbers:
-        return Bodies((), math.nan, 0)
+    lowest = vertebra | predicted.get("sacrum", np.zeros_like(vertebra))
+    meant = [vertebra] * (len(ordered) - 1) + [lowest]
+    recall = tuple(float(mask[bodies == number].mean()) for mask, number in zip(meant, ordered, strict=True))
     any_body: Mask = bodies != 0
     rows = labelled_rows({"vertebra": any_body})
     found = np.logical_or.reduce([predicted[name] for name in SCORED if name in predicted]) & ~_behind(any_body)

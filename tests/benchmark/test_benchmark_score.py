@@ -136,6 +136,13 @@ def test_bodies_have_a_recall_each_from_the_head_down_and_are_found_above_80_per
     assert math.isnan(scores.far.ml)
 
 
+def test_sacrum_counts_for_the_lowest_body_alone_which_may_be_s1() -> None:
+    prediction = box(SACRUM, slice(20, 30), slice(0, 30))
+    scores = score(volume(prediction), {"bodies": volume(bodies())}, WITH_SACRUM)
+    assert scores.bodies is not None
+    assert list(scores.bodies.recall) == [0.0, 1.0]
+
+
 def test_invented_is_before_or_beside_the_bodies_and_neither_behind_nor_above_them() -> None:
     prediction = bodies().astype(bool)
     prediction[:, 0:9, 0:30] = True  # 12 to 20 mm before the bodies: 1.08 ml
