@@ -21,12 +21,11 @@ from spinefuse_ext.data.stack import stack_slices
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.enums import MODALITIES
 from spinefuse_ext.files import whole_folder
+from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.validation import ImageReadError
 
 _MADE = "made.json"
 _TRUTH = "truth_"
-#: Number of the sacrum among the vertebrae of a phantom (VerSe).
-_SACRUM = 26
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,8 @@ def _make(case: PanelCase, variant: str, new: Path) -> None:
 
 def _phantom(seed: int, name: str) -> tuple[MetaTensor, dict[str, MetaTensor]]:
     phantom = make_phantom(seed)
-    label, vertebrae = phantom.label.as_tensor(), phantom.vertebrae.as_tensor()
-    sacrum = vertebrae == _SACRUM
-    masks = {"vertebra": (label == 1) & ~sacrum, "disc": label == 2, "canal": label == 3, "sacrum": sacrum}
+    label = phantom.label.as_tensor()
+    masks = {structure: label == number for number, structure in STRUCTURES.items() if number}
     image: MetaTensor = getattr(phantom, name)
     return image, {key: MetaTensor(mask.to(torch.uint8), affine=image.affine) for key, mask in masks.items()}
 

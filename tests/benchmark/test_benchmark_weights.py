@@ -110,7 +110,10 @@ def test_every_case_and_variant_has_the_scores_of_the_prediction_that_was_writte
     label = read_volume(data / "label.nii.gz")
     label.set_array(label.as_tensor() / 10)
     own = overlap_table(read_volume(out / "predictions" / "file" / "native" / "prediction.nii.gz"), label)
+    assert {"vertebra", "disc", "canal"} <= set(own)
     for name, row in own.items():
+        if name == "sacrum":  # the label of this case does not know it
+            continue
         assert found["file", "native"]["dice"][name] == pytest.approx(row["dice"], abs=1e-6)
     assert found["bodies", "native"]["dice"] == {}
     assert len(found["bodies", "native"]["bodies"]["recall"]) == 3
