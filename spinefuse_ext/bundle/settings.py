@@ -15,8 +15,6 @@ from spinefuse_ext.validation import ConfigError
 
 #: Settings that are text although the configs hold an expression or nothing there.
 _PATHS = {"bundle_root", "cache_dir", "checkpoint", "ckpt_dir", "datalist", "dataset_dir", "output_dir", "resume"}
-#: Settings that are switches although a config may compute them.
-_SWITCHES = {"amp"}
 #: What MONAI takes for more than text: the first sign of an expression, a reference, a macro.
 _MARKS = (EXPR_KEY, ID_REF_KEY, MACRO_KEY)
 #: MONAI writes every ``#`` as ``::`` and looks for ids after these signs, wherever they stand in a text.
@@ -69,7 +67,6 @@ def _typed(name: str, text: str, config: ConfigParser) -> Any:
     if text.startswith(_MARKS):
         return text
     try:
-        known = True if name in _SWITCHES else known
         return _value(text, known, exact="#" not in name and "::" not in name)
     except ValueError as error:
         raise ConfigError(f"The setting {name} takes {error}.") from error

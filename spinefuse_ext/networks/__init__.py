@@ -14,7 +14,6 @@ from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTra
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
 from spinefuse_ext.networks.placement import place, unwrap
-from spinefuse_ext.networks.precision import bfloat16_serves
 from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
 from spinefuse_ext.networks.sub_networks import EachSubNetwork, each_sub_network
@@ -47,7 +46,6 @@ __all__ = [
     "U2FusionNet",
     "VNet",
     "WaveletFusion",
-    "bfloat16_serves",
     "check_loaded",
     "each_sub_network",
     "guided_filter",

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -127,7 +128,8 @@ class RandShadingd(IntensityTransform):
         weights = torch.zeros((draws.batch, *[self.degree + 1] * len(axes)), device=draws.device, dtype=draws.dtype)
         drawn = draws.uniform(low, high, len(powers)).flatten(1)
         for number, place in enumerate(powers):
-            weights[(slice(None), *place)] = drawn[:, number]
+            entry: Any = (slice(None), *place)
+            weights[entry] = drawn[:, number]
         for axis in axes:  # the first axis of coefficients becomes the last one, of places
             weights = torch.tensordot(weights, axis, dims=([1], [0]))
         return image * torch.exp(weights)[:, None]

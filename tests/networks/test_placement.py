@@ -48,7 +48,7 @@ def test_every_feature_has_its_channels_last_even_that_of_the_first_convolution(
     placed = place(network, "cpu", channels_last=True)
     features: list[torch.Tensor] = []
     for module in placed.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
             module.register_forward_hook(lambda module, x, feature: features.append(feature))
     torch.testing.assert_close(placed(x), expected, atol=1e-5, rtol=1e-4)
     assert len(features) > 3
