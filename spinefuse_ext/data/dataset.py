@@ -24,7 +24,7 @@ from spinefuse_ext.data.disk_cache import DiskCacheDataset
 from spinefuse_ext.enums import Cache
 from spinefuse_ext.validation import ConfigError
 
-#: Crops that only read what they are given; what they return may be a view of it.
+#: Crops that only read what they are given; what they return may be a view of it. Ours say so by ``reads_only``.
 _CROPS = (
     RandCropByLabelClassesd,
     RandCropByPosNegLabeld,
@@ -67,7 +67,8 @@ def make_dataset(
         )
     composed = transform if isinstance(transform, Compose) else Compose(transform)
     first = composed.get_index_of_first(lambda t: isinstance(t, RandomizableTrait) or not isinstance(t, Transform))
-    crops = first is not None and isinstance(composed.transforms[first], _CROPS)
+    cut = None if first is None else composed.transforms[first]
+    crops = isinstance(cut, _CROPS) or getattr(cut, "reads_only", False)
     if first is not None and crops:
         transforms = list(composed.transforms)
         composed = copy(composed)

@@ -19,14 +19,19 @@ class PreparePair(PrepareBatch):
             treats them alike. Drawn from torch's global generator.
         crop: what is done to ``image`` first, still where the loader left it, such as
             :class:`~spinefuse_ext.engines.RandomBatchCrop`.
+        transform: of a dictionary whose ``image`` is the batch, on the device, such as
+            :class:`~spinefuse_ext.synthesis.RandFlipd`.
     """
 
     def __init__(
-        self, swap_probability: float = 0.0, crop: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self,
+        swap_probability: float = 0.0,
+        crop: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        transform: Callable[[dict[str, torch.Tensor]], Mapping[Any, Any]] | None = None,
     ) -> None:
         if not 0 <= swap_probability <= 1:
             raise ValueError(f"Expected a probability from 0 to 1, got {swap_probability}.")
-        self.swap_probability, self.crop = swap_probability, crop
+        self.swap_probability, self.crop, self.transform = swap_probability, crop, transform
 
     def __call__(
         self,
@@ -39,6 +44,8 @@ class PreparePair(PrepareBatch):
         image = image if self.crop is None else self.crop(image)
         pair = image.to(device=device, non_blocking=non_blocking, **kwargs)
         pair = pair.as_tensor() if isinstance(pair, MetaTensor) else pair
+        if self.transform is not None:
+            pair = self.transform({CommonKeys.IMAGE: pair})[CommonKeys.IMAGE]
         if self.swap_probability and torch.rand(()).item() < self.swap_probability:
             pair = pair.flip(1)
         return pair, pair

@@ -19,7 +19,8 @@ class EpochSeedHandler:
     Seeded are Python, NumPy, PyTorch (all devices), the transforms of the datasets and of ``prepare_batch``, and those
     of ``handlers`` that have ``set_random_state``. Then an epoch depends on nothing but the weights it begins with: a
     resumed training sees what an uninterrupted one saw. Both streams are read from their start in each epoch, so a
-    loader that delivers more than an epoch takes must shuffle.
+    loader that delivers more than an epoch takes must shuffle. Workers of a loader must end with the epoch
+    (``persistent_workers`` false), for only those that an epoch starts are seeded by it.
 
     Attach it to a trainer, before handlers that draw at the start of an epoch.
 

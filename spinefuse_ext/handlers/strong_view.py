@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from monai.data import MetaTensor, set_rnd
 from monai.engines import Workflow
+from monai.utils import CommonKeys
 
 from spinefuse_ext.engines import SemiSupervisedEvents
 from spinefuse_ext.enums import SemiSegKeys as Keys
@@ -20,14 +22,17 @@ class StrongViewHandler:
     FixMatch, Sohn et al., NeurIPS 2020). The transform must not move anything, for the pseudo-label is not moved.
 
     Args:
-        transform: of one image, for example ``monai.transforms.Compose`` of random intensity transforms.
+        transform: of one image, for example ``monai.transforms.Compose`` of random intensity transforms; or, with
+            ``batched``, of a dictionary whose ``image`` are all of them, such as ``Compose`` of the intensity
+            transforms in ``spinefuse_ext.synthesis``, which takes a fraction of the time.
+        batched: which of the two ``transform`` is.
 
     Raises:
         ValueError: at the first step, when the transform changes the shape of an image.
     """
 
-    def __init__(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self.transform = transform
+    def __init__(self, transform: Callable[[Any], Any], batched: bool = False) -> None:
+        self.transform, self.batched = transform, batched
 
     def set_random_state(self, seed: int) -> None:
         """Seed the transform."""
@@ -42,8 +47,7 @@ class StrongViewHandler:
         clean = output.get(Keys.UNLABELLED_IMAGE)
         if clean is None:
             return
-        views = [self.transform(image) for image in clean]
-        strong = torch.stack([view.as_tensor() if isinstance(view, MetaTensor) else view for view in views])
+        strong = self._strong(clean)
         if strong.shape != clean.shape:
             raise ValueError(
                 f"Expected a strong view of the size of the image, got {tuple(strong.shape)} for {tuple(clean.shape)}. "
@@ -51,3 +55,11 @@ class StrongViewHandler:
             )
         output[Keys.CLEAN_UNLABELLED] = output.get(Keys.CLEAN_UNLABELLED, clean)
         output[Keys.UNLABELLED_IMAGE] = strong.to(clean)
+
+    def _strong(self, clean: torch.Tensor) -> torch.Tensor:
+        """The images ``(U, C, *S)`` changed, without metadata."""
+        if self.batched:
+            changed: torch.Tensor = self.transform({CommonKeys.IMAGE: clean})[CommonKeys.IMAGE]
+            return changed
+        views = [self.transform(image) for image in clean]
+        return torch.stack([view.as_tensor() if isinstance(view, MetaTensor) else view for view in views])

@@ -36,7 +36,8 @@ def place(
         for dims, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
             for parameter in network.parameters():
                 if parameter.ndim == dims:
-                    parameter.data = parameter.data.contiguous(memory_format=layout)
+                    # with one channel both layouts fit, and only the strides of a new tensor say which is meant
+                    parameter.data = torch.empty_like(parameter.data, memory_format=layout).copy_(parameter.data)
     if compile:
         for child in network.children():
             child.compile()

@@ -6,6 +6,7 @@ from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.keep_spine import KeepSpined
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
+from spinefuse_ext.transforms.patch import RandPatchd
 from spinefuse_ext.transforms.read_label import ReadLabeld
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
@@ -28,6 +29,7 @@ __all__ = [
     "FindImagesd",
     "IgnoreVoxelsd",
     "KeepSpined",
+    "RandPatchd",
     "ReadLabeld",
     "ReadVolumed",
     "RegisterPaird",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import json
 import multiprocessing
 import os
 import platform
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -117,6 +121,45 @@ def semi_supervised_step_3d() -> Step:
     return step
 
 
+def bundle_step(task: str, **settings: Any) -> Step:
+    """A step of a bundle's training as its ``train.json`` has it, data and augmentation included, on phantoms."""
+    from ignite.engine import Events
+    from monai.bundle import ConfigParser
+
+    root = Path(__file__).parents[2] / "bundles" / f"spine_{task}"
+    parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "train.json"))
+    folder = Path(tempfile.mkdtemp())  # gone with the process, of which it is the only one
+    atexit.register(shutil.rmtree, folder)
+    parser.update(
+        {"bundle_root": str(root), "dataset_dir": str(folder), "datalist": str(_phantoms(folder)), **settings}
+    )
+    parser.update({"epochs": 1000, "crops_per_case": 64, "train#handlers": [], **settings})
+    trainer = parser.get_parsed_content("train#trainer")
+    trainer.add_event_handler(Events.EPOCH_STARTED, _go_to_epoch, 500)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: engine.interrupt())
+    return cast(Step, trainer.run)  # after an interrupt it goes on with the next step
+
+
+def _go_to_epoch(engine: Any, epoch: int) -> None:
+    engine.state.epoch = epoch
+
+
+def _phantoms(folder: Path) -> Path:
+    """Write a labelled and an unlabelled phantom, and one for validation; return their datalist."""
+    from spinefuse_ext.data import write_phantoms
+
+    write_phantoms(folder, cases=3, spacing_mm=1.6, dicom=False)
+    files = {"ct": "ct", "mr": "mr_aligned", "fused": "mr_aligned", "label": "label"}
+    items = [
+        {"patient": f"case_{i:03d}", **{key: f"case_{i:03d}/{name}.nii.gz" for key, name in files.items()}}
+        for i in range(3)
+    ]
+    unlabelled = {key: value for key, value in items[1].items() if key != "label"}
+    path = folder / "datalist.json"
+    path.write_text(json.dumps({"labelled": items[:1], "unlabelled": [unlabelled], "validation": items[2:]}))
+    return path
+
+
 def segment_volume() -> Step:
     """A sliding window over a volume of the size of the smallest left atrium scan of Xiong et al., both networks."""
     from spinefuse_ext.networks import place, window_inferer
@@ -185,6 +228,10 @@ ROWS: dict[str, Row] = {
     "fusion training step, checkpointing": Row(partial(fusion_training_step, True), 8, None, 1.5),
     "segmentation training step, 4 images of 128 x 160": Row(segmentation_training_step, 5),
     "semi-supervised step, 2 + 2 patches of 64 x 64 x 48, bfloat16": Row(semi_supervised_step_3d, 4, 2.8),
+    "train spine_semiseg, a step of train.json": Row(partial(bundle_step, "semiseg"), 5),
+    "train spine_semiseg, bfloat16": Row(partial(bundle_step, "semiseg", amp=True), 5),
+    "train spine_fusion, a step of train.json, batch 2": Row(partial(bundle_step, "fusion", batch_size=2), 5),
+    "train spine_fusion, batch 2, bfloat16": Row(partial(bundle_step, "fusion", batch_size=2, amp=True), 5),
     "segment 148 x 141 x 88, windows of 112 x 112 x 80, bfloat16": Row(segment_volume, 1, 3.3),
     "VIF of one 512 x 512 pair": Row(score_fidelity, 5, 0.2),
     "MI of one 512 x 512 pair of 8 bit": Row(score_information, 50, 0.005),

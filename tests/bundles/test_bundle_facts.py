@@ -26,7 +26,7 @@ NEW_IDS = {
     "vgg16_weights",  # a file that only U2Fusion's training can use
     "weights",  # of fine_tune.json
     *("patch_size", "contrast"),  # of any_contrast.json
-    *("train#dataset#data#optional", "train#trainer#prepare_batch"),
+    "train#dataset#data#optional",
 }
 #: Ids that the deltas for many processes add.
 RANK_IDS = {

@@ -130,7 +130,7 @@ def test_training_sees_the_same_crops_under_every_cache_and_changes_none_of_it(
         set_determinism(0)
         made = parser.get_parsed_content(f"train#{dataset}")
         before = deepcopy(made._cache) if cache == Cache.MEMORY else []
-        drawn.append([made[index][0]["image"] for index in range(len(made))])
+        drawn.append([made[index]["image"] for index in range(len(made))])
         assert all(same(*pair) for pair in zip(before, made._cache, strict=True)) if before else cache != Cache.MEMORY
     set_determinism(None)
     assert (tmp_path / "cache").is_dir()
@@ -138,4 +138,4 @@ def test_training_sees_the_same_crops_under_every_cache_and_changes_none_of_it(
     for others in drawn[1:]:
         for crop, other in zip(drawn[0], others, strict=True):
             torch.testing.assert_close(crop, other, rtol=0, atol=0)
-            assert len(crop.applied_operations) == len(other.applied_operations)
+            assert type(crop) is torch.Tensor

@@ -7,6 +7,7 @@ from monai.transforms import Compose, Flip, RandScaleIntensity, SpatialPad
 
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, CopyPasteHandler, StrongViewHandler
+from spinefuse_ext.synthesis import RandFactord, RandGammad
 from tests.semi_supervised import small_loader, small_trainer, watch
 
 
@@ -42,3 +43,20 @@ def test_supervised_training_has_no_view_to_change() -> None:
     trainer = small_trainer(unlabelled_data_loader=None, train_handlers=[StrongViewHandler(Flip(0))])
     trainer.run()
     assert trainer.state.iteration == 1
+
+
+def test_all_images_are_changed_at_once_and_the_same_way_for_one_seed() -> None:
+    def views(seed: int) -> torch.Tensor:
+        handler = StrongViewHandler(Compose([RandGammad((0.5, 2.0)), RandFactord(0.5, 1.0)]), batched=True)
+        handler.set_random_state(seed)
+        trainer = small_trainer(train_handlers=[handler])
+        seen = watch(trainer, IterationEvents.FORWARD_COMPLETED, dict)
+        trainer.run()
+        clean = next(iter(small_loader(4, first=100, label=False)))["image"]
+        torch.testing.assert_close(seen[0][Keys.CLEAN_UNLABELLED], clean)
+        strong: torch.Tensor = seen[0][Keys.UNLABELLED_IMAGE]
+        assert not any(torch.equal(one, other) for one, other in zip(strong, clean, strict=True))
+        return strong
+
+    assert torch.equal(views(1), views(1))
+    assert not torch.equal(views(1), views(2))

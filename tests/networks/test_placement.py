@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from spinefuse_ext.networks import place
+from spinefuse_ext.networks import VNet, place
 
 
 def test_the_network_itself_is_placed() -> None:
@@ -37,6 +37,22 @@ def test_compiling_touches_every_child_and_keeps_the_names_of_the_weights(monkey
     place(network, "cpu", compile=True)
     assert compiled == list(network.children())
     assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_feature_has_its_channels_last_even_that_of_the_first_convolution(dims: int) -> None:
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
+    network = VNet(dims, 1, 3, channels=(4, 8, 8))
+    x = torch.rand(2, 1, *[8] * dims)
+    expected = network.eval()(x)
+    placed = place(network, "cpu", channels_last=True)
+    features: list[torch.Tensor] = []
+    for module in placed.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.register_forward_hook(lambda module, x, feature: features.append(feature))
+    torch.testing.assert_close(placed(x), expected, atol=1e-5, rtol=1e-4)
+    assert len(features) > 3
+    assert [feature.shape for feature in features if not feature.is_contiguous(memory_format=layout)] == []
 
 
 @pytest.mark.slow
