@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -50,7 +51,7 @@ def visual_information_fidelity(
             f"VIF needs at least {SMALLEST_VIF_PX} pixels along each axis, got {tuple(fused.shape[2:])}; "
             "score a larger region, or resample to a finer grid."
         )
-    return levels.finish(fidelity(torch.cat((levels.fused, levels.sources), dim=1), levels.mask))
+    return levels.finish(fidelity(levels.images, levels.mask))
 
 
 def sum_of_correlations_of_differences(
@@ -157,7 +158,7 @@ def fidelity(images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
 
 def _information(images: torch.Tensor, kernel: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     """Information that the fused image keeps, that the sources have, and number of windows: ``(3, B, 2)``."""
-    moments = local_moments(images, kernel)
+    moments = local_moments(images, partial(filter_valid, kernel=kernel))
     fused, sources = moments.variance[:, :1], moments.variance[:, 1:]
     related = (fused >= _EPSILON) & (sources >= _EPSILON) & (moments.covariance > 0)
     gain = torch.where(related, moments.covariance / (sources + _EPSILON), 0.0)
