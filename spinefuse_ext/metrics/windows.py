@@ -20,6 +20,13 @@ class LocalMoments:
     covariance: torch.Tensor
 
 
+def gaussian(width: int, sigma_px: float) -> torch.Tensor:
+    """Gaussian weights of a window of odd ``width``: ``(width,)``, sum 1, float64."""
+    offset = torch.arange(width, dtype=torch.float64) - width // 2
+    weights = torch.exp(-0.5 * (offset / sigma_px).square())
+    return weights / weights.sum()
+
+
 def filter_valid(images: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Filter every axis with one 1-D ``kernel`` (N,), whole windows only: ``(B, C, *S) -> (B, C, *S-N+1)``.
 
