@@ -44,10 +44,10 @@ def compare(  # noqa: PLR0913 (the options of the verb, all keyword-only but thr
 
     ``fusion`` compares ways to fuse: every method is trained (where it has weights) and fuses the test cases; each
     slice gets the published scores and a reader's. ``inputs`` compares what the segmentation is given, the fused
-    image, CT, MR or both: it is trained on each and labels the test cases; each structure gets its Dice. ``semiseg`` compares ways to learn the
-    segmentation from few labels, each with several seeds. All methods have the same settings; validation cases are
-    scored when the datalist has no test. ``OUT`` receives ``comparison.html``, the tables as CSV and LaTeX, and per
-    method its weights, images and scores. What is done is not done again.
+    image, CT, MR or both: it is trained on each and labels the test cases; each structure gets its Dice. ``semiseg``
+    compares ways to learn the segmentation from few labels, each with several seeds. All methods have the same
+    settings; validation cases are scored when the datalist has no test. ``OUT`` receives ``comparison.html``, the
+    tables as CSV and LaTeX, and per method its weights, images and scores. What is done is not done again.
 
     Args:
         task: ``fusion``, ``inputs`` or ``semiseg``.

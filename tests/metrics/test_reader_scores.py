@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from spinefuse_ext.metrics import (
 from spinefuse_ext.validation import ConfigError
 
 Rule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-SIZE = 72
+SIZE = 64
 ROW, COLUMN = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
 
 
@@ -45,8 +46,8 @@ def patient(seed: int, *shape: int) -> torch.Tensor:
     """A pair ``(1, 2, *shape)``: CT with a few white bones in grey, an MR pattern that knows nothing of them."""
     rng = np.random.default_rng(seed)
     shape = shape or (SIZE, SIZE)
-    bone = pattern(rng, *shape, sigma_px=4) > 165
-    return torch.cat((torch.where(bone, 250.0, 40.0), 40 + (pattern(rng, *shape) * 0.6).round()), dim=1)
+    bone = pattern(rng, *shape, sigma_px=4) > 185
+    return torch.cat((torch.where(bone, 250.0, 40.0), 10 + (pattern(rng, *shape) * 0.85).round()), dim=1)
 
 
 def noise(ct: torch.Tensor, mr: torch.Tensor) -> torch.Tensor:
@@ -86,6 +87,7 @@ def fused_by(rule: Rule, pair: torch.Tensor) -> torch.Tensor:
     return rule(pair[:, :1], pair[:, 1:])
 
 
+@lru_cache
 def recovery_of(rule: Rule, patients: int = 5) -> SourceRecovery:
     recovery = SourceRecovery()
     for seed in range(patients):
@@ -93,6 +95,7 @@ def recovery_of(rule: Rule, patients: int = 5) -> SourceRecovery:
     return recovery
 
 
+@lru_cache
 def recovered(rule: Rule) -> torch.Tensor:
     """R2 of CT and MR of another patient: ``(2,)``."""
     return recovery_of(rule).r2(fused_by(rule, patient(99)), patient(99), 255)[0]
@@ -120,13 +123,13 @@ def step_of(height: float, base: float = 100.0, axis: int = -1) -> torch.Tensor:
 def test_a_copy_gives_back_one_scan_and_not_the_other() -> None:
     for name, copied in (("ct", 0), ("mr", 1)):
         shares = recovered(RULES[name])
-        assert shares[copied] > 0.9
-        assert shares[1 - copied] < 0.25
+        assert shares[copied] > 0.8
+        assert shares[1 - copied] < 0.1
 
 
 def test_a_fusion_gives_back_more_of_the_worse_scan_than_either_copy() -> None:
     least = {name: recovered(rule).min().item() for name, rule in RULES.items()}
-    assert min(least["max"], least["mean"]) > max(least["ct"], least["mr"]) + 0.2
+    assert min(least["max"], least["mean"]) > max(least["ct"], least["mr"]) + 0.3
 
 
 @pytest.mark.parametrize("name", CHEATS)
@@ -171,7 +174,7 @@ def test_air_masked_pixels_and_images_that_are_not_finite_are_not_fitted() -> No
     fused = pair.amax(1, keepdim=True)
     mask = torch.ones_like(fused)
     mask[..., 40:] = 0
-    assert SourceRecovery().fit(fused, pair, 255, mask).fitted_px == 36 * 15
+    assert SourceRecovery().fit(fused, pair, 255, mask).fitted_px == SIZE // 2 * 15
     assert SourceRecovery().fit(fused * math.nan, pair, 255).fitted_px == 0
 
 
@@ -207,12 +210,13 @@ def test_volumes_are_fitted_and_recovered() -> None:
 # visibility
 
 
-@pytest.mark.parametrize(("height", "seen"), [(4, 0), (6, 1), (-6, 1), (80, 1)])
-def test_an_edge_is_seen_from_a_step_of_two_percent_on(height: float, seen: float) -> None:
+@pytest.mark.parametrize(("height", "least", "most"), [(4, 0, 0), (6, 0.3, 0.9), (-6, 0.3, 0.9), (80, 1, 1)])
+def test_an_edge_is_seen_from_a_step_of_two_percent_on(height: float, least: float, most: float) -> None:
+    # windows beside the edge show less of it, so a faint one is seen in the middle only
     sources = pair_of(step_of(60), step_of(60, axis=-2))
-    assert one(ct_visibility(step_of(height), sources, 255)) == seen
+    assert least <= one(ct_visibility(step_of(height), sources, 255)) <= most
+    assert least <= one(mr_visibility(step_of(height, axis=-2), sources, 255)) <= most
     assert one(ct_visibility(step_of(height, axis=-2), sources, 255)) < 0.5
-    assert one(mr_visibility(step_of(height, axis=-2), sources, 255)) == seen
 
 
 def test_each_edge_counts_by_its_strength() -> None:
@@ -329,11 +333,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_batch_scores_as_its_items_do_in_any_range(name: str) -> None:
     fused, pairs = batch()
     together = SCORES[name](fused, pairs, data_range=255)
-    single = (
-        [SCORES[name](*item, data_range=1.0) for item in zip(fused.split(1), pairs.split(1), strict=True)]
-        if (fused.max() <= 1)
-        else [SCORES[name](f / 255, p / 255) for f, p in zip(fused.split(1), pairs.split(1), strict=True)]
-    )
+    single = [SCORES[name](f / 255, p / 255) for f, p in zip(fused.split(1), pairs.split(1), strict=True)]
     torch.testing.assert_close(together, torch.cat(single))
     assert torch.isfinite(together).all()
 
