@@ -70,8 +70,8 @@ def write_comparison(
                 "Judge by what an image that copies one scan cannot have, and by the pictures: rec is the smaller "
                 "share of the variance of CT and of MR that a small regression, fitted to the training cases of the "
                 "same method, tells from the fused image as it is seen; vis the smaller share of the edges of CT and "
-                "of MR that are seen in it; false the share of its edges that are in neither (lower is better); order the "
-                "share of bone that is brighter than what surrounds it.",
+                "of MR that are seen in it; false the share of its edges that are in neither (lower is better); "
+                "order the share of bone that is brighter than what surrounds it.",
                 "EN, SD, SF and AG look at the fused image alone and also rise with noise. MI, VIF, Qabf and SSIM "
                 "reward copying: an image that shows one modality and drops the other scores high in MI and VIF (add "
                 "ct and mr to the methods to see how high). Nor do these four mind bone that fades: bone is its "
