@@ -43,11 +43,11 @@ def compare(  # noqa: PLR0913 (the options of the verb, all keyword-only but thr
     """Make one table of several methods: ``spinefuse compare fusion|inputs|semiseg --dataset_dir DIR --out OUT``.
 
     ``fusion`` compares ways to fuse: every method is trained (where it has weights) and fuses the test cases; each
-    slice gets eleven scores. ``inputs`` compares what the segmentation is given, the fused image, CT, MR or both: it is
-    trained on each and labels the test cases; each structure gets its Dice. ``semiseg`` compares ways to learn the
-    segmentation from few labels, each with several seeds. All methods have the same settings; validation cases are
-    scored when the datalist has no test. ``OUT`` receives ``comparison.html``, the tables as CSV and LaTeX, and per
-    method its weights, images and scores. What is done is not done again.
+    slice gets the published scores and a reader's. ``inputs`` compares what the segmentation is given, the fused
+    image, CT, MR or both: it is trained on each and labels the test cases; each structure gets its Dice. ``semiseg``
+    compares ways to learn the segmentation from few labels, each with several seeds. All methods have the same
+    settings; validation cases are scored when the datalist has no test. ``OUT`` receives ``comparison.html``, the
+    tables as CSV and LaTeX, and per method its weights, images and scores. What is done is not done again.
 
     Args:
         task: ``fusion``, ``inputs`` or ``semiseg``.

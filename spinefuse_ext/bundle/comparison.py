@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,7 +83,12 @@ class Comparison(ABC):
 
     def steps(self, plan: MethodPlan) -> list[str]:
         """Names of the steps that make a method, in their order."""
-        return [*(["train"] if plan.training is not None else []), self.step, "score"]
+        train = ["train"] if plan.training is not None else []
+        return [*train, self.step, *self.further_steps(plan, self.out / plan.folder), "score"]
+
+    def further_steps(self, plan: MethodPlan, folder: Path) -> dict[str, Callable[[], str | None]]:
+        """What else a method has to do before it is scored, by name."""
+        return {}
 
     def make(self, plan: MethodPlan, record: MethodRecord, title: str) -> None:
         """Train one method, let it do its work and score it, leaving out what is done."""
@@ -91,6 +96,8 @@ class Comparison(ABC):
         if plan.training is not None:
             record.step("train", f"{title}: train", lambda: self._train(plan, folder))
         record.step(self.step, f"{title}: {self.step}", lambda: self._infer(plan, folder))
+        for name, work in self.further_steps(plan, folder).items():
+            record.step(name, f"{title}: {name}", work)
         record.step("score", f"{title}: score", lambda: self.score(plan, folder))
 
     def _train(self, plan: MethodPlan, folder: Path) -> str:
@@ -105,9 +112,9 @@ class Comparison(ABC):
         images = _image_files(self.config, self.needs(plan))
         return {"version": __version__, **plan.settings(self.bundle), **images}
 
-    def _infer(self, plan: MethodPlan, folder: Path, weights: Path | None = None) -> str:
-        """Let a method do its work, with ``weights`` (default: those of its training in ``folder``)."""
-        paths = {"output_dir": str(folder / self.folder)}
+    def _infer(self, plan: MethodPlan, folder: Path, weights: Path | None = None, **settings: Any) -> str:
+        """Let a method do its work, with ``weights`` (default: those of its training) and ``settings`` of this run."""
+        paths = {"output_dir": str(folder / self.folder), **settings}
         if plan.training is not None:
             paths["checkpoint"] = str(weights or folder / "models" / self.weights)
         return run_bundle(self.bundle, plan.inference_files, {**plan.inference, **paths})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from monai.utils import ImageMetaKey
 from spinefuse_ext.data import CaseLayout, load_datalist
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import CaseKeys
-from spinefuse_ext.metrics import FUSION_SCORES, FusionMetric, bone_level_of
+from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, FusionMetric, SourceRecovery, bone_level_of
+from spinefuse_ext.metrics.fusion_metric import Score
 from spinefuse_ext.report.comparison import Scored
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.validation import DatalistError, GridMismatchError, check_exists
@@ -74,10 +75,32 @@ class ScoredPairs:
             yield Pair(image, Path(layout.filename(str(image.meta[ImageMetaKey.FILENAME_OR_OBJ]))))
 
 
+def fit_recovery(images: Iterable[tuple[torch.Tensor, torch.Tensor]], slice_axis: int) -> SourceRecovery:
+    """Fit the recovery of CT and MR to the slices of fused ``(1, X, Y, Z)`` and their pairs ``(2, X, Y, Z)``."""
+    recovery = SourceRecovery()
+    for fused, pair in images:
+        slices, sources, held = _slices(fused, pair, slice_axis)
+        for index in held:
+            recovery.fit(slices[index][None, :, 0], sources[index][None, :, 0])
+    return recovery
+
+
+def _slices(fused: torch.Tensor, pair: torch.Tensor, slice_axis: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    """Slices ``(N, 1, 1, H, W)``, ``(N, 2, 1, H, W)`` across an axis, and those in which CT and MR show something."""
+    images, sources = (torch.as_tensor(volume).movedim(slice_axis + 1, 0).unsqueeze(2) for volume in (fused, pair))
+    flat = sources.flatten(2)
+    return images, sources, torch.nonzero((flat.amax(2) > flat.amin(2)).all(1))[:, 0].tolist()
+
+
 def score_slices(
-    case: str, fused: torch.Tensor, pair: torch.Tensor, slice_axis: int, bone_level: float | None = None
+    case: str,
+    fused: torch.Tensor,
+    pair: torch.Tensor,
+    slice_axis: int,
+    bone_level: float | None = None,
+    further: Mapping[str, Score] | None = None,
 ) -> list[Scored]:
-    """All fusion scores of each slice of ``(1, X, Y, Z)`` beside its pair ``(2, X, Y, Z)``.
+    """All fusion scores of each slice of ``(1, X, Y, Z)`` beside its pair ``(2, X, Y, Z)``, and ``further``.
 
     The scores are those of :class:`~spinefuse_ext.metrics.FusionMetric`, so their mean over a case is what
     ``evaluate.json`` writes. Slices where CT or MR is constant hold nothing to fuse and are left out.
@@ -85,15 +108,13 @@ def score_slices(
     Raises:
         ImageReadError: slices are too small to be scored.
     """
-    # N x C x 1 x H x W: each slice is a volume of its own
-    images, sources = (torch.as_tensor(volume).movedim(slice_axis + 1, 0).unsqueeze(2) for volume in (fused, pair))
-    flat = sources.flatten(2)
-    held = torch.nonzero((flat.amax(2) > flat.amin(2)).all(1))[:, 0].tolist()
+    images, sources, held = _slices(fused, pair, slice_axis)  # each slice is a volume of its own
     if not held:
         return []
+    named = {**(further or {}), **READER_SCORES, **FUSION_SCORES}
     columns = {
-        name: torch.as_tensor(FusionMetric(name, bone_level=bone_level)(images[held], sources[held]))
-        for name in FUSION_SCORES
+        name: torch.as_tensor(FusionMetric(score, bone_level=bone_level)(images[held], sources[held]))
+        for name, score in named.items()
     }
     return [
         Scored(case, index, {name: float(values[row, 0]) for name, values in columns.items()})

@@ -25,15 +25,24 @@ class Convention(StrEnum):
 
 @dataclass(frozen=True)
 class GreyLevels:
-    """A fused batch ``(B, 1, *S)``, its sources ``(B, 2, *S)`` and mask ``(B, 1, *S)``: float64, levels 0..255.
+    """Images ``(B, 3, *S)``, fused, CT and MR, and their mask ``(B, 1, *S)``: float64, levels 0..255.
 
-    ``sources`` has no channel when none were given; ``finite`` ``(B,)`` is False for items that held NaN or infinity.
+    Without sources there is one channel; ``finite`` ``(B,)`` is False for items that held NaN or infinity.
     """
 
-    fused: torch.Tensor
-    sources: torch.Tensor
+    images: torch.Tensor
     mask: torch.Tensor | None
     finite: torch.Tensor
+
+    @property
+    def fused(self) -> torch.Tensor:
+        """The fused batch ``(B, 1, *S)``."""
+        return self.images[:, :1]
+
+    @property
+    def sources(self) -> torch.Tensor:
+        """CT and MR ``(B, 2, *S)``, or no channel."""
+        return self.images[:, 1:]
 
     def finish(self, score: torch.Tensor) -> torch.Tensor:
         """``(B,) -> (B,)``: the score, NaN for items that were not finite."""
@@ -67,7 +76,7 @@ def grey_levels(
     levels = levels.mul_(PEAK * STEPS_PER_LEVEL / data_range).round_().mul_(1 / STEPS_PER_LEVEL).clamp_(0, PEAK)
     if mask is not None:
         mask = (convert_to_tensor(mask, track_meta=False) > 0).to(levels)
-    return GreyLevels(levels[:, :1], levels[:, 1:], mask, finite)
+    return GreyLevels(levels, mask, finite)
 
 
 def paired_levels(

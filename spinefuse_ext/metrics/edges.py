@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from spinefuse_ext.metrics.convention import Convention, convention_of, paired_levels
+from spinefuse_ext.metrics.windows import strips
 
 # Sigmoids of Xydeas & Petrovic: height, slope, centre; for the edge strength and for the edge angle
 _STRENGTH = (0.9994, -15.0, 0.5)
@@ -33,32 +34,46 @@ def edge_preservation(
     if fused.ndim != 4:
         raise ValueError(f"Edge angles need 2-D images (B, 1, H, W), got {tuple(fused.shape)}; score slice by slice.")
     levels = paired_levels(fused, sources, data_range, mask)
-    strength, angle = _sobel(torch.cat((levels.fused, levels.sources), dim=1))
-    weight = strength[:, 1:] if levels.mask is None else strength[:, 1:] * levels.mask
-    preserved = _preserved_strength(strength) * _preserved_angle(angle)
-    return levels.finish((preserved * weight).flatten(1).sum(1) / weight.flatten(1).sum(1))
+    images = F.pad(levels.images, (1, 1, 1, 1))
+    kept = total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+    for start, rows in strips(images, 2):
+        strength, angle = _sobel(images.narrow(2, start, rows + 2))
+        weight = strength[:, 1:] if levels.mask is None else strength[:, 1:] * levels.mask.narrow(2, start, rows)
+        kept = kept + _preserved(strength, angle).mul_(weight).flatten(1).sum(1)
+        total = total + weight.flatten(1).sum(1)
+    return levels.finish(kept / total)
 
 
 def _sobel(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Strength, and angle in (-pi/2, pi/2], of the edges in ``(B, C, H, W)``; pi/2 where nothing changes along W."""
-    smooth, slope = torch.tensor([1.0, 2.0, 1.0]).to(images), torch.tensor([1.0, 0.0, -1.0]).to(images)
-    kernels = torch.stack((torch.outer(smooth, slope), torch.outer(-slope, smooth)))[:, None]  # along W, along H
-    edges = F.conv2d(images.flatten(0, 1)[:, None], kernels, padding=1)  # B*C x 2 x H x W
-    along_w, along_h = edges.unflatten(0, images.shape[:2]).unbind(2)
+    """Strength, and angle in (-pi/2, pi/2], of the edges in ``(B, C, H+2, W+2)``; pi/2 where nothing changes along W.
+
+    Sums of shifted images: levels are multiples of 1/4096, so they are exact in any order, and on CPU in float64 ten
+    times as fast as ``conv2d``.
+    """
+    along_w = _smooth(images, 2)
+    along_w = along_w[..., 2:] - along_w[..., :-2]
+    along_h = _smooth(images, 3)
+    along_h = along_h[..., :-2, :] - along_h[..., 2:, :]
     angle = torch.where(along_w == 0, math.pi / 2, torch.atan(along_h / along_w))
-    return torch.hypot(along_w, along_h), angle
+    return along_w.square_().add_(along_h.square_()).sqrt_(), angle
 
 
-def _preserved_strength(strength: torch.Tensor) -> torch.Tensor:
+def _smooth(images: torch.Tensor, axis: int) -> torch.Tensor:
+    """Weights 1, 2, 1 along an axis, which gets two pixels shorter."""
+    pairs = images.narrow(axis, 0, images.shape[axis] - 1) + images.narrow(axis, 1, images.shape[axis] - 1)
+    return pairs.narrow(axis, 0, pairs.shape[axis] - 1) + pairs.narrow(axis, 1, pairs.shape[axis] - 1)
+
+
+def _preserved(strength: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+    """Share of the strength and angle of each source's edges that is found again: ``(B, 3, H, W) -> (B, 2, H, W)``.
+
+    The product of both sigmoids, ``1 / ((1 + exp(-a)) * (1 + exp(-b)))``, in place.
+    """
     fused, source = strength[:, :1], strength[:, 1:]
-    weaker, stronger = torch.minimum(fused, source), torch.maximum(fused, source)
-    return _sigmoid(torch.where(fused == source, source, weaker / stronger), _STRENGTH)
-
-
-def _preserved_angle(angle: torch.Tensor) -> torch.Tensor:
-    return _sigmoid(1 - (angle[:, 1:] - angle[:, :1]).abs() / (math.pi / 2), _ANGLE)
-
-
-def _sigmoid(x: torch.Tensor, shape: tuple[float, float, float]) -> torch.Tensor:
-    height, slope, centre = shape
-    return height * torch.sigmoid(slope * (centre - x))
+    found = torch.minimum(fused, source).div_(torch.maximum(fused, source))
+    found = torch.where(fused == source, source, found)
+    turned = (angle[:, 1:] - angle[:, :1]).abs_()
+    (height_s, slope_s, centre_s), (height_a, slope_a, centre_a) = _STRENGTH, _ANGLE
+    found.sub_(centre_s).mul_(slope_s).exp_().add_(1)
+    turned.mul_(-2 / math.pi).add_(1 - centre_a).mul_(slope_a).exp_().add_(1)
+    return found.mul_(turned).reciprocal_().mul_(height_s * height_a)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from spinefuse_ext.labels import BONE_HU
 from spinefuse_ext.metrics.convention import PEAK, Convention, GreyLevels, convention_of, masked_mean, paired_levels
 from spinefuse_ext.metrics.structural import WINDOW_PX, ssim_map
-from spinefuse_ext.metrics.windows import crop_valid, filter_valid, local_moments
+from spinefuse_ext.metrics.windows import crop_valid, filter_valid, gaussian, local_moments
 from spinefuse_ext.validation import ConfigError
 
 #: Below this size the coarsest of the four scales has no whole window.
@@ -50,7 +51,7 @@ def visual_information_fidelity(
             f"VIF needs at least {SMALLEST_VIF_PX} pixels along each axis, got {tuple(fused.shape[2:])}; "
             "score a larger region, or resample to a finer grid."
         )
-    return levels.finish(fidelity(torch.cat((levels.fused, levels.sources), dim=1), levels.mask))
+    return levels.finish(fidelity(levels.images, levels.mask))
 
 
 def sum_of_correlations_of_differences(
@@ -144,7 +145,7 @@ def fidelity(images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
     mask = torch.ones_like(images[:, :1]) if mask is None else mask
     sums = images.new_zeros(3, images.shape[0], 2)  # kept, available, windows: each (B, 2)
     for scale, width in enumerate(WINDOWS_PX):
-        kernel = _gaussian(width)
+        kernel = gaussian(width, width / 5)
         if scale and min(images.shape[2:]) >= width:
             images, mask = _every_second(filter_valid(images, kernel)), _every_second(crop_valid(mask, width))
         if min(images.shape[2:]) < width:
@@ -157,7 +158,7 @@ def fidelity(images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Te
 
 def _information(images: torch.Tensor, kernel: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     """Information that the fused image keeps, that the sources have, and number of windows: ``(3, B, 2)``."""
-    moments = local_moments(images, kernel)
+    moments = local_moments(images, partial(filter_valid, kernel=kernel))
     fused, sources = moments.variance[:, :1], moments.variance[:, 1:]
     related = (fused >= _EPSILON) & (sources >= _EPSILON) & (moments.covariance > 0)
     gain = torch.where(related, moments.covariance / (sources + _EPSILON), 0.0)
@@ -165,13 +166,6 @@ def _information(images: torch.Tensor, kernel: torch.Tensor, inside: torch.Tenso
     kept = torch.log1p(gain.square() * sources / (rest + NOISE_VARIANCE))
     available = torch.where(sources >= _EPSILON, torch.log1p(sources / NOISE_VARIANCE), 0.0)
     return torch.stack([(part * inside).flatten(2).sum(2) for part in (kept, available, torch.ones_like(kept))])
-
-
-def _gaussian(width: int) -> torch.Tensor:
-    """Gaussian weights of a window, standard deviation a fifth of it: ``(width,)``, sum 1."""
-    offset = torch.arange(width, dtype=torch.float64) - width // 2
-    weights = torch.exp(-0.5 * (offset * 5 / width).square())
-    return weights / weights.sum()
 
 
 def _every_second(images: torch.Tensor) -> torch.Tensor:

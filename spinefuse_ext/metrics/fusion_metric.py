@@ -20,12 +20,20 @@ from spinefuse_ext.metrics.fidelity import (
     visual_information_fidelity,
 )
 from spinefuse_ext.metrics.information import entropy, mutual_information
+from spinefuse_ext.metrics.order import bone_order
+from spinefuse_ext.metrics.recoverability import (
+    SourceRecovery,
+    ct_recoverability,
+    mr_recoverability,
+    recoverability,
+)
 from spinefuse_ext.metrics.structural import structural_similarity
+from spinefuse_ext.metrics.visibility import ct_visibility, false_edges, mr_visibility, visibility
 from spinefuse_ext.validation import ImageReadError
 
 Score = Callable[..., torch.Tensor]
 
-#: Every fusion score by the name a config uses.
+#: The scores of published tables, and two of bone and soft tissue, by the name a config uses.
 FUSION_SCORES: dict[str, Score] = {
     score.__name__: score
     for score in (
@@ -42,10 +50,24 @@ FUSION_SCORES: dict[str, Score] = {
         soft_tissue_correlation,
     )
 }
-#: Those of them that tell bone from soft tissue.
-_WITH_BONE_LEVEL = (bone_brightness, soft_tissue_correlation)
+#: Scores that an image which copies one scan cannot win, by the name a config uses.
+READER_SCORES: dict[str, Score] = {
+    score.__name__: score for score in (visibility, ct_visibility, mr_visibility, false_edges, bone_order)
+}
+#: Further ones that need a recovery fitted to other patients: :func:`recovery_scores`.
+RECOVERY_SCORES: dict[str, Score] = {
+    score.__name__: score for score in (recoverability, ct_recoverability, mr_recoverability)
+}
+#: Those that tell bone from soft tissue.
+_WITH_BONE_LEVEL = (bone_brightness, soft_tissue_correlation, bone_order)
+_NAMED = {**FUSION_SCORES, **READER_SCORES}
 # slices scored at a time, which bounds the memory a volume takes
 _SLICES_AT_ONCE = 8
+
+
+def recovery_scores(recovery: SourceRecovery) -> dict[str, Score]:
+    """``RECOVERY_SCORES`` with a fitted recovery, each with the arguments of every score."""
+    return {name: partial(score, recovery=recovery) for name, score in RECOVERY_SCORES.items()}
 
 
 class FusionMetric(CumulativeIterationMetric):
@@ -77,7 +99,7 @@ class FusionMetric(CumulativeIterationMetric):
         bone_level: float | None = None,
     ) -> None:
         super().__init__()
-        self.score: Score = metric if callable(metric) else FUSION_SCORES[look_up_option(metric, set(FUSION_SCORES))]
+        self.score: Score = metric if callable(metric) else _NAMED[look_up_option(metric, set(_NAMED))]
         if bone_level is not None and self.score in _WITH_BONE_LEVEL:
             self.score = partial(self.score, bone_level=bone_level)
         if slice_axis not in (None, 0, 1, 2):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from spinefuse_ext.metrics.convention import PEAK, Convention, convention_of, masked_mean, paired_levels
-from spinefuse_ext.metrics.windows import crop_valid, local_moments
+from spinefuse_ext.metrics.windows import crop_valid, local_moments, mean_valid, strips
 
 WINDOW_PX = 7
 #: The range behind the published numbers: what scikit-image 0.19 took for granted for float images, here on 0..255.
@@ -28,7 +30,7 @@ def structural_similarity(
     """
     convention_of(convention, "structural similarity", printed=False)
     levels = paired_levels(fused, sources, data_range, mask)
-    similarity = ssim_map(torch.cat((levels.fused, levels.sources), dim=1), EVALUATOR_RANGE)
+    similarity = ssim_map(levels.images, EVALUATOR_RANGE)
     inside = None if levels.mask is None else crop_valid(levels.mask, WINDOW_PX)
     return levels.finish(masked_mean(similarity, inside).sum(1))
 
@@ -37,8 +39,13 @@ def ssim_map(images: torch.Tensor, value_range: float = PEAK) -> torch.Tensor:
     """SSIM of image 0 with every other one: ``(B, C, *S) -> (B, C - 1, *S-6)``, for values spanning ``value_range``."""
     if min(images.shape[2:]) < WINDOW_PX:
         raise ValueError(f"SSIM needs at least {WINDOW_PX} pixels along each axis, got {tuple(images.shape[2:])}.")
-    kernel = torch.full((WINDOW_PX,), 1 / WINDOW_PX, dtype=images.dtype)
-    moments = local_moments(images, kernel)
+    halo = WINDOW_PX - 1
+    parts = [_ssim(images.narrow(2, start, rows + halo), value_range) for start, rows in strips(images, halo)]
+    return torch.cat(parts, dim=2)
+
+
+def _ssim(images: torch.Tensor, value_range: float) -> torch.Tensor:
+    moments = local_moments(images, partial(mean_valid, width=WINDOW_PX))
     count = WINDOW_PX ** (images.ndim - 2)
     unbiased = count / (count - 1)
     c1, c2 = (0.01 * value_range) ** 2, (0.03 * value_range) ** 2

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinefuse_ext.files import whole_file
-from spinefuse_ext.report.fusion_section import SHORT_NAMES
-from spinefuse_ext.report.tables import DASH, Table, Value
+from spinefuse_ext.report.fusion_section import LOWER_IS_BETTER, SHORT_NAMES
+from spinefuse_ext.report.tables import DASH, Better, Table, Value
 from spinefuse_ext.validation import SpinefuseError, check_exists
 
 _KEYS = ("case", "slice")
@@ -60,8 +60,10 @@ class ScoreTable(Table):
     def mark(self, column: int, value: Value) -> str:
         numbers = [float(row[column]) for row in self.rows if isinstance(row[column], float)]
         finite = [number for number in numbers if math.isfinite(number)]
-        marked = self.header[column] in self.better and isinstance(value, float) and len(finite) > 1
-        return "best" if marked and value == max(finite) > min(finite) else ""
+        wins = self.better.get(self.header[column])
+        if wins is None or not isinstance(value, float) or len(finite) < 2 or min(finite) == max(finite):
+            return ""
+        return "best" if value == (max(finite) if wins == "high" else min(finite)) else ""
 
 
 def score_table(scores: Comparison, *, over: str = "slices") -> ScoreTable:
@@ -81,14 +83,15 @@ def score_table(scores: Comparison, *, over: str = "slices") -> ScoreTable:
         cells = [MeanSd.of([MeanSd.of([one.values[name] for one in group]) for group in groups]) for name in names]
         rows.append((method, *cells))
     header = ("Method", *(SHORT_NAMES.get(name, name) for name in names))
-    caption = (
-        f"Mean ± standard deviation over {_amount(scores, over)}; higher is better, the best of each column is marked"
-    )
-    return ScoreTable(header, tuple(rows), caption=caption, better=dict.fromkeys(header[1:], "high"))
+    low = [SHORT_NAMES.get(name, name) for name in names if name in LOWER_IS_BETTER]
+    direction = f"higher is better (lower in {', '.join(low)})" if low else "higher is better"
+    caption = f"Mean ± standard deviation over {_amount(scores, over)}; {direction}, the best of each column is marked"
+    better: dict[str, Better] = {name: "low" if name in low else "high" for name in header[1:]}
+    return ScoreTable(header, tuple(rows), caption=caption, better=better)
 
 
 def wins_table(scores: Comparison) -> Table:
-    """Percent of slices (or cases) on which the first method scores higher than each other; equal scores count half.
+    """Percent of slices (or cases) on which the first method scores better than each other; equal scores count half.
 
     It pairs the methods image by image, so the spread between images, which the SD is mostly made of, drops out.
     """
@@ -98,9 +101,13 @@ def wins_table(scores: Comparison) -> Table:
     rows: list[tuple[Value, ...]] = []
     for other in others:
         pairs = [(mine[key], one.values) for one in scores[other] if (key := (one.case, one.index)) in mine]
-        rows.append((other, *(_wins([(ours[name], theirs[name]) for ours, theirs in pairs]) for name in names)))
+        sign = {name: -1 if name in LOWER_IS_BETTER else 1 for name in names}
+        wins = (
+            _wins([(sign[name] * ours[name], sign[name] * theirs[name]) for ours, theirs in pairs]) for name in names
+        )
+        rows.append((other, *wins))
     header = (f"{first} against", *(SHORT_NAMES.get(name, name) for name in names))
-    caption = f"Percent of {_unit(scores)} on which {first} scores higher; 50 means as good as each other"
+    caption = f"Percent of {_unit(scores)} on which {first} scores better; 50 means as good as each other"
     return Table(header, tuple(rows), caption=caption, digits=0)
 
 

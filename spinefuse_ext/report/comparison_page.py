@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from spinefuse_ext.report.comparison import Comparison, score_table, undefined, wins_table
+from spinefuse_ext.report.comparison import Comparison, score_names, score_table, undefined, wins_table
 from spinefuse_ext.report.comparison_parts import (
     PAGE,
     TABLE,
@@ -60,18 +60,27 @@ def write_comparison(
     ``references`` are methods that are scored but not ranked.
     """
     slices, cases, wins = score_table(scores), score_table(scores, over="cases"), wins_table(scores)
-    tables = {TABLE: slices, "ranks": rank_table(scores, unranked=references), f"{TABLE}_cases": cases, "wins": wins}
-    save_tables(out, tables, label="tab:fusion")
+    tables = {TABLE: slices, f"{TABLE}_cases": cases, "wins": wins}
+    save_tables(out, {**tables, "ranks": rank_table(scores, unranked=references)}, label="tab:fusion")
     sections = [
         Section(
             heading="Scores",
             text=[
                 "Each slice is scored against its CT and MR at 8 bit, on the CT grid and after any padding was undone. "
-                "EN, SD, SF and AG look at the fused image alone and also rise with noise: judge by MI, VIF, Qabf and "
-                "SSIM together, and by the pictures. The pictures decide: an image that shows one modality and drops "
-                "the other scores high in MI and VIF (add ct and mr to the methods to see how high). Nor do these four "
-                "mind bone that fades: bone is its brightness as a part of that in CT, soft the correlation with MR "
-                "outside bone.",
+                "Judge by what an image that copies one scan cannot have, and by the pictures: rec is the smaller "
+                "share of the variance of CT and of MR that a small regression, fitted to the training cases of the "
+                "same method, tells from the fused image as it is seen; vis the smaller share of the edges of CT and "
+                "of MR that are seen in it; false the share of its edges that are in neither (lower is better); "
+                "order the share of bone that is brighter than what surrounds it.",
+                "EN, SD, SF and AG look at the fused image alone and also rise with noise. MI, VIF, Qabf and SSIM "
+                "reward copying: an image that shows one modality and drops the other scores high in MI and VIF (add "
+                "ct and mr to the methods to see how high). Nor do these four mind bone that fades: bone is its "
+                "brightness as a part of that in CT, soft the correlation with MR outside bone.",
+                *(
+                    ["rec is missing, as the list has no training cases to fit the regression to."]
+                    if "recoverability" not in score_names(scores)
+                    else []
+                ),
                 *undefined(scores),
             ],
             facts=leading_facts(scores, slices),

@@ -12,8 +12,16 @@ from spinefuse_ext.report.registration_section import MOST_PICTURES
 from spinefuse_ext.report.run_folder import Case, RunFolder
 from spinefuse_ext.report.tables import Better, MetricsReport, Table, short_names
 
-#: How the literature writes the scores of a fused image.
+#: How tables write the scores of a fused image: ours that copying cannot win, then those of the literature.
 SHORT_NAMES = {
+    "recoverability": "rec",
+    "ct_recoverability": "rec CT",
+    "mr_recoverability": "rec MR",
+    "visibility": "vis",
+    "ct_visibility": "vis CT",
+    "mr_visibility": "vis MR",
+    "false_edges": "false",
+    "bone_order": "order",
     "entropy": "EN",
     "mutual_information": "MI",
     "spatial_frequency": "SF",
@@ -26,6 +34,8 @@ SHORT_NAMES = {
     "bone_brightness": "bone",
     "soft_tissue_correlation": "soft",
 }
+#: Those of them that are best when they are small.
+LOWER_IS_BETTER = frozenset({"false_edges"})
 
 
 def fusion_section(run: RunFolder, cases: Sequence[Case]) -> Section:

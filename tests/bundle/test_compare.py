@@ -21,7 +21,7 @@ from spinefuse_ext.bundle.fusion_methods import FUSION_METHODS
 from spinefuse_ext.bundle.method_record import open_record
 from spinefuse_ext.bundle.methods import MethodPlan, choose_methods, flat, merged, plan_methods
 from spinefuse_ext.bundle.slice_scores import ScoredPairs, score_slices
-from spinefuse_ext.metrics import FUSION_SCORES, FusionMetric
+from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, FusionMetric
 from spinefuse_ext.report.comparison import read_scores
 from spinefuse_ext.validation import ConfigError, DatalistError, GridMismatchError, MissingPathError
 
@@ -96,18 +96,19 @@ def plans(*names: str, **overrides: Any) -> list[MethodPlan]:
 
 
 def stages(runs: list[dict[str, str]]) -> list[str]:
-    return [
-        Path(run.get("ckpt_dir", run["output_dir"])).parent.name + ("/train" if "ckpt_dir" in run else "")
-        for run in runs
-    ]
+    """The method of each run, ``/train`` where it is trained, ``/known`` where it fuses the training cases."""
+    named = {"models": "/train", "fused_training": "/known", "fused": ""}
+    places = [Path(run.get("ckpt_dir", run["output_dir"])) for run in runs]
+    return [place.parent.name + named[place.name] for place in places]
 
 
 def test_methods_with_weights_are_trained_and_all_fuse_with_the_same_settings(
     cases: Path, started: list[dict[str, str]], tmp_path: Path
 ) -> None:
     compare("fusion", str(cases), str(tmp_path / "out"), methods="ours,max", seed=7, **SMALL)
-    assert stages(started) == ["ours/train", "ours", "max"]
-    train, ours, other = started
+    assert stages(started) == ["ours/train", "ours", "ours/known", "max", "max/known"]
+    train, ours, known, other, _ = started
+    assert (known["sections"], known["checkpoint"]) == ('["unlabelled"]', ours["checkpoint"])
     assert train["config_file"] == str(BUNDLE / "configs" / "train.json")
     assert other["config_file"] == str([str(BUNDLE / "configs" / name) for name in ("inference.json", "max.json")])
     assert ours["checkpoint"] == str(Path(train["ckpt_dir"]) / "model.pt")
@@ -119,6 +120,7 @@ def test_methods_with_weights_are_trained_and_all_fuse_with_the_same_settings(
     assert {run["sections"] for run in (ours, other)} == {'["test"]'}
     rows = list(csv.DictReader((tmp_path / "out" / "table.csv").open(encoding="utf-8")))
     assert [row["Method"] for row in rows] == ["ours", "max"]
+    assert all(math.isfinite(float(row["rec mean"])) for row in rows)
     html = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert shlex.quote(str(BUNDLE / "configs" / "train.json")) in html
     assert "3 slices of 1 case" in html  # the empty one has nothing to fuse
@@ -131,12 +133,12 @@ def test_what_is_done_is_not_done_again(
     compare("fusion", str(cases), str(out), methods=["ours"], **SMALL)
     first = (out / "ours" / "scores.csv").stat().st_mtime_ns
     compare("fusion", str(cases), str(out), methods=["ours", "mean"], **SMALL)
-    assert stages(started) == ["ours/train", "ours", "mean"]
+    assert stages(started) == ["ours/train", "ours", "ours/known", "mean", "mean/known"]
     assert (out / "ours" / "scores.csv").stat().st_mtime_ns == first
     assert "1 of 2, ours: train: done before" in capsys.readouterr().out
     assert len(list(csv.reader((out / "table.csv").open(encoding="utf-8")))) == 3
     page = (out / "comparison.html").read_text(encoding="utf-8")
-    assert page.count("python -m monai.bundle run") == 3  # earlier commands too
+    assert page.count("python -m monai.bundle run") == 5  # earlier commands too
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(
@@ -155,7 +157,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(
     assert stages(started) == ["ours/train"]
     fail.clear()
     compare("fusion", str(cases), str(tmp_path / "out"), methods=["ours"], **SMALL)
-    assert stages(started) == ["ours/train", "ours"]
+    assert stages(started) == ["ours/train", "ours", "ours/known"]
 
 
 def test_results_of_other_settings_are_refused_before_anything_starts_or_made_again(
@@ -168,15 +170,15 @@ def test_results_of_other_settings_are_refused_before_anything_starts_or_made_ag
         compare("fusion", str(cases), out, methods=["ours"], **{**SMALL, "epochs": 3})
     assert started == []
     compare("fusion", str(cases), out, methods=["mean", "ours"], redo=True, **{**SMALL, "epochs": 3})
-    assert stages(started) == ["ours/train", "ours"]  # epochs are nothing to a rule without weights
+    assert stages(started) == ["ours/train", "ours", "ours/known"]  # epochs are nothing to a rule without weights
 
 
 def test_images_that_changed_are_other_settings(cases: Path, started: list[dict[str, str]], tmp_path: Path) -> None:
     compare("fusion", str(cases), str(tmp_path / "out"), methods=["mean"])
     changed = nib.Nifti1Image(np.ones(SHAPE, dtype=np.float32), np.eye(4))
-    nib.save(changed, cases / "unlabelled_case" / "mr.nii.gz")
-    compare("fusion", str(cases), str(tmp_path / "out"), methods=["mean"])  # a rule never saw the training cases
-    assert len(started) == 1
+    nib.save(changed, cases / "validation_case" / "mr.nii.gz")
+    compare("fusion", str(cases), str(tmp_path / "out"), methods=["mean"])  # a rule never saw the validation cases
+    assert len(started) == 2
     nib.save(changed, cases / "test_case" / "mr.nii.gz")
     with pytest.raises(ConfigError, match=r"holds results of other settings: test: .*test_case/mr.nii.gz was"):
         compare("fusion", str(cases), str(tmp_path / "out"), methods=["mean"])
@@ -190,6 +192,17 @@ def test_without_test_cases_the_validation_is_scored(
     compare("fusion", str(cases), str(tmp_path / "out"), methods=["mean"])
     assert json.loads(started[0]["sections"]) == ["validation"]
     assert {one.case for one in read_scores(tmp_path / "out" / "mean" / "scores.csv")} == {"validation_case"}
+
+
+def test_without_training_cases_the_page_says_that_nothing_can_be_recovered(
+    cases: Path, started: list[dict[str, str]], tmp_path: Path
+) -> None:
+    listed = json.loads((cases / "datalist.json").read_text(encoding="utf-8"))
+    (cases / "datalist.json").write_text(json.dumps({**listed, "unlabelled": []}), encoding="utf-8")
+    compare("fusion", str(cases), str(tmp_path / "out"), methods=["mean"])
+    assert stages(started) == ["mean"]
+    assert "rec mean" not in (tmp_path / "out" / "table.csv").read_text(encoding="utf-8")
+    assert "rec is missing" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
 
 
 KNOWN = ", ".join(FUSION_METHODS)
@@ -293,7 +306,7 @@ def test_slices_are_scored_one_by_one_and_average_to_the_case(rng: np.random.Gen
     fused = pair.mean(0, keepdim=True)
     scored = score_slices("case", fused, pair, slice_axis=1)
     assert [one.index for one in scored] == [0, 2, 3, 4]
-    for name in FUSION_SCORES:
+    for name in (*FUSION_SCORES, *READER_SCORES):
         whole = torch.as_tensor(FusionMetric(name, slice_axis=1)(fused[None], pair[None])).item()
         assert np.mean([one.values[name] for one in scored]) == pytest.approx(whole, rel=1e-6)
     assert score_slices("case", fused[:, :, 1:2], pair[:, :, 1:2], slice_axis=1) == []
