@@ -5,6 +5,11 @@
 Each case folder gets ``mr.nii`` (0 to 255), phantoms ``ct.nii`` (HU) too, and ``label.nii``: 1 vertebra, 2 disc, 3
 canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.5 mm.
 
+A phantom's disc reaches the bone, and its canal is what bone leaves free; by hand the end plates are left out, and the
+dural sac is drawn for the canal. ``--rims`` says what the outermost pixel of a phantom's canal, and of its discs where
+they touch bone, shall be: ``labelled`` as the phantom has it, ``unknown`` (the patients decide), or ``background``, as
+SPIDER draws it.
+
 SPIDER (van der Graaf et al., Scientific Data 11:264, 2024, Zenodo 10159290, CC BY 4.0) labels neither the sacrum nor
 a vertebra that the upper border cuts: what lies below its lowest disc and above its highest one is unknown, unless it
 is labelled. ``--spider`` names a folder with ``images`` and ``masks`` of 8 bit at half the resolution (pixels of
@@ -37,6 +42,7 @@ from spinefuse_ext.files import whole_folder
 
 Array = NDArray[Any]
 FIRST_SEED, UNKNOWN = 600, 255
+RIMS: dict[str, int | None] = {"labelled": None, "unknown": UNKNOWN, "background": 0}
 PIXEL_MM, SLICE_MM, FIELD_MM = 1.5, 7.0, (168.0, 230.0, 330.0)
 SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
 BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
@@ -49,7 +55,16 @@ def write_case(folder: Path, images: dict[str, Array], affine: Array) -> None:
             nib.save(nib.Nifti1Image(voxels.astype(kind), affine), new / f"{name}.nii")
 
 
-def make_phantom_case(seed: int, out: Path) -> None:
+def without_rims(label: Array, value: int) -> Array:
+    """Give the rim of the canal, and of discs where they touch bone, another value; in the sagittal plane."""
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    bone, canal = np.isin(label, (1, 4)), label == 3
+    rim = (label == 2) & ndimage.binary_dilation(bone, cross)
+    rim |= canal & ~ndimage.binary_erosion(canal, cross)
+    return np.where(rim, value, label)
+
+
+def make_phantom_case(seed: int, out: Path, rims: str) -> None:
     traits, detail, posing, around, field = np.random.default_rng(seed).spawn(5)
     spine = draw_spine(traits)
     anatomy = draw_anatomy(spine, detail)
@@ -61,10 +76,12 @@ def make_phantom_case(seed: int, out: Path) -> None:
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
     canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)
+    value = RIMS[rims]
+    label = canvas.label if value is None else without_rims(canvas.label, value)
     images = {
         "ct": canvas.hu.round(),
         "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(),
-        "label": canvas.label,
+        "label": label,
     }
     write_case(out / f"phantom_{seed}", images, affine)
 
@@ -122,6 +139,7 @@ def main() -> None:
     parser.add_argument("--held_out", type=int, default=8, help="of them for validation")
     parser.add_argument("--spider", type=Path)
     parser.add_argument("--spider_share", type=int, default=5, help="how often a SPIDER patient is seen per phantom")
+    parser.add_argument("--rims", choices=list(RIMS), default="unknown")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     seeds = list(range(FIRST_SEED, FIRST_SEED + options.phantoms))
@@ -129,7 +147,7 @@ def main() -> None:
     patients = [*split.get("labelled", []), *split.get("unlabelled", [])]
     with Pool(options.workers) as pool:
         for function, names in (
-            (partial(make_phantom_case, out=options.out), seeds),
+            (partial(make_phantom_case, out=options.out, rims=options.rims), seeds),
             (partial(make_spider_case, folder=options.spider, out=options.out), patients),
         ):
             for _ in tqdm(pool.imap_unordered(function, names), total=len(names), unit="case"):
