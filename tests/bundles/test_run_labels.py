@@ -51,8 +51,8 @@ def test_training_reads_rounded_values_and_names_as_prepare_does(
     named = nib.load(own / "case_4" / "label.nii.gz")
     structures = np.asarray(named.dataobj)
     (own / "case_4" / "label.nii.gz").unlink()
-    turned = np.array([0, 3, 2, 1])[structures]
-    segments = (("Wirbelkanal", 1, 0), ("disc", 2, 0), ("vertebra", 3, 0))
+    turned = np.array([0, 3, 2, 1, 4])[structures]
+    segments = (("Wirbelkanal", 1, 0), ("disc", 2, 0), ("vertebra", 3, 0), ("sacrum", 4, 0))
     affine = np.diag([-1.0, -1, 1, 1]) @ named.affine
     write_seg_nrrd(own / "case_4" / "label.seg.nrrd", [turned], segments, affine_lps=affine)
     make_datalist(own, own / "own.json", split=own / "split.json")
