@@ -26,7 +26,7 @@ def main() -> None:
     joined: dict[str, Any] = {}
     for name in ("unet", "vnet"):
         weights = load_plain(getattr(options, name))
-        joined |= {key.replace("network", name, 1): value for key, value in weights.items()}
+        joined |= {key.replace("network", name, 1): value.contiguous() for key, value in weights.items()}
     with whole_file(options.out) as new:
         torch.save(joined, new)
 

@@ -50,6 +50,8 @@ def _merge(defined: dict[str, Any], parts: list[str], value: Any) -> None:
             return  # a list position or a value that another file replaces: its parent is known, that is enough
         defined = child
     known = defined.get(parts[-1])
+    if parts[-1] == "_target_" and known is not None:
+        return  # a delta that puts another component in the same place: its own parameters count, see _check
     if isinstance(known, dict) and isinstance(value, dict):
         if _target(value) not in (None, _target(known)):
             return  # a delta that replaces the component of a complete config: see _check

@@ -14,7 +14,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "spine_fusion": {"network_def#dim": 8, "network_def#num_blocks": [1, 1], "network_def#num_heads": 2},
     "spine_semiseg": {"network_def#unet#channels": [4, 8, 16, 32, 64]},
 }
-CHANNELS = {"spine_fusion": (2, 1), "spine_semiseg": (1, 4)}
+CHANNELS = {"spine_fusion": (2, 1), "spine_semiseg": (1, 5)}
 name_of_bundle = pytest.mark.parametrize("name", SMALL)
 
 

@@ -26,7 +26,7 @@ CASE = "case_5"  # stored with other axes than RAS
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, Any]:
     """A small network that nobody trained: it finds something of everything everywhere."""
-    unet = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 4, "channels": [4, 8]}
+    unet = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 5, "channels": [4, 8]}
     single = {"_target_": "spinefuse_ext.networks.SingleSegNet", "network": {**unet, "strides": [2]}}
     network = ConfigParser({"network": single}).get_parsed_content("network")
     torch.save(network.state_dict(), tmp_path / "single.pt")
@@ -116,7 +116,8 @@ def test_a_ct_alone_reaches_the_network_by_its_window_and_dropped_islands_are_wr
         ct, image.parent, modality="CT", study=StudyHeader("p", "Doe^Jo")
     )
     item = {"fused": str(image if source == "nifti" else image.parent)}
-    run = workflow("spine_semiseg", "inference.json", **settings, dataset_dir=str(tmp_path), **{"dataset#data": [item]})
+    own = {"dataset_dir": str(tmp_path), "dataset#data": [item], "spacing_mm": None}
+    run = workflow("spine_semiseg", "inference.json", **settings, **own)
     seen = run.dataset[0]["image"]
     assert seen.unique().tolist() == pytest.approx([0, 0.2, 0.75])  # air, 40 and 700 HU in a window of -200 to 1000
     run.run()

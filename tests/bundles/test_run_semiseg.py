@@ -213,7 +213,7 @@ def test_all_that_is_written_lies_on_an_oblique_grid_as_stored(
 def test_a_single_network_runs_with_the_same_config(
     workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
 ) -> None:
-    unet = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 4, "channels": [4, 8]}
+    unet = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 5, "channels": [4, 8]}
     single = {"_target_": "spinefuse_ext.networks.SingleSegNet", "network": {**unet, "strides": [2]}}
     network = ConfigParser({"network": single}).get_parsed_content("network")
     torch.save(network.state_dict(), tmp_path / "single.pt")
@@ -227,7 +227,7 @@ def test_a_single_network_runs_with_the_same_config(
     evaluate = {"output_dir": str(tmp_path / "eval"), "ckpt_dir": str(tmp_path)}
     workflow("spine_semiseg", "train.json", "evaluate.json", **evaluate, **settings).run()
     rows = list(csv.DictReader((tmp_path / "eval" / "scores.csv").open(encoding="utf-8")))
-    assert [row["network"] for row in rows] == ["single"] * 3
+    assert [row["network"] for row in rows] == ["single"] * 4
 
 
 @pytest.mark.parametrize("case", ["case_4", "case_5"])

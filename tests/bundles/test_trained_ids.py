@@ -195,9 +195,10 @@ def _deltas() -> Iterator[tuple[str, str]]:
     for name in NAMES:
         for path in sorted((BUNDLES / name / "configs").glob("*.json")):
             content = json.loads(path.read_text())
-            method = any("network_def" in key for key in content) and not any(
+            other = any("network_def" in key for key in content) and not any(
                 key.startswith("train#") for key in content
             )
+            method = other and path.name != "each_image.json"  # the shipped weights on every image there is
             if method and path.name not in ("train.json", "inference.json"):
                 yield name, path.name
 
