@@ -33,7 +33,7 @@ from spinefuse_ext.benchmark.table import (
 )
 from spinefuse_ext.benchmark.trust import relation, trust_figure, trust_pairs
 from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
-from spinefuse_ext.bundle.commands import find_bundle
+from spinefuse_ext.bundle.commands import find_bundle, listed
 from spinefuse_ext.bundle.run import BundleRun, check_places, config_files
 from spinefuse_ext.files import check_output_folder, whole_file
 from spinefuse_ext.handlers.checkpoints import save_whole
@@ -78,13 +78,13 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
     chosen("subject", subject, _SUBJECTS)
     folder = check_output_folder(Path(out).absolute())
     others = [_earlier(one) for one in ([beside] if isinstance(beside, str) else beside)]
-    cases = chosen_cases(read_panel(panel, data_dir), _listed(groups), quick=quick)
+    cases = chosen_cases(read_panel(panel, data_dir), None if groups is None else listed(groups), quick=quick)
     names = [NATIVE] if quick and variants is None else chosen_variants(variants)
     place = find_bundle("semiseg", bundle)
     weights = check_exists(checkpoint or place / "models" / "model.pt", "The checkpoint").absolute()
     stored = _weights_of(weights, folder)
     own = {"checkpoint": str(stored), "save_seg": False, "save_disagreement": False, "save_trust": True}
-    run = BundleRun(place, ["inference.json", *(_listed(delta) or [])], own | {"inferer#progress": False}, overrides)
+    run = BundleRun(place, ["inference.json", *listed(delta)], own | {"inferer#progress": False}, overrides)
     run.check()
     work = _Work(run, folder, Path(inputs).absolute() if inputs else folder / "inputs")
     records = work.measure(cases, names, redo=redo)
@@ -182,7 +182,3 @@ def _weights_of(checkpoint: Path, out: Path) -> Path:
 def _earlier(text: str) -> Outcome:
     name, equals, path = text.partition("=")
     return read_outcome(path, name) if equals else read_outcome(text)
-
-
-def _listed(given: str | Sequence[str] | None) -> list[str] | None:
-    return [given] if isinstance(given, str) else None if given is None else list(given)

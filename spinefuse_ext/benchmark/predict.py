@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
@@ -15,7 +14,7 @@ from monai.data import MetaTensor
 
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.cost import Cost, Meter
-from spinefuse_ext.bundle.run import BundleRun, config_files, merged_configs
+from spinefuse_ext.bundle.run import BundleRun, config_files
 from spinefuse_ext.bundle.settings import config_value
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.validation import ConfigError
@@ -60,16 +59,17 @@ def predict(
 def _predict_under(
     run: BundleRun, inputs: Sequence[Input], out: Path, done: Callable[[Input, Prediction, Cost], None], key: str | None
 ) -> None:
-    settings = run.settings
+    settings, keys = run.settings, run.image_keys
     if key is not None:
-        settings["image_keys"] = [key]
-    name = image_key(run, settings)
+        settings["image_keys"] = keys = [key]
+    if len(keys) != 1:
+        raise ConfigError(f"A benchmark has one image a case, but image_keys names {keys}; measure another bundle.")
     root = inputs[0].folder.parents[1]
     settings |= {
         "bundle_root": str(run.bundle),
         "dataset_dir": str(root),
         "output_dir": str(out),
-        "dataset#data": [{name: str(one.image)} for one in inputs],
+        "dataset#data": [{keys[0]: str(one.image)} for one in inputs],
     }
     workflow = ConfigWorkflow(
         config_files(run.bundle, run.configs),
@@ -88,16 +88,3 @@ def _predict_under(
     evaluator.add_event_handler(Events.GET_BATCH_STARTED, meter.start)
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, finished)
     workflow.run()
-
-
-def image_key(run: BundleRun, settings: dict[str, Any]) -> str:
-    """The key of the one image that the config takes.
-
-    Raises:
-        ConfigError: it takes several.
-    """
-    configured = merged_configs(config_files(run.bundle, run.configs)).get("image_keys", [])
-    keys = settings.get("image_keys", configured)
-    if len(keys) != 1:
-        raise ConfigError(f"A benchmark has one image a case, but image_keys names {keys}; measure another bundle.")
-    return str(keys[0])

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spinefuse_ext.bundle.outputs import FUSED, SCORED, SEGMENTED, replaced, tell_outdated
-from spinefuse_ext.bundle.run import BundleRun, bundle_command, check_places, config_files, merged_configs, run_bundle
-from spinefuse_ext.bundle.settings import typed_settings
+from spinefuse_ext.bundle.run import BundleRun, bundle_command, check_places, config_files, run_bundle
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
 from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
@@ -75,7 +74,7 @@ def train(
     check_output_folder(_absolute(out))
     places = {name: str(check_output_folder(_absolute(out, name))) for name in ("models", "eval")}
     paths = {"dataset_dir": _absolute(dataset_dir), "ckpt_dir": places["models"], "output_dir": places["eval"]}
-    BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta)], paths, overrides).start()
+    BundleRun(find_bundle(task, bundle), ["train.json", *listed(delta)], paths, overrides).start()
 
 
 def evaluate(
@@ -94,7 +93,7 @@ def evaluate(
     """
     paths = {"dataset_dir": _absolute(dataset_dir), "checkpoint": _existing(checkpoint, "The checkpoint")}
     paths["output_dir"] = str(check_output_folder(_absolute(out)))
-    run = BundleRun(find_bundle(task, bundle), ["train.json", *_listed(delta), "evaluate.json"], paths, overrides)
+    run = BundleRun(find_bundle(task, bundle), ["train.json", *listed(delta), "evaluate.json"], paths, overrides)
     with replaced(run.settings["output_dir"], SCORED):
         run.start()
 
@@ -190,8 +189,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     files = {"ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
     chosen = {"ct": ct_series, "mr": mr_series}
     source = {} if dicom is None else {str(CaseKeys.DICOM): _existing(dicom, "The DICOM series")}
-    folder, configs = find_bundle("semiseg", bundle), ["inference.json", *_listed(delta)]
-    weights, keys = _weights(checkpoint, folder), _image_keys(folder, configs, overrides)
+    folder, configs = find_bundle("semiseg", bundle), ["inference.json", *listed(delta)]
+    weights, keys = _weights(checkpoint, folder), BundleRun(folder, configs, {}, overrides).image_keys
     runs: list[BundleRun] = []
     if image is None:
         _check_pair(pair, series)
@@ -232,14 +231,6 @@ def _series_of(ct: str, name: str | None) -> dict[str, str]:
         return {}
     chosen = {} if name is None else {series_key(CaseKeys.DICOM): str(name)}
     return {str(CaseKeys.DICOM): _absolute(ct), **chosen}
-
-
-def _image_keys(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> list[str]:
-    """The keys of the images that the network sees."""
-    given = {name: value for name, value in overrides.items() if name == "image_keys"}
-    config = merged_configs(config_files(bundle, configs))
-    keys = {"image_keys": config.get("image_keys", [CaseKeys.FUSED]), **typed_settings(config, given)}["image_keys"]
-    return [str(key) for key in keys] if isinstance(keys, list) else [str(keys)]
 
 
 def _only(keys: Sequence[str]) -> str:
@@ -289,7 +280,8 @@ def _weights(checkpoint: str | None, bundle: Path) -> str:
     return _existing(str(bundle / "models" / "model.pt"), "No --checkpoint was given, and the bundle's own file")
 
 
-def _listed(delta: str | Sequence[str]) -> list[str]:
+def listed(delta: str | Sequence[str]) -> list[str]:
+    """One name or several as a list."""
     return [delta] if isinstance(delta, str) else list(delta)
 
 

@@ -17,6 +17,7 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext.bundle.overrides import check_overrides
 from spinefuse_ext.bundle.settings import config_value, typed_settings
+from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.validation import ConfigError, check_exists
 
 #: What ``monai.bundle run`` takes beside overrides.
@@ -37,6 +38,13 @@ class BundleRun:
         """All overrides by config id; what was typed is read as the kind of value that the configs hold."""
         files = config_files(self.bundle, self.configs)
         return {**self.own, **typed_settings(merged_configs(files), self.typed)}
+
+    @property
+    def image_keys(self) -> list[str]:
+        """Keys of the images that the network sees, by the configs and what was typed."""
+        configured = merged_configs(config_files(self.bundle, self.configs)).get("image_keys", [CaseKeys.FUSED])
+        keys = self.settings.get("image_keys", configured)
+        return [str(key) for key in keys] if isinstance(keys, list) else [str(keys)]
 
     def check(self) -> None:
         """Raise an error for a config or a setting that the run would be refused for."""

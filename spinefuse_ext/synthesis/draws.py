@@ -37,6 +37,17 @@ class Draws:
         shape = self._per_image(channels)
         return torch.randn(shape, generator=self.generator, device=self.device, dtype=self.dtype)
 
+    def turns(self, planes: Sequence[tuple[int, int]], angles: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Rotations ``(B, len(S), len(S))``: each plane by its angles ``(B,)``, radians, one after the other."""
+        unit = torch.eye(len(self.size), device=self.device, dtype=self.dtype).repeat(self.batch, 1, 1)
+        matrix = unit
+        for (first, second), angle in zip(planes, angles, strict=False):
+            turn = unit.clone()
+            turn[:, first, first] = turn[:, second, second] = torch.cos(angle)
+            turn[:, first, second], turn[:, second, first] = -torch.sin(angle), torch.sin(angle)
+            matrix = matrix @ turn
+        return matrix
+
     def grid_size(self) -> torch.Tensor:
         """Spatial size as a tensor, ``(1, len(S), 1, ...)``."""
         return torch.as_tensor(self.size, device=self.device, dtype=self.dtype).view(1, -1, *[1] * len(self.size))

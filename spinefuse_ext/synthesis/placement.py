@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch.nn import functional as F
@@ -75,13 +76,8 @@ class RandPlacementd(BatchTransform):
     def _matrix(self, draws: Draws, dims: int) -> torch.Tensor:
         """``(B, dims, dims)`` from pixels of the result to pixels of the image."""
         zoom = 1 / draws.uniform(*self.scale).view(-1, 1, 1)
-        matrix = torch.eye(dims, device=draws.device).expand(draws.batch, dims, dims)
-        for first in range(dims):
-            for second in range(first + 1, dims):
-                angle = math.radians(self.rotation_deg) * draws.uniform(-1, 1).view(-1)
-                turn = torch.eye(dims, device=draws.device).repeat(draws.batch, 1, 1)
-                turn[:, first, first] = turn[:, second, second] = torch.cos(angle)
-                turn[:, first, second], turn[:, second, first] = -torch.sin(angle), torch.sin(angle)
-                matrix = matrix @ turn
+        planes = list(combinations(range(dims), 2))
+        angles = [math.radians(self.rotation_deg) * draws.uniform(-1, 1).view(-1) for _ in planes]
+        matrix = draws.turns(planes, angles)
         signs = [torch.where(draws.chance(p).view(-1), -1.0, 1.0) for p in (*self.flip, *[0.0] * dims)[:dims]]
         return matrix * zoom * torch.stack(signs, 1)[:, None, :]

@@ -86,13 +86,7 @@ class RandAffined(BatchTransform):
     def _matrix(self, draws: Draws) -> torch.Tensor:
         """``(B, dims, dims + 1)`` from the result's coordinates to the image's, as ``affine_grid`` has them."""
         dims = len(draws.size)
-        turn = torch.eye(dims, device=draws.device, dtype=draws.dtype).repeat(draws.batch, 1, 1)
-        for (first, second), angle in zip(_PLANES[dims], self._drawn(self.rotate_range, draws), strict=False):
-            cosine, sine = torch.cos(angle), torch.sin(angle)
-            step = torch.eye(dims, device=draws.device, dtype=draws.dtype).repeat(draws.batch, 1, 1)
-            step[:, first, first] = step[:, second, second] = cosine
-            step[:, first, second], step[:, second, first] = -sine, sine
-            turn = turn @ step
+        turn = draws.turns(_PLANES[dims], self._drawn(self.rotate_range, draws))
         zoom = torch.stack([1 + part for part in self._drawn(self.scale_range, draws, dims)], 1)
         shift = torch.stack(self._drawn(self.translate_range_px, draws, dims), 1)
         half = draws.grid_size().view(1, dims) / 2
