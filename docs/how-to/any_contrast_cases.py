@@ -3,7 +3,7 @@
     python docs/how-to/any_contrast_cases.py cases --phantoms 200 --spider t2_SPACE
 
 Each case folder gets ``mr.nii`` (0 to 255), phantoms ``ct.nii`` (HU) too, and ``label.nii``: 1 vertebra, 2 disc, 3
-canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.5 mm.
+canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.25 mm.
 
 A phantom's disc reaches the bone, and its canal is what bone leaves free; by hand the end plates are left out, and the
 dural sac is drawn for the canal. ``--rims`` says what the outermost pixel of a phantom's canal, and of its discs where
@@ -43,7 +43,7 @@ from spinefuse_ext.files import whole_folder
 Array = NDArray[Any]
 FIRST_SEED, UNKNOWN = 600, 255
 RIMS: dict[str, int | None] = {"labelled": None, "unknown": UNKNOWN, "background": 0}
-PIXEL_MM, SLICE_MM, FIELD_MM = 1.5, 7.0, (168.0, 230.0, 330.0)
+PIXEL_MM, SLICE_MM, FIELD_MM = 1.25, 7.0, (168.0, 230.0, 330.0)
 SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
 BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
 
@@ -72,7 +72,7 @@ def make_phantom_case(seed: int, out: Path, rims: str) -> None:
     spacing = np.asarray([SLICE_MM, PIXEL_MM, PIXEL_MM])
     shape = np.rint(np.asarray(FIELD_MM) / spacing).astype(int)
     affine = np.diag([*spacing, 1.0])
-    centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40)]
+    centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40) + 90 * (field.random() < 0.25)]
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
     canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--phantoms", type=int, default=200)
     parser.add_argument("--held_out", type=int, default=8, help="of them for validation")
     parser.add_argument("--spider", type=Path)
-    parser.add_argument("--spider_share", type=int, default=5, help="how often a SPIDER patient is seen per phantom")
+    parser.add_argument("--spider_share", type=int, default=10, help="how often a SPIDER patient is seen per phantom")
     parser.add_argument("--rims", choices=list(RIMS), default="unknown")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()

@@ -86,16 +86,27 @@ def _muscles(side: Array, y: Array, z: Array, back: float, s: float) -> list[Arr
     ]
 
 
+def great_vessels(where: tuple[Array, Array, Array], spine: Spine) -> tuple[Array, Array]:
+    """Distance (mm) to the aorta on the left, which forks at L4, and to the inferior vena cava on the right."""
+    x, y, z = where
+    s = spine.scale
+    fork = np.clip((-22 - z) / 40, 0, 1)
+    spread, depth = 16 * fork, y - spine.half_depth_mm - 11 * s
+    aorta, vein = (
+        np.hypot(x - offset * s, depth) - radius * s
+        for offset, radius in ((-9 - spread, 8.5 - 2.5 * fork), (12 + 0.8 * spread, 10.5 - 2.5 * fork))
+    )
+    return aorta, vein
+
+
 def _paint_organs(canvas: Canvas, where: tuple[Array, Array, Array], spine: Spine) -> None:
-    """Aorta on the left, inferior vena cava on the right (the aorta forks at L4), and the kidneys."""
+    """Great vessels and kidneys."""
     x, y, z = where
     front, s = spine.half_depth_mm, spine.scale
-    fork = np.clip((-22 - z) / 40, 0, 1)
-    spread = 16 * fork
-    for offset, radius in ((-9 - spread, 8.5 - 2.5 * fork), (12 + 0.8 * spread, 10.5 - 2.5 * fork)):
-        distance = np.hypot(x - offset * s, y - front - 11 * s) - radius * s
+    for distance in great_vessels(where, spine):
         canvas.paint(distance - 1.0, c.MUSCLE)
         canvas.paint(distance, c.VESSEL)
+    spread = 16 * np.clip((-22 - z) / 40, 0, 1)
     canvas.paint(np.hypot(x + (9 + spread) * s, y - front - 11 * s) - 1, c.VESSEL)
     canvas.paint(ellipsoid((np.abs(x) - 66 * s, y - 6, z - 48), (23, 21, 52)), c.KIDNEY)
 

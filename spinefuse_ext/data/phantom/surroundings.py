@@ -1,4 +1,4 @@
-"""What lies around the spine in a whole field of view: body wall, bowel, ribs, pelvis, arms, table.
+"""What lies around the spine in a whole field of view: body wall, bowel, lungs, vessels, ribs, pelvis, arms, table.
 
 A network that learns from the spine alone calls a hip a vertebra and a loop of bowel a disc. These organs are rough:
 right in place, size and grey level, drawn anew for each patient, and never over the spine.
@@ -16,6 +16,7 @@ from spinefuse_ext.data.phantom.anatomy import Anatomy, straightened
 from spinefuse_ext.data.phantom.canvas import Canvas, Tissue
 from spinefuse_ext.data.phantom.posture import Posture
 from spinefuse_ext.data.phantom.shapes import Array, Point, capsule, ellipse, ellipsoid, smooth_min
+from spinefuse_ext.data.phantom.soft_tissue import great_vessels, level_heights
 from spinefuse_ext.data.phantom.vertebra import Where
 
 GAS = Tissue(-960, 5)
@@ -24,6 +25,8 @@ FAECES = Tissue(20, 240)
 CONTRAST = Tissue(420, 120)
 WALL = Tissue(45, 330)
 ORGAN = Tissue(58, 260)
+LUNG = Tissue(-840, 25)
+PLAQUE = Tissue(750, 15)
 METAL = Tissue(2800, 0)
 TABLE = Tissue(-250, 0)
 _FAR = 99.0
@@ -56,6 +59,9 @@ def paint_surroundings(canvas: Canvas, anatomy: Anatomy, posture: Posture, rng: 
     body = draw_body(anatomy, rng)
     spine_free = np.where(_near_spine(where, anatomy), _FAR, -_FAR).astype(np.float32)
     _paint_cavity(canvas, anatomy, where, body, spine_free=spine_free, rng=rng)
+    inner, vessels = rng.spawn(2)
+    _paint_lungs(canvas, anatomy, where, body, inner)
+    _paint_vessels(canvas, anatomy, where, vessels)
     bones = [*_ribs(anatomy, rng), *_pelvis(rng)]
     frames = {bone.name: frame for bone, frame in zip(anatomy.spine.vertebrae, posture.frames, strict=True)}
     for name, rods in bones:
@@ -93,6 +99,35 @@ def _paint_cavity(
         ]
         grain = anatomy.texture(x + start[0], y, z, (4, 4, 4)) if content is FAECES else 0.0
         canvas.paint(inside, content, hu=150 * np.minimum(grain, 0), t2=80 * np.asarray(grain))
+
+
+def _paint_lungs(canvas: Canvas, anatomy: Anatomy, where: Where, body: Body, rng: np.random.Generator) -> None:
+    """Lungs above the diaphragm, which stands higher in front, beside and before the thoracic spine."""
+    x, y, z = where
+    spine, s = anatomy.spine, anatomy.spine.scale
+    names = [bone.name for bone in spine.vertebrae]
+    base = level_heights(spine)[names.index("T12")] + float(rng.uniform(-15, 30))
+    diaphragm = base + float(rng.uniform(0.3, 0.8)) * np.clip(y + 20, 0, 70)
+    middle = 0.3 * body.front
+    cage = ellipse(x, y - middle, (body.half_width - body.fat - body.muscle, 0.7 * body.front - body.fat))
+    mediastinum = np.where((np.abs(x) < 27 * s) & (y < spine.half_depth_mm + 26 * s), _FAR, -_FAR)
+    muscles = -spine.half_depth_mm - 14 * s - y
+    inside = np.maximum.reduce([cage, diaphragm - z, mediastinum, muscles])
+    solid = np.where(canvas.label > 0, _FAR, inside).astype(np.float32)
+    canvas.paint(solid, LUNG, hu=60 * anatomy.texture(x, y + 60, z, (3, 3, 3)))
+
+
+def _paint_vessels(canvas: Canvas, anatomy: Anatomy, where: Where, rng: np.random.Generator) -> None:
+    """In some patients contrast in the great vessels, in some plaques of lime in the wall of the aorta."""
+    spine_free = np.where(canvas.label > 0, _FAR, -_FAR).astype(np.float32)
+    vessels = great_vessels(where, anatomy.spine)
+    if rng.random() < 0.4:
+        for distance, most in zip(vessels, (380, 220), strict=True):
+            canvas.paint(np.maximum(distance, spine_free), Tissue(float(rng.uniform(90, most)), 35))
+    if rng.random() < 0.5:
+        patches = anatomy.texture(where[0] + 30, where[1], where[2], (7, 7, 10))
+        wall = np.maximum(np.abs(vessels[0]) - float(rng.uniform(0.8, 2.0)), float(rng.uniform(0, 1)) - patches)
+        canvas.paint(np.maximum(wall, spine_free), PLAQUE)
 
 
 Rods = list[tuple[Point, Point, tuple[float, float], Point]]
