@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ __all__ = [
     "evaluate",
     "find_bundle",
     "fuse",
+    "installed_bundles",
     "run_bundle",
     "segment",
     "train",
@@ -36,6 +39,7 @@ _FILES = {
     "transform": (RegistrationKeys.TRANSFORM, "Transform file"),
     "vertebrae": (RegistrationKeys.VERTEBRAE, "The vertebra label volume"),
 }
+_INSTALLED = "share/spinefuse/bundles"  # as setup.cfg has it
 BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
 
 
@@ -43,18 +47,28 @@ def find_bundle(task: str, bundle: str | Path | None = None) -> Path:
     """Return the folder of the bundle for ``task`` (``fusion`` or ``semiseg``), or ``bundle`` when given.
 
     Raises:
-        ConfigError: unknown task, or no bundle in ``./bundles`` nor beside the package.
+        ConfigError: unknown task, or no bundle in ``./bundles``, beside the package, or in what pip installed.
         MissingPathError: ``bundle`` does not exist.
     """
     if bundle is not None:
         return check_exists(bundle, "The bundle").absolute()
     if task not in BUNDLES:
         raise ConfigError(f"Unknown task {task}; choose one of {', '.join(BUNDLES)}.")
-    places = [Path.cwd() / "bundles", Path(__file__).absolute().parents[2] / "bundles"]
+    places = [Path.cwd() / "bundles", Path(__file__).absolute().parents[2] / "bundles", *installed_bundles()]
     found = next((place / BUNDLES[task] for place in places if (place / BUNDLES[task]).is_dir()), None)
     if found is None:
         raise ConfigError(f"The bundle {BUNDLES[task]} is not in {' nor '.join(map(str, places))}; give --bundle PATH.")
     return found
+
+
+def installed_bundles() -> list[Path]:
+    """The folder of bundles that pip installed with the package, if it did (an editable install has none)."""
+    places = [Path(__file__).absolute().parents[2] / _INSTALLED]  # of `pip install --target`, whose record is wrong
+    with suppress(PackageNotFoundError):
+        files = distribution("spinefuse").files or ()
+        metadata = (file for file in files if file.match(f"{_INSTALLED}/*/configs/metadata.json"))
+        places += [Path(str(file.locate())).resolve().parents[2] for file in metadata]
+    return list(dict.fromkeys(place for place in places if place.is_dir()))
 
 
 def train(
