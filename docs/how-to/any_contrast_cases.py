@@ -13,20 +13,25 @@ SPIDER draws it.
 SPIDER (van der Graaf et al., Scientific Data 11:264, 2024, Zenodo 10159290, CC BY 4.0) labels neither the sacrum nor
 a vertebra that the upper border cuts: what lies below its lowest disc and above its highest one is unknown, unless it
 is labelled. ``--spider`` names a folder with ``images`` and ``masks`` of 8 bit at half the resolution (pixels of
-0.94 mm, slices 0.9 mm apart) and ``split.json``, whose validation patients stay out.
+0.94 mm, slices 0.9 mm apart) and ``split.json``, whose validation patients stay out. With ``--sacrum``, the weights of
+a UNet that learnt the sacrum from phantoms (``supervised_unet.json``), what they see as sacrum there is labelled so and
+what they do not see as bone is background, so that no disc and no canal is made up below the lowest ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from functools import partial
+from functools import cache, partial
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import torch
+from monai.networks.nets import UNet
+from monai.transforms import DivisiblePad
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -39,6 +44,7 @@ from spinefuse_ext.data.phantom.posture import Motion, move, stand
 from spinefuse_ext.data.phantom.spine import draw_spine
 from spinefuse_ext.data.phantom.surroundings import paint_surroundings
 from spinefuse_ext.files import whole_folder
+from spinefuse_ext.safe_load import load_plain
 
 Array = NDArray[Any]
 FIRST_SEED, UNKNOWN = 600, 255
@@ -92,7 +98,7 @@ def read_slices(folder: Path, patient: str) -> Array:
     return np.stack(slices)[:, ::-1, ::-1].transpose(0, 2, 1)
 
 
-def make_spider_case(patient: str, folder: Path, out: Path) -> None:
+def make_spider_case(patient: str, folder: Path, out: Path, sacrum: Path | None = None) -> None:
     image = read_slices(folder / "images", patient).astype(np.float32)
     label = np.choose(read_slices(folder / "masks", patient), [0, 2, 1, 3]).astype(np.uint8)
     factor = SPIDER_MM / PIXEL_MM
@@ -103,19 +109,20 @@ def make_spider_case(patient: str, folder: Path, out: Path) -> None:
         for new, old in zip(size[1:], label.shape[1:], strict=True)
     ]
     known = label[:, places[0]][:, :, places[1]]
-    images = {"mr": small.round(), "label": with_unknown(known)}
+    guess = None if sacrum is None else guess_labels(small, sacrum)
+    images = {"mr": small.round(), "label": with_unknown(known, guess)}
     write_case(out / f"spider_{patient}", images, np.diag([SPIDER_SLICE_MM, PIXEL_MM, PIXEL_MM, 1.0]))
 
 
-def with_unknown(label: Array) -> Array:
-    """Mark background below the plane of the lowest disc and above that of the highest one as unknown."""
+def beyond_discs(label: Array) -> tuple[Array, Array]:
+    """Places ``(Y, Z)`` below the plane of the lowest disc, and above that of the highest one, near these discs."""
     discs = ndimage.binary_opening(label == 2, np.ones((3, 1, 1)))
     parts, count = ndimage.label(discs)
     sizes = ndimage.sum_labels(discs, parts, range(1, count + 1))
     whole = [number + 1 for number in range(count) if sizes[number] > 0.2 * sizes.max()]
     whole.sort(key=lambda number: ndimage.center_of_mass(parts == number)[2])
     y, z = np.meshgrid(*(np.arange(side) for side in label.shape[1:]), indexing="ij")
-    result = label.copy()
+    found = []
     for number, side, reach_mm in ((whole[0], -1, BELOW_MM), (whole[-1], 1, ABOVE_MM)):
         points = np.argwhere(parts == number)[:, 1:]
         centre = points.mean(axis=0)
@@ -123,9 +130,40 @@ def with_unknown(label: Array) -> Array:
         up = np.asarray([-along[1], along[0]]) * np.sign(along[0])
         height = (y - centre[0]) * up[0] + (z - centre[1]) * up[1]
         near = np.hypot(y - centre[0], z - centre[1]) * PIXEL_MM < reach_mm
-        region = (side * height > 0) & near
-        result[:, region] = np.where(label[:, region] == 0, UNKNOWN, label[:, region])
-    return result
+        found.append((side * height > 0) & near)
+    return found[0], found[1]
+
+
+def with_unknown(label: Array, guess: Array | None) -> Array:
+    """Mark background beyond the outermost discs as unknown; with a guess only where that sees bone, not sacrum."""
+    below, above = (region & (label == 0) for region in beyond_discs(label))
+    result = np.where(below | above, UNKNOWN, label)
+    if guess is None:
+        return result
+    bone = np.isin(guess, (1, 4))
+    sacrum = ndimage.binary_closing(guess == 4, np.ones((1, 7, 7)))
+    doubt = ndimage.binary_dilation(bone, np.ones((1, 5, 5))) & (guess != 3)
+    return np.where(below, np.where(sacrum, 4, np.where(doubt, UNKNOWN, 0)), result)
+
+
+@cache
+def teacher(checkpoint: Path) -> UNet:
+    network = UNet(2, 1, 5, (16, 32, 64, 128, 256), (2, 2, 2, 2), num_res_units=2, norm="BATCH")
+    weights = load_plain(checkpoint)
+    network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
+    return network.eval()
+
+
+def guess_labels(image: Array, checkpoint: Path) -> Array:
+    """What ``supervised_unet.json`` with these weights sees in sagittal slices ``(X, Y, Z)`` of ``PIXEL_MM``."""
+    low, high = np.percentile(image[image > 0], [1, 99])
+    scaled = torch.as_tensor(np.clip((image - low) / (high - low), 0, 1)[:, None], dtype=torch.float32)
+    pad = DivisiblePad(16, method="end")
+    batch = torch.stack([pad(slice_) for slice_ in scaled])
+    with torch.no_grad():
+        numbers = teacher(checkpoint)(batch).argmax(1)
+    guess: Array = numbers[:, : image.shape[1], : image.shape[2]].numpy()
+    return guess
 
 
 def item(name: str, *images: str) -> dict[str, str]:
@@ -140,6 +178,7 @@ def main() -> None:
     parser.add_argument("--spider", type=Path)
     parser.add_argument("--spider_share", type=int, default=10, help="how often a SPIDER patient is seen per phantom")
     parser.add_argument("--rims", choices=list(RIMS), default="unknown")
+    parser.add_argument("--sacrum", type=Path, help="weights of a UNet that knows the sacrum")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     seeds = list(range(FIRST_SEED, FIRST_SEED + options.phantoms))
@@ -148,7 +187,7 @@ def main() -> None:
     with Pool(options.workers) as pool:
         for function, names in (
             (partial(make_phantom_case, out=options.out, rims=options.rims), seeds),
-            (partial(make_spider_case, folder=options.spider, out=options.out), patients),
+            (partial(make_spider_case, folder=options.spider, out=options.out, sacrum=options.sacrum), patients),
         ):
             for _ in tqdm(pool.imap_unordered(function, names), total=len(names), unit="case"):
                 pass
