@@ -15,7 +15,8 @@ a vertebra that the upper border cuts: what lies below its lowest disc and above
 is labelled. ``--spider`` names a folder with ``images`` and ``masks`` of 8 bit at half the resolution (pixels of
 0.94 mm, slices 0.9 mm apart) and ``split.json``, whose validation patients stay out. With ``--sacrum``, the weights of
 a UNet that learnt the sacrum from phantoms (``supervised_unet.json``), what they see as sacrum there is labelled so and
-what they do not see as bone is background, so that no disc and no canal is made up below the lowest ones.
+what they do not see as bone is background, so that no disc and no canal is made up below the lowest ones; a phantom's
+canal is unknown from 25 mm below its lowest disc.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ FIRST_SEED, UNKNOWN = 600, 255
 RIMS: dict[str, int | None] = {"labelled": None, "unknown": UNKNOWN, "background": 0}
 PIXEL_MM, SLICE_MM, FIELD_MM = 1.25, 7.0, (168.0, 230.0, 330.0)
 SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
+SAC_MM = 25.0  # below the lowest disc; from here on the canal may hold no sac
 BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
 
 
@@ -70,7 +72,14 @@ def without_rims(label: Array, value: int) -> Array:
     return np.where(rim, value, label)
 
 
-def make_phantom_case(seed: int, out: Path, rims: str) -> None:
+def without_deep_canal(label: Array) -> Array:
+    """The canal is unknown well below the lowest disc, where the dural sac ends in some patients."""
+    heights = np.arange(label.shape[2]) * PIXEL_MM
+    deep = heights < np.flatnonzero((label == 2).any(axis=(0, 1))).min() * PIXEL_MM - SAC_MM
+    return np.where((label == 3) & deep & (label == 4).any(), UNKNOWN, label)
+
+
+def make_phantom_case(seed: int, out: Path, rims: str, *, deep_canal: bool = True) -> None:
     traits, detail, posing, around, field = np.random.default_rng(seed).spawn(5)
     spine = draw_spine(traits)
     anatomy = draw_anatomy(spine, detail)
@@ -84,6 +93,7 @@ def make_phantom_case(seed: int, out: Path, rims: str) -> None:
     paint_surroundings(canvas, anatomy, posture, around)
     value = RIMS[rims]
     label = canvas.label if value is None else without_rims(canvas.label, value)
+    label = label if deep_canal else without_deep_canal(label)
     images = {
         "ct": canvas.hu.round(),
         "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(),
@@ -184,10 +194,11 @@ def main() -> None:
     seeds = list(range(FIRST_SEED, FIRST_SEED + options.phantoms))
     split = json.loads((options.spider / "split.json").read_text()) if options.spider else {}
     patients = [*split.get("labelled", []), *split.get("unlabelled", [])]
+    written = {"out": options.out}
     with Pool(options.workers) as pool:
         for function, names in (
-            (partial(make_phantom_case, out=options.out, rims=options.rims), seeds),
-            (partial(make_spider_case, folder=options.spider, out=options.out, sacrum=options.sacrum), patients),
+            (partial(make_phantom_case, **written, rims=options.rims, deep_canal=options.sacrum is None), seeds),
+            (partial(make_spider_case, **written, folder=options.spider, sacrum=options.sacrum), patients),
         ):
             for _ in tqdm(pool.imap_unordered(function, names), total=len(names), unit="case"):
                 pass
