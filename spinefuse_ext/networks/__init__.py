@@ -23,8 +23,10 @@ from spinefuse_ext.networks.unloaded import check_loaded, start_from
 from spinefuse_ext.networks.vnet import VNet
 from spinefuse_ext.networks.wavelet import WaveletFusion
 from spinefuse_ext.networks.weights import load_weights
+from spinefuse_ext.networks.without_mr import CopyWithoutMRInferer, copy_without_mr
 
 __all__ = [
+    "CopyWithoutMRInferer",
     "CouplingDetailEncoder",
     "DenseRestormerBlock",
     "DetailEncoder",
@@ -49,6 +51,7 @@ __all__ = [
     "VNet",
     "WaveletFusion",
     "check_loaded",
+    "copy_without_mr",
     "each_sub_network",
     "guided_filter",
     "keep_freed_memory",

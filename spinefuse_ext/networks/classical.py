@@ -44,6 +44,9 @@ class SingleModality(nn.Module):
         channel: 0 for CT, 1 for MR.
     """
 
+    #: So a slice without MR is not copied from the CT, see ``copy_without_mr``.
+    fuses = False
+
     def __init__(self, channel: int) -> None:
         super().__init__()
         if channel not in (0, 1):

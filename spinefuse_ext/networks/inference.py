@@ -38,11 +38,12 @@ class AutocastInferer(Inferer):
 
 
 class FittedInferer(Inferer):
-    """Windows that take in the whole image where it is not too large: no smaller than in training, grown to its size.
+    """Windows that take in the whole image where it is not too large.
 
-    A network that sees what surrounds the spine does not take the hip for a vertebra, so a slice of 200 x 340 pixels is
-    seen as 208 x 352, not in windows of 144 x 192. An image smaller than ``smallest`` is padded to it, as the images
-    of the training were: what a network makes of an image depends on the empty margin around it.
+    A segmentation network that sees what surrounds the spine does not take the hip for a vertebra, so a slice of
+    200 x 340 pixels is seen as 208 x 352, not in windows of 144 x 192. An image smaller than ``smallest`` is padded to
+    it, as the images of the training were: what a network makes of an image depends on the empty margin around it.
+    With ``smallest`` and ``multiple`` 1 nothing is padded, so there is no margin that a result could depend on.
 
     Args:
         make: returns the inferer with windows of the given size.
@@ -95,17 +96,19 @@ def window_inferer(
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.
 
-    A 2-D network sees one slice across ``slice_axis`` after the other; a slice smaller than ``roi_size`` (pixels) is
-    padded around its centre and cut back, a larger one is covered by overlapping windows. A 3-D network sees windows
-    of ``roi_size`` voxels. Memory is bounded by ``sw_batch_size`` windows and the result.
+    A 2-D network sees one slice across ``slice_axis`` after the other, a 3-D network blocks of the volume. An image
+    that measures ``roi_size`` at most is seen as it is, without padding, so that the result is the same for every
+    ``roi_size`` that it fits in; along an axis where it is larger it is covered by overlapping windows. Memory is
+    bounded by ``sw_batch_size`` windows and the result.
 
     Args:
         spatial_dims: 2 or 3, the network's.
-        roi_size: ``spatial_dims`` numbers.
+        roi_size: size of a window at most, in pixels or voxels, ``spatial_dims`` numbers; with ``largest``, at least:
+            a smaller image is padded around its centre and cut back.
         slice_axis: 0 sagittal, 1 coronal, 2 axial for volumes in RAS; used in 2-D only.
         amp: run the network in mixed precision, the device's own type, bfloat16 on a CPU.
-        largest: windows grow with the image, to this size at most (:class:`FittedInferer`); None keeps ``roi_size``.
-        multiple: what the sides of grown windows are multiples of.
+        largest: windows of at least ``roi_size`` grow with the image, to this size at most (:class:`FittedInferer`).
+        multiple: with ``largest``, what the sides of grown windows are multiples of.
         options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``.
     """
     check_spatial_dims(spatial_dims)
@@ -116,5 +119,9 @@ def window_inferer(
             return SlidingWindowInferer(roi_size=size, **options)
         return SliceInferer(spatial_dim=axis, roi_size=size, **options)
 
-    inferer = windows(tuple(roi_size)) if largest is None else FittedInferer(windows, roi_size, largest, multiple, axis)
+    inferer = (
+        FittedInferer(windows, [1] * len(roi_size), roi_size, 1, axis)
+        if largest is None
+        else FittedInferer(windows, roi_size, largest, multiple, axis)
+    )
     return AutocastInferer(inferer) if amp else inferer

@@ -23,7 +23,7 @@ from spinefuse_ext.networks.restormer import (
     channels_last,
     check_heads,
 )
-from spinefuse_ext.networks.strips import LocalFunction, is_exporting, reach, strips
+from spinefuse_ext.networks.strips import LocalFunction, can_stream, is_exporting, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 POOL_SIZE = 8
@@ -96,6 +96,10 @@ class PooledAttention(nn.Module):
         key, value = self._keys_and_values(pooled)
         return self._attend(x, key, value, filled.reshape(1, -1))
 
+    def can_stream(self) -> bool:
+        """``in_strips`` does what ``forward`` does."""
+        return True
+
     def in_strips(self, x: torch.Tensor) -> LocalFunction:
         """``self`` for the rows of one image ``x`` ``(1, C, *S)`` that the result is given."""
         key, value = self._keys_and_values(self._pool_in_strips(x))
@@ -124,6 +128,10 @@ class GatedConvolution(nn.Sequential):
             convolution(dim, dim, 1),
         )
 
+    def can_stream(self) -> bool:
+        """``finish`` of ``local`` does what ``forward`` does."""
+        return True
+
     def local(self, x: torch.Tensor) -> torch.Tensor:
         """All up to the gate, which no voxel far away has a part in; no gradients."""
         run: Any = F.conv2d if x.ndim == 4 else F.conv3d
@@ -150,6 +158,10 @@ class LongShortRangeMixing(nn.Module):
         far, near = x.chunk(2, dim=1)
         return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
 
+    def can_stream(self) -> bool:
+        """``update_in_strips`` does what ``forward`` does, if both branches can be worked on in strips."""
+        return can_stream(self.long_range, self.short_range)
+
     def update_in_strips(self, x: torch.Tensor, norm: nn.Module) -> Iterator[int]:
         """Add ``self(norm(x))`` to one image ``x`` ``(1, C, *S)`` in place; yields how many of its rows are done."""
         far, near = (torch.empty_like(half) for half in x.chunk(2, dim=1))
@@ -175,6 +187,10 @@ class FlatFeedForward(nn.Sequential):
     def __init__(self, spatial_dims: int, dim: int) -> None:
         convolution = Conv[Conv.CONV, spatial_dims]
         super().__init__(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))
+
+    def can_stream(self) -> bool:
+        """``add_output`` of ``hidden`` does what ``forward`` does."""
+        return True
 
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
         """What the last layer is given: ``(B, C, *S)`` kept."""

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
-from spinefuse_ext.networks.strips import LocalFunction, eager_on_cpu, in_strips, reach, strips
+from spinefuse_ext.networks.strips import LocalFunction, can_stream, eager_on_cpu, in_strips, reach, strips
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
@@ -111,6 +111,10 @@ class ChannelAttention(CABlock):
         out = self._project(value, self._weights(queries_keys))
         return out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
+    def can_stream(self) -> bool:
+        """``update_in_strips`` does what ``forward`` does."""
+        return True
+
     def _mix_apart(self, order: torch.Tensor) -> tuple[LocalFunction, LocalFunction]:
         """Two functions for queries and keys, in ``order`` ``(2C,)`` of their channels, and for values."""
         dim = len(order) // 2
@@ -176,6 +180,10 @@ class GatedFeedForward(FeedForward):
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
 
+    def can_stream(self) -> bool:
+        """``add_output`` of ``hidden`` does what ``forward`` does."""
+        return True
+
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
         """What the last layer is given: ``(B, C, *S) -> (B, hidden, *S)``."""
         gate, value = self._half(x, 0), self._half(x, 1)
@@ -202,9 +210,10 @@ class GatedFeedForward(FeedForward):
 class PreNormBlock(nn.Module):
     """Two normed residual steps, mixing then feed-forward: ``(B, dim, *S) -> (B, dim, *S)``; the children are given.
 
-    On large images ``mixing.update_in_strips(x, norm)`` collects what mixing asks of all voxels, then adds it strip by
-    strip; the feed-forward is a local function, in two parts: ``hidden``, and ``add_output``, which works on each voxel
-    alone.
+    Children that keep the shape will do. Where both have a method ``can_stream`` that returns True, large images go
+    through them in strips: ``mixing.update_in_strips(x, norm)`` collects what mixing asks of all voxels, then adds it
+    strip by strip; the feed-forward is a local function, in two parts: ``hidden``, and ``add_output``, which works on
+    each voxel alone.
     """
 
     def __init__(self, dim: int, mixing: nn.Module, feed_forward: nn.Module) -> None:
@@ -217,7 +226,7 @@ class PreNormBlock(nn.Module):
     def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Mix, then feed forward; the result of a large image takes the memory of ``x`` if it may ``overwrite`` it."""
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            cut = in_strips(x)
+            cut = in_strips(x) and can_stream(self.mixing, self.feed_forward)
             if cut:
                 return self._in_strips(x if overwrite else x.clone())
         x = x + self.mixing(self.mixing_norm(x))

@@ -57,6 +57,11 @@ def in_strips(x: torch.Tensor) -> bool:
     return eager_on_cpu(x) and not torch.is_grad_enabled() and math.prod(x.shape[2:]) >= 2 * STRIP_VOXELS
 
 
+def can_stream(*modules: nn.Module) -> bool:
+    """Whether all ``modules`` say, by a method ``can_stream``, that they can be worked on strip by strip."""
+    return all(getattr(module, "can_stream", bool)() for module in modules)
+
+
 def strips(x: torch.Tensor, halo: int, rows_per_halo: int = ROWS_PER_HALO) -> Iterator[Strip]:
     """The strips along the first spatial axis that together are all of ``x`` ``(1, C, *S)``."""
     size = x.shape[2]

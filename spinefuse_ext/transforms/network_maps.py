@@ -15,6 +15,7 @@ from monai.transforms import MapTransform
 from torch import nn
 
 from spinefuse_ext.networks.contribution import modality_contribution
+from spinefuse_ext.networks.without_mr import copy_without_mr
 from spinefuse_ext.validation import ConfigError
 
 
@@ -24,9 +25,8 @@ class NetworkMapd(MapTransform):
     Args:
         keys: of pairs on the grid that the network saw.
         network: the fusion network; put in evaluation mode for the pass.
-        inferer: the one that fused the pair; its windows bound the memory.
+        inferer: cuts the windows, which bound the memory, and sets the precision, as for the fused image.
         name: key of the map.
-        amp: mixed precision on CUDA, as in MONAI's evaluator.
         allow_missing_keys: do nothing for a case without the pair.
     """
 
@@ -37,13 +37,12 @@ class NetworkMapd(MapTransform):
         inferer: Inferer,
         *,
         name: str,
-        amp: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
             raise ValueError(f"Expected one key, as there is one name for the map, got {list(self.keys)}.")
-        self.network, self.inferer, self.name, self.amp = network, inferer, name, amp
+        self.network, self.inferer, self.name = network, inferer, name
 
     @abstractmethod
     def predictor(self) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -53,7 +52,7 @@ class NetworkMapd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             pair: torch.Tensor = d[key]
-            with eval_mode(self.network), torch.autocast("cuda", enabled=self.amp):
+            with eval_mode(self.network):
                 d[self.name] = self.inferer(pair[None], self.predictor())[0].float()
         return d
 
@@ -61,12 +60,13 @@ class NetworkMapd(MapTransform):
 class ContributionMapd(NetworkMapd):
     """Add the share of CT and MR in the fused image, ``(2, *S)`` with sum 1 in each voxel.
 
-    The formula and its limits stand at ``spinefuse_ext.networks.modality_contribution``.
+    The formula and its limits stand at ``spinefuse_ext.networks.modality_contribution``. Slices without MR, which the
+    network does not fuse (``spinefuse_ext.networks.copy_without_mr``), are those of a copy of the CT.
 
     Args:
         keys: of pairs on the grid that the network saw.
         network: the fusion network.
-        inferer: the one that fused the pair.
+        inferer: see ``NetworkMapd``.
         sigma_px: structure finer than this is taken away, in pixels of a slice or voxels.
         name: key of the map.
         options: of ``NetworkMapd``.
@@ -91,7 +91,7 @@ class ContributionMapd(NetworkMapd):
         self.sigma_px = sigma_px
 
     def predictor(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        return partial(modality_contribution, self.network, sigma_px=self.sigma_px)
+        return partial(modality_contribution, copy_without_mr(self.network), sigma_px=self.sigma_px)
 
 
 class FeatureMapsd(NetworkMapd):

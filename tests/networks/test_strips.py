@@ -20,6 +20,8 @@ from spinefuse_ext.networks import (
     SpineFusionNet,
 )
 from spinefuse_ext.networks.detail import CouplingDetailEncoder
+from spinefuse_ext.networks.lite_transformer import FlatFeedForward, LongShortRangeMixing
+from spinefuse_ext.networks.restormer import ChannelAttention, PreNormBlock
 from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, strips
 
 BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
@@ -51,6 +53,29 @@ def test_blocks_in_strips_equal_whole_blocks(block_type: Callable[..., nn.Module
     block = _perturbed(block_type(len(size), 8, 2))
     in_parts, whole = _both(block, torch.randn(2, 8, *size))
     torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
+
+
+def _branches() -> nn.Module:
+    return LongShortRangeMixing(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("mixing", "feed_forward"),
+    [
+        (lambda: nn.Conv2d(8, 8, 3, padding=1), lambda: nn.Conv2d(8, 8, 1)),
+        (lambda: nn.Conv2d(8, 8, 3, padding=1), lambda: FlatFeedForward(2, 8)),
+        (lambda: ChannelAttention(2, 8, 2), lambda: nn.Conv2d(8, 8, 3, padding=1)),
+        (_branches, lambda: FlatFeedForward(2, 8)),
+    ],
+    ids=["both", "mixing", "feed-forward", "branches"],
+)
+def test_children_that_cannot_stream_run_plainly(
+    mixing: Callable[[], nn.Module], feed_forward: Callable[[], nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    block = _perturbed(PreNormBlock(8, mixing=mixing(), feed_forward=feed_forward()))
+    large, whole = _both(block, torch.randn(2, 8, 37, 19))
+    torch.testing.assert_close(large, whole, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(230, 3), (17, 30), (120, 5, 2)])

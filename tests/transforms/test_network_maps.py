@@ -80,12 +80,11 @@ def network() -> SpineFusionNet:
     return SpineFusionNet(2, 8, (1, 1), 2)
 
 
-def test_maps_of_a_volume_are_those_of_its_slices_without_the_padding(network: SpineFusionNet) -> None:
-    """The window is the size of the slices in one pass and larger in the other; only the small one sees no padding."""
+def test_maps_of_a_volume_are_those_of_its_slices(network: SpineFusionNet) -> None:
     voxels = torch.rand(2, 3, 16, 24)
     volume = MetaTensor(voxels)
-    exact = window_inferer(2, (16, 24), 0, sw_batch_size=2)
-    data = FeatureMapsd("image", network, exact)(ContributionMapd("image", network, exact)({"image": volume}))
+    windows = window_inferer(2, (32, 32), 0, sw_batch_size=2)
+    data = FeatureMapsd("image", network, windows)(ContributionMapd("image", network, windows)({"image": volume}))
     network.eval()
     with torch.no_grad():
         for index in range(3):
@@ -94,8 +93,18 @@ def test_maps_of_a_volume_are_those_of_its_slices_without_the_padding(network: S
             torch.testing.assert_close(data["features"][:, index].as_tensor(), torch.stack(expected))
             shares = modality_contribution(network, pair, 4.0)[0]
             torch.testing.assert_close(data["contribution"][:, index].as_tensor(), shares)
-    padded = FeatureMapsd("image", network, window_inferer(2, (32, 32), 0, padding_mode="replicate"))({"image": volume})
-    assert padded["features"].shape == (4, 3, 16, 24)
+
+
+def test_a_slice_without_mr_depends_on_the_ct_alone_and_not_on_the_network(network: SpineFusionNet) -> None:
+    image = torch.rand(2, 3, 16, 24)
+    image[1, 1] = 0
+    windows = window_inferer(2, (32, 32), 0)
+    shares = ContributionMapd("image", network, windows)({"image": image})["contribution"]
+    copied = modality_contribution(lambda pair: pair[:, :1], image[None, :, 1], 4.0)[0]
+    torch.testing.assert_close(shares[:, 1], copied)
+    assert (shares[0, 1] > 0.5).all()
+    fused = modality_contribution(network.eval(), image[None, :, 0], 4.0)[0].detach()
+    torch.testing.assert_close(shares[:, 0], fused)
 
 
 def test_the_network_is_used_in_evaluation_mode_without_gradients_and_left_as_it_was(network: SpineFusionNet) -> None:
