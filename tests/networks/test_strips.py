@@ -208,4 +208,7 @@ def test_not_in_strips_with_gradients_or_for_a_small_image() -> None:
     assert not in_strips(large)
     with torch.no_grad():
         assert in_strips(large)
-        assert not in_strips(large[..., :1, :])
+        assert in_strips(large[..., :1, :])
+        assert not in_strips(large[..., :1, :8])
+        assert in_strips(large.bfloat16())
+        assert not in_strips(large[..., :1, :].bfloat16())
