@@ -10,6 +10,7 @@ from spinefuse_ext.transforms.patch import RandPatchd
 from spinefuse_ext.transforms.read_label import ReadLabeld
 from spinefuse_ext.transforms.read_volume import ReadVolumed
 from spinefuse_ext.transforms.register_pair import RegisterPaird
+from spinefuse_ext.transforms.resample_to_grid import ResampleToGridd
 from spinefuse_ext.transforms.save_fused import SaveFusedd
 from spinefuse_ext.transforms.save_fused_series import SaveFusedSeriesd
 from spinefuse_ext.transforms.save_seg import SaveSegd
@@ -33,6 +34,7 @@ __all__ = [
     "ReadLabeld",
     "ReadVolumed",
     "RegisterPaird",
+    "ResampleToGridd",
     "SaveFusedSeriesd",
     "SaveFusedd",
     "SaveOverlayd",
