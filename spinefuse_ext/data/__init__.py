@@ -1,6 +1,7 @@
 """Cases: datalists and their guard, caches, writers, and the phantom."""
 
 from spinefuse_ext.data.cohort import make_datalist
+from spinefuse_ext.data.collate import collate_cases
 from spinefuse_ext.data.datalist import check_patients_apart, load_datalist
 from spinefuse_ext.data.dataset import make_dataset
 from spinefuse_ext.data.disk_cache import DiskCacheDataset
@@ -25,6 +26,7 @@ __all__ = [
     "WholeNibabelWriter",
     "check_labels",
     "check_patients_apart",
+    "collate_cases",
     "load_datalist",
     "load_unlabelled",
     "make_datalist",
