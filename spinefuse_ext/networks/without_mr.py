@@ -10,14 +10,19 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from spinefuse_ext.networks.contribution import VISIBLE
+
 logger = logging.getLogger(__name__)
 
 Fuse = Callable[..., torch.Tensor]
 
 
 def shows_mr(pairs: torch.Tensor) -> torch.Tensor:
-    """Which pairs of the batch ``(B, 2, *S)`` hold a voxel whose MR is not 0, as it is outside its field: ``(B,)``."""
-    return pairs[:, 1:].flatten(1).count_nonzero(1) > 0
+    """Which pairs of the batch ``(B, 2, *S)`` hold a voxel whose MR can be told from black: ``(B,)``.
+
+    Beside its field an MR is 0, or nearly so where resampling took a rounding error of the voxels next to it.
+    """
+    return pairs[:, 1:].flatten(1).amax(1) >= VISIBLE
 
 
 def copy_without_mr(fuse: Fuse) -> Fuse:

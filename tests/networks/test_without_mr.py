@@ -20,6 +20,7 @@ def pair() -> torch.Tensor:
     torch.manual_seed(1)
     volume = torch.rand(1, 2, 5, 12, 10)
     volume[:, 1, :4] = 0
+    volume[:, 1, 2] = 1e-7 * torch.rand(12, 10)  # as resampling leaves it beside the field
     volume[:, 1, 1, 3, 4] = 0.7
     return volume
 
