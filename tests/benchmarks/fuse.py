@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+import torch
 from monai.transforms import Resize
 from numpy.typing import NDArray
 
@@ -61,7 +62,9 @@ def trunk() -> Pair:
 
 
 def resized(voxels: Voxels, shape: tuple[int, int, int]) -> Voxels:
-    return np.asarray(Resize(shape, mode="trilinear", align_corners=False)(voxels[None])[0], dtype=np.float32)
+    return np.asarray(
+        Resize(shape, mode="trilinear", align_corners=False)(torch.from_numpy(voxels[None]))[0], dtype=np.float32
+    )
 
 
 CASES: dict[str, Callable[[], Pair]] = {"four slices": four_slices, "phantom": phantom, "trunk": trunk}
