@@ -34,11 +34,12 @@ from spinefuse_ext.benchmark.table import (
 from spinefuse_ext.benchmark.trust import relation, trust_figure, trust_pairs
 from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
 from spinefuse_ext.bundle.commands import find_bundle, listed
-from spinefuse_ext.bundle.run import BundleRun, check_places, config_files
 from spinefuse_ext.files import check_output_folder, whole_file
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
 from spinefuse_ext.report.palette import DPI
+from spinefuse_ext.runs.configs import check_places, config_files
+from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError, check_exists, chosen
 
 _SUBJECTS = ("weights",)
