@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spinefuse_ext import __version__
-from spinefuse_ext.bundle.commands import run_bundle
 from spinefuse_ext.bundle.method_record import MethodRecord, find_record, open_record
 from spinefuse_ext.bundle.methods import MethodPlan, Methods, merged
 from spinefuse_ext.enums import Section
+from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import DatalistError
 
 #: Keys of the images that a run reads, by section of the datalist.

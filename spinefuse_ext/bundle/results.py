@@ -39,7 +39,7 @@ def tell_segmented(folder: str | Path, labels: Sequence[str]) -> None:
     """
     path = Path(folder) / PREDICTION_FILE
     if path.is_file():
-        image = nib.load(path)
+        image: Any = nib.load(path)
         tell(f"Wrote {path}: {_grid(image)}.")
         volumes = structure_volumes(np.asarray(image.dataobj), image.affine, labels)
         trust = _trust(path.with_name("trust.json"))
@@ -57,13 +57,16 @@ def tell_weights(run: str | Path) -> None:
     for name, which in (("model.pt", "of the best epoch"), ("model_final.pt", "of the last epoch")):
         if (models / name).is_file():
             tell(f"Wrote {models / name}: weights {which}.")
-    tell(f"Curves for TensorBoard are in {Path(run) / 'eval'}.")
+    if (Path(run) / "eval").is_dir():
+        tell(f"Wrote {Path(run) / 'eval'}: curves for TensorBoard.")
 
 
 def tell_scores(folder: str | Path) -> None:
     """Tell the mean scores that an evaluation wrote into ``folder``."""
     from spinefuse_ext.report.tables import read_metrics_csv
 
+    if not (Path(folder) / "metrics.csv").is_file():
+        return
     scores = read_metrics_csv(folder).overall
     width = max((len(name) for name in scores), default=0)
     for name, value in scores.items():

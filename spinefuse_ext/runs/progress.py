@@ -70,7 +70,7 @@ class ProgressHandler:
             self.bar.update()
 
     def _validated(self) -> dict[str, str]:
-        state = self.validator.state if self.validator is not None else None
+        state: Any = self.validator.state if self.validator is not None else None
         name = getattr(state, "key_metric_name", None)
         if state is None or not name or name not in state.metrics:
             return {}

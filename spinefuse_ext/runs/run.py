@@ -16,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.console import is_verbose, quiet_libraries
 from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.plain_errors import own_error
 from spinefuse_ext.runs.checks import settings_checked
 from spinefuse_ext.runs.command import bundle_command, check_settings, shell_line, workflow_values
 from spinefuse_ext.runs.configs import config_files, merged_configs
@@ -109,6 +110,11 @@ def open_workflow(bundle: Path, configs: Sequence[str], overrides: Mapping[str, 
                 workflow.initialize()
             yield workflow
             del workflow
+    except Exception as error:
+        own = own_error(error)
+        if own is None or own is error:
+            raise
+        raise own from None  # without what MONAI wraps around it
     finally:
         close_lines()
         sys.path[:] = searched
