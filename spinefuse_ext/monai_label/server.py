@@ -42,9 +42,9 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
 ) -> None:
     """Start a MONAI Label server for 3D Slicer or OHIF: ``spinefuse label-server --studies DIR``.
 
-    The server asks nobody who they are: leave ``--host`` at this computer. What is downloaded must have the SHA-256 that
-    was published beside it, or that ``--checksums`` says. Of pages in a browser only the server's own may use it, OHIF
-    at ``/ohif/`` among them.
+    The server asks nobody who they are: leave ``--host`` at this computer. What is downloaded must have the SHA-256
+    that was published beside it, or that ``--checksums`` says. Of pages in a browser only the server's own may use it,
+    OHIF at ``/ohif/`` among them.
 
     Args:
         studies: folder of ``X_ct.nii.gz`` with ``X_mr.nii.gz`` beside them or in ``mr/``, or the address of a DICOMweb
