@@ -7,12 +7,13 @@ import importlib
 import io
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from spinefuse_ext import __version__
-from spinefuse_ext.console import start_console
+from spinefuse_ext.console import start_console, tell_paths
 from spinefuse_ext.printable import one_line, protect_terminal
 from spinefuse_ext.verb_help import verb_help
 
@@ -48,6 +49,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),
 }
 
+#: Verbs that return a path and have told more of it than where it is.
+_TELL_THEMSELVES = ("dicom-fused", "dicom-seg")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; bad input gives one line and exit status 2, ``--debug`` adds the traceback.
@@ -61,7 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
         return
     start_console(verbose="--verbose" in switches)
     with _ends_cleanly():
-        status = getattr(_guarded(words[0], words[1:], debug="--debug" in switches), "exit_status", 0)
+        result = _guarded(words[0], words[1:], debug="--debug" in switches)
+    if words[0] not in _TELL_THEMSELVES:
+        tell_paths(result)
+    status = getattr(result, "exit_status", 0)
     if status:
         raise SystemExit(status)
 
@@ -143,6 +150,9 @@ def _ends_cleanly() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)  # as a shell says it
 
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

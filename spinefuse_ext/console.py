@@ -7,11 +7,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tqdm import tqdm
 
 #: Libraries whose messages are news to nobody who uses a verb: optional decoders that are absent, engines that start.
 _LIBRARIES = ("monai", "ignite", "pydicom", "highdicom", "tensorboard", "matplotlib", "nvidia", "py")
+#: What a verb's last lines say better: where each file of a run went.
+_SAID_AT_THE_END = "spinefuse_ext.data.writer"
+_TOLD = 5  # paths, of a verb that writes many
 _verbose = False
 
 
@@ -84,7 +88,18 @@ def tell(sentence: str) -> None:
     sys.stdout.flush()
 
 
+def tell_paths(result: object) -> None:
+    """Tell the file or files that a verb's function returned; nothing of another result."""
+    paths = [one for one in (result if isinstance(result, list) else [result]) if isinstance(one, Path)]
+    for path in paths[:_TOLD]:
+        tell(f"Wrote {path}.")
+    if len(paths) > _TOLD:
+        tell(f"Wrote {len(paths) - _TOLD} more beside them.")
+
+
 def _is_ours(record: logging.LogRecord) -> bool:
     """Whether a message is for whoever uses a verb: one of this package, or the warning of a library that is rare."""
+    if record.name == _SAID_AT_THE_END:
+        return record.levelno >= logging.WARNING
     library = record.name.partition(".")[0]
     return library == __name__.partition(".")[0] or (record.levelno >= logging.WARNING and library not in _LIBRARIES)

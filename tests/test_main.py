@@ -58,6 +58,7 @@ def test_a_verb_gets_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (tmp_path / f"case_{number}" / "ct.nii.gz").touch()
     main(["datalist", str(tmp_path), "--validation", "1", "--test=1", "--out", str(tmp_path / "list.json")])
     assert (tmp_path / "list.json").is_file()
+    assert capsys.readouterr().out == f"Wrote {tmp_path / 'list.json'}.\n"
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
