@@ -24,17 +24,28 @@ def close_lines() -> None:
 
 
 def add_progress(parser: ConfigParser, run_id: str = "run") -> None:
-    """Give the engine that the steps of a run start a :class:`ProgressHandler`, before anything is built.
+    """Give the engine that the steps of a run start a :class:`ProgressHandler`, in place of MONAI's ``StatsHandler``.
 
-    As MONAI's own tracking does it: where the config lists handlers. A config without such a list runs without.
+    It is done before anything is built and as MONAI's own tracking does it: where the config lists handlers. A config
+    without such a list runs without.
     """
     found = _STARTED.search(str(parser.get(run_id, "")))
     engine = found[1].replace("::", "#") if found else ""
     handlers = parser.get(_HANDLERS.get(engine, ""), None) if engine in _HANDLERS else None
-    if isinstance(handlers, list):
-        trains = engine == "train#trainer" and "validate#evaluator" in parser
-        told = {"validator": "@validate#evaluator"} if trains else {}
-        handlers.append({"_target_": f"{__name__}.ProgressHandler", "trains": engine == "train#trainer", **told})
+    if not isinstance(handlers, list):
+        return
+    for name in _HANDLERS.values():
+        _disable_stats(parser.get(name, None) if name in parser else None)
+    trains = engine == "train#trainer" and "validate#evaluator" in parser
+    told = {"validator": "@validate#evaluator"} if trains else {}
+    handlers.append({"_target_": f"{__name__}.ProgressHandler", "trains": engine == "train#trainer", **told})
+
+
+def _disable_stats(handlers: Any) -> None:
+    """Leave MONAI's log of every step and epoch out; its place in the list stays."""
+    for handler in handlers if isinstance(handlers, list) else []:
+        if isinstance(handler, dict) and str(handler.get("_target_")).rpartition(".")[2] == "StatsHandler":
+            handler["_disabled_"] = True
 
 
 class ProgressHandler:

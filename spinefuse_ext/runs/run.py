@@ -92,6 +92,7 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     with open_workflow(bundle, configs, overrides) as workflow:
         workflow.run()
         workflow.finalize()
+        del workflow  # what this held is freed when the run is closed
     return line
 
 

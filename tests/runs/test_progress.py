@@ -21,6 +21,16 @@ def test_the_engine_that_a_run_starts_tells_how_far_it_is(config: dict[str, obje
     assert isinstance(parser.get_parsed_content(place)[0], ProgressHandler)
 
 
+def test_the_line_stands_in_for_the_log_of_every_step() -> None:
+    stats, other = {"_target_": "StatsHandler", "iteration_log": False}, {"_target_": "monai.handlers.GarbageCollector"}
+    config = {"handlers": [dict(stats), other], "validate": {"handlers": [dict(stats)]}, "run": ["$@evaluator.run()"]}
+    parser = ConfigParser({**config, "evaluator": {}})
+    add_progress(parser)
+    kinds = [type(handler).__name__ for handler in parser.get_parsed_content("handlers")]
+    assert kinds == ["GarbageCollector", "ProgressHandler"]
+    assert parser.get_parsed_content("validate#handlers") == []
+
+
 @pytest.mark.parametrize(
     "config",
     [{"run": ["$print(1)"]}, {"run": ["$@other.run()"], "other": {}}, {"evaluator": {}, "run": "$@evaluator.run()"}],
