@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
-import logging
+import signal
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-from fire.helptext import HelpText
-from fire.trace import FireTrace
-
+from spinefuse_ext import __version__
+from spinefuse_ext.console import start_console, tell_paths
 from spinefuse_ext.printable import one_line, protect_terminal
+from spinefuse_ext.verb_help import verb_help
 
 VERBS: dict[str, tuple[str, str]] = {
     "phantom": ("spinefuse_ext.data:write_phantoms", "make synthetic spine cases with CT, MR, landmarks and labels"),
@@ -45,30 +49,36 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),
 }
 
+#: Verbs that return a path and have told more of it than where it is.
+_TELL_THEMSELVES = ("dicom-fused", "dicom-seg")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; bad input gives one line and exit status 2, ``--debug`` adds the traceback.
 
-    A verb whose result has an ``exit_status`` ends with it.
+    ``--verbose`` shows what the libraries log, too. A verb whose result has an ``exit_status`` ends with it.
     """
     protect_terminal()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_usage())
+    _show_any_name()
+    words, switches = _without_switches(list(sys.argv[1:] if arguments is None else arguments))
+    if _informs(words):
         return
-    verb, *rest = arguments
-    if verb not in VERBS:
-        _fail(f"unknown verb {verb}; choose one of {', '.join(VERBS)}.")
+    start_console(verbose="--verbose" in switches)
+    with _ends_cleanly():
+        result = _guarded(words[0], words[1:], debug="--debug" in switches)
+    if words[0] not in _TELL_THEMSELVES:
+        tell_paths(result)
+    status = getattr(result, "exit_status", 0)
+    if status:
+        raise SystemExit(status)
+
+
+def _guarded(verb: str, words: list[str], *, debug: bool) -> Any:
+    """The result of a verb; errors that are told in one line end the program, unless ``debug``."""
     from spinefuse_ext.plain_errors import plain_message  # brings torch and monai, which help does not need
 
-    _show_any_name()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
-    logging.getLogger("tensorboard").setLevel(logging.WARNING)
     try:
-        result = _run(verb, rest)
+        return _run(verb, words)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -79,22 +89,75 @@ def main(arguments: list[str] | None = None) -> None:
         if message is None or debug:
             raise
         _fail(message)
-    status = getattr(result, "exit_status", 0)
-    if status:
-        raise SystemExit(status)
+
+
+def _without_switches(words: list[str]) -> tuple[list[str], set[str]]:
+    """The words of a line without what every verb understands, and these switches."""
+    end = words.index("--") if "--" in words else len(words)
+    switches = {word for word in words[:end] if word in ("--debug", "--verbose")}
+    return [word for word in words[:end] if word not in switches] + words[end:], switches
+
+
+def _informs(words: list[str]) -> bool:
+    """Show the version, the list of verbs or the help of one, where the line asks for that; tell whether it did."""
+    first, rest = (words or ["help"])[0], words[1:]
+    if first == "--version":
+        sys.stdout.write(f"spinefuse {__version__}\n")
+        return True
+    if first in ("-h", "--help", "help") and not rest:
+        sys.stdout.write(_usage())
+        return True
+    asked = rest[0] if first in ("-h", "--help", "help") else first
+    if asked not in VERBS:
+        _fail(_unknown_verb(asked))
+    place, what = VERBS[asked]
+    if asked == first and not any(word in ("--help", "-h") for word in rest[: (*rest, "--").index("--")]):
+        return False
+    sys.stdout.write(verb_help(asked, place, what))
+    return True
+
+
+def _unknown_verb(verb: str) -> str:
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean {near[0]}? `spinefuse help` lists all." if near else f"choose one of {', '.join(VERBS)}."
+    return f"unknown verb {verb}; {hint}"
 
 
 def _run(verb: str, words: list[str]) -> Any:
-    """Run a verb on the words after it, or show its help."""
-    from spinefuse_ext.arguments import asks_for_help, bind_arguments
+    """Run a verb on the words after it."""
+    from spinefuse_ext.arguments import bind_arguments, nearest_option
+    from spinefuse_ext.validation import ConfigError, UnknownSettingError
 
     module, function = VERBS[verb][0].split(":")
     command = getattr(importlib.import_module(module), function)
-    if asks_for_help(words):
-        sys.stdout.write(HelpText(command, FireTrace(command, name=f"spinefuse {verb}")) + "\n")
-        return None
     bound = bind_arguments(verb, command, words)
-    return command(*bound.args, **bound.kwargs)
+    try:
+        return command(*bound.args, **bound.kwargs)
+    except UnknownSettingError as error:
+        near = nearest_option(error.name, command, error.near)
+        if near is None:
+            raise
+        raise ConfigError(
+            f"`spinefuse {verb}` has no option --{error.name}, and no config defines such a setting; did you mean "
+            f"--{near}?"
+        ) from error
+
+
+@contextmanager
+def _ends_cleanly() -> Iterator[None]:
+    """While this lasts, SIGTERM ends the program as an exception does, so that what is half written goes."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)  # as a shell says it
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_any_name() -> None:
@@ -107,10 +170,11 @@ def _show_any_name() -> None:
 def _usage() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}} {what}" for verb, (_, what) in VERBS.items()]
-    return "\n".join(["usage: spinefuse VERB [options]   (spinefuse VERB --help shows the options)", "", *lines, ""])
+    ending = "spinefuse VERB --help shows the options of a verb, spinefuse --version the version."
+    return "\n".join(["usage: spinefuse VERB [options]", "", *lines, "", ending, ""])
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     sys.stderr.write(f"spinefuse: {one_line(message)}\n")
     raise SystemExit(2)
 

@@ -12,7 +12,7 @@ import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from fire.parser import DefaultParseValue
 
@@ -22,6 +22,13 @@ _WORDS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("f
 _OPTION = re.compile(r"--.+|-[a-zA-Z].*", re.DOTALL)  # -5 is a number
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+#: Options of other programs, and what a verb calls the same.
+_ELSEWHERE: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("i", "input", "input_dir", "in"), ("image", "ct", "dataset_dir", "root", "folder")),
+    **dict.fromkeys(("o", "output", "output_folder", "out_dir"), ("out",)),
+    **dict.fromkeys(("data", "data_dir", "dataset"), ("dataset_dir",)),
+    **dict.fromkeys(("weights", "ckpt"), ("checkpoint",)),
+}
 _PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -39,9 +46,17 @@ def bind_arguments(verb: str, function: Callable[..., Any], words: Sequence[str]
     return _Arguments(f"`spinefuse {verb}`", function).bind(words)
 
 
-def asks_for_help(words: Sequence[str]) -> bool:
-    """Tell whether the words after a verb ask for its help."""
-    return any(word in ("--help", "-h") for word in words)
+def nearest_option(spelled: str, function: Callable[..., Any], rival: str | None = None) -> str | None:
+    """The option of a verb's function that somebody meant who spelled a name that is none.
+
+    None when no option is near, or when ``rival``, a setting that may be meant too, is nearer.
+    """
+    names = [one.name for one in inspect.signature(function).parameters.values() if one.kind in _NAMED]
+    elsewhere = next((name for name in _ELSEWHERE.get(spelled, ()) if name in names), None)
+    if elsewhere is not None:
+        return elsewhere
+    near = difflib.get_close_matches(spelled, [*names, *([] if rival is None else [rival])], n=1)
+    return near[0] if near and near[0] in names else None
 
 
 class _Arguments:
@@ -49,7 +64,7 @@ class _Arguments:
 
     def __init__(self, verb: str, function: Callable[..., Any]) -> None:
         self.verb = verb
-        self.signature = inspect.signature(function)
+        self.function, self.signature = function, inspect.signature(function)
         hints = get_type_hints(function) if inspect.isroutine(function) and hasattr(function, "__annotations__") else {}
         self.kinds = {name: hints.get(name, Any) for name in self.signature.parameters}
         self.named: dict[str, Any] = {}
@@ -65,15 +80,22 @@ class _Arguments:
             elif (text := next(places, None)) is not None:
                 args.append(self._read(parameter.name, text))
             elif parameter.default is parameter.empty:
-                raise ConfigError(f"{self.verb} needs {parameter.name}; give --{parameter.name} VALUE.")
+                self._absent(parameter.name, f"{parameter.name}; give --{parameter.name} VALUE")
             else:
                 args.append(parameter.default)
         args += self._further(places)
         absent = [one.name for one in self._parameters(inspect.Parameter.KEYWORD_ONLY) if one.default is one.empty]
         for name in absent:
             if name not in rest:
-                raise ConfigError(f"{self.verb} needs --{name} VALUE.")
+                self._absent(name, f"--{name} VALUE")
         return self.signature.bind(*args, **rest)
+
+    def _absent(self, name: str, told: str) -> NoReturn:
+        """Refuse a line without an option, which may stand there under another name."""
+        for spelled in self.named:
+            if spelled not in self.signature.parameters and nearest_option(spelled, self.function) == name:
+                raise ConfigError(f"{self.verb} has no option --{spelled}; did you mean --{name}?")
+        raise ConfigError(f"{self.verb} needs {told}.")
 
     def _parameters(self, *kinds: Any) -> list[inspect.Parameter]:
         return [parameter for parameter in self.signature.parameters.values() if parameter.kind in kinds]
@@ -138,8 +160,8 @@ class _Arguments:
         if len(starting) == 1:
             return starting[0], False
         if not self._parameters(inspect.Parameter.VAR_KEYWORD):
-            near = difflib.get_close_matches(spelled, names, n=1) or names
-            listed = ", ".join(f"--{name}" for name in near)
+            near = nearest_option(spelled, self.function)
+            listed = ", ".join(f"--{name}" for name in ([near] if near else names))
             raise ConfigError(f"{self.verb} has no option --{spelled}; did you mean {listed}?")
         return spelled, False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,15 +20,27 @@ def plain_message(error: BaseException | None) -> str | None:
 
     A package that is not installed is one of them, and an error of the file system about a file.
     """
-    first = error
-    while error is not None:
-        if isinstance(error, SpinefuseError):
-            return str(error)
-        package = package_missing_for(error)
+    for one in _causes(error):
+        if isinstance(one, SpinefuseError):
+            return str(one)
+        package = package_missing_for(one)
         if package is not None:
             return missing_sentence(package)
+    return _about_a_file(error)
+
+
+def own_error(error: BaseException | None) -> SpinefuseError | None:
+    """The ``SpinefuseError`` that caused ``error``, around which MONAI puts others; None when none did."""
+    return next((one for one in _causes(error) if isinstance(one, SpinefuseError)), None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from or after, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return _about_a_file(first)
 
 
 def _about_a_file(error: BaseException | None) -> str | None:

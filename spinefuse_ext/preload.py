@@ -3,7 +3,7 @@
 Import this module for nothing else. It lies beside the packages because those import MONAI before anything can be said.
 """
 
-import logging
+from spinefuse_ext.console import quieten_libraries
 
 
 def _load() -> None:
@@ -11,7 +11,7 @@ def _load() -> None:
 
     No filter may run: ITK would start threads, which a fork loses.
     """
-    logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
+    quieten_libraries()
     import itk
 
     import spinefuse_ext.cohort.case  # noqa: F401

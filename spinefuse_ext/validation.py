@@ -80,6 +80,14 @@ class ConfigError(SpinefuseError):
     """A bundle was started with a setting that no config defines, or with one that cannot be used."""
 
 
+class UnknownSettingError(ConfigError):
+    """A setting that no config defines; ``name`` is how it was spelled, ``near`` the setting that is likely meant."""
+
+    def __init__(self, message: str, name: str = "", near: str | None = None) -> None:
+        super().__init__(message)
+        self.name, self.near = name, near
+
+
 class PackError(SpinefuseError):
     """A bundle cannot be released as it is."""
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from spinefuse_ext import __version__
 from spinefuse_ext.__main__ import VERBS, main
 
 
@@ -56,7 +58,7 @@ def test_a_verb_gets_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (tmp_path / f"case_{number}" / "ct.nii.gz").touch()
     main(["datalist", str(tmp_path), "--validation", "1", "--test=1", "--out", str(tmp_path / "list.json")])
     assert (tmp_path / "list.json").is_file()
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == f"Wrote {tmp_path / 'list.json'}.\n"
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -72,9 +74,47 @@ def test_bad_input_is_one_line_with_status_2(tmp_path: Path, capsys: pytest.Capt
     assert shown.count("\n") == 1
 
 
+def test_a_misspelt_verb_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = refused(["segmnet", "--help"], capsys)
+    assert shown == "spinefuse: unknown verb segmnet; did you mean segment? `spinefuse help` lists all.\n"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--version", "--verbose"]])
+def test_the_version_is_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(words)
+    assert capsys.readouterr().out == f"spinefuse {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["help", "segment"], ["--help", "segment"], ["segment", "x", "-h"]])
+def test_help_of_one_verb_is_asked_for_in_any_order(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(words)
+    assert capsys.readouterr().out.startswith("usage: spinefuse segment ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["segment", "--input", "x", "--output", "y"], "has no option --input, and .* did you mean --image?"),
+        (["segment", "--image", "x", "--output", "y"], "has no option --output, and .* did you mean --out?"),
+        (["fuse", "--input", "x", "--out", "y"], "has no option --input; did you mean --ct?"),
+        (["train", "fusion", "--dataset_dri", "x", "--out", "y"], "no option --dataset_dri; .* --dataset_dir?"),
+        (["fuse", "a", "b", "c", "--ct_landmark", "x"], "no option --ct_landmark, .* --ct_landmarks?"),
+        (["segment", "--image", "x", "--out", "y", "--canvass", "5"], "the setting canvass, .* canvas?"),
+    ],
+)
+def test_an_option_of_a_verb_with_settings_is_refused_with_the_nearest(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "x"):
+        (tmp_path / name).touch()
+    assert re.search(message.replace("?", r"\?"), refused(words, capsys))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "x"]
+
+
 def test_an_unknown_verb_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = refused(["fuze"], capsys)
-    assert shown.startswith("spinefuse: unknown verb fuze; choose one of phantom, ")
+    shown = refused(["tea"], capsys)
+    assert shown.startswith("spinefuse: unknown verb tea; choose one of phantom, ")
     assert shown.count("\n") == 1
 
 

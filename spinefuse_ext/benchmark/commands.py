@@ -33,12 +33,13 @@ from spinefuse_ext.benchmark.table import (
 )
 from spinefuse_ext.benchmark.trust import relation, trust_figure, trust_pairs
 from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
-from spinefuse_ext.bundle.commands import find_bundle, listed
-from spinefuse_ext.bundle.run import BundleRun, check_places, config_files
+from spinefuse_ext.bundle.paths import find_bundle, listed
 from spinefuse_ext.files import check_output_folder, whole_file
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
 from spinefuse_ext.report.palette import DPI
+from spinefuse_ext.runs.configs import check_places, config_files
+from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError, check_exists, chosen
 
 _SUBJECTS = ("weights",)
@@ -69,11 +70,23 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
     ``table.json``, ``table.csv``, ``groups.csv``, the page ``table.md``, ``trust.png`` and a picture of each case. What
     was measured with the same weights and settings is not measured again, but with ``--redo``.
 
-    ``--groups`` chooses groups of the panel, ``--variants`` further images made of each case (``all`` for every one),
-    ``--quick`` a case or two of each group without variants. ``--beside OTHER/table.json`` puts earlier results, named
-    ``NAME=PATH`` if wished, into the same table. ``--inputs`` names a folder for the images made, to share it.
-    ``--checkpoint``, ``--delta``, ``--bundle`` and any ``--id value`` are those of ``spinefuse segment``; a training's
-    state, ``training_epoch_NNNN.pt``, is a checkpoint too.
+    Args:
+        subject: what is measured: ``weights``.
+        panel: JSON file that lists the cases.
+        out: folder to write.
+        data_dir: folder that the paths in the panel begin in.
+        groups: groups of the panel; all by default.
+        variants: further images made of each case; ``all`` for every one.
+        quick: a case or two of each group, without variants.
+        pictures: make a picture of each case.
+        inputs: folder for the images made, to share it between runs; ``OUT/inputs`` by default.
+        redo: measure again what was measured with the same weights and settings.
+        beside: earlier ``table.json``, named ``NAME=PATH`` if wished, put into the same table.
+        name: what these weights are called in tables; their file's name by default.
+        checkpoint: weights, or the state of a training, ``training_epoch_NNNN.pt``; those of the bundle by default.
+        delta: config files that the checkpoint was trained with on top of ``train.json``.
+        bundle: folder of the bundle.
+        overrides: settings by config id, as for ``spinefuse segment``.
     """
     chosen("subject", subject, _SUBJECTS)
     folder = check_output_folder(Path(out).absolute())

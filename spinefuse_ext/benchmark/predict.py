@@ -14,9 +14,8 @@ from monai.data import MetaTensor
 
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.cost import Cost, Meter
-from spinefuse_ext.bundle.run import BundleRun, config_files
-from spinefuse_ext.bundle.settings import config_value
 from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.runs.run import BundleRun, open_workflow
 from spinefuse_ext.validation import ConfigError
 
 _FILES = {"prediction": "prediction.nii.gz", "trust": "trust.json"}
@@ -59,25 +58,27 @@ def predict(
 def _predict_under(
     run: BundleRun, inputs: Sequence[Input], out: Path, done: Callable[[Input, Prediction, Cost], None], key: str | None
 ) -> None:
-    settings, keys = run.settings, run.image_keys
+    settings, keys = dict(run.settings), run.image_keys
     if key is not None:
         settings["image_keys"] = keys = [key]
     if len(keys) != 1:
         raise ConfigError(f"A benchmark has one image a case, but image_keys names {keys}; measure another bundle.")
     root = inputs[0].folder.parents[1]
     settings |= {
-        "bundle_root": str(run.bundle),
         "dataset_dir": str(root),
         "output_dir": str(out),
         "dataset#data": [{keys[0]: str(one.image)} for one in inputs],
     }
-    workflow = ConfigWorkflow(
-        config_files(run.bundle, run.configs),
-        workflow_type="inference",
-        logging_file=False,
-        **{key: "$None" if value is None else config_value(value) for key, value in settings.items()},
-    )
-    workflow.initialize()
+    with open_workflow(run.bundle, run.configs, settings) as workflow:
+        _count(workflow, inputs, out, done)
+        workflow.run()
+
+
+def _count(
+    workflow: ConfigWorkflow, inputs: Sequence[Input], out: Path, done: Callable[[Input, Prediction, Cost], None]
+) -> None:
+    """Let the evaluator of a workflow tell ``done`` of each input."""
+    root = inputs[0].folder.parents[1]
     evaluator: Engine = workflow.parser.get_parsed_content("evaluator")
     meter, left = Meter(), iter(inputs)
 
@@ -87,4 +88,3 @@ def _predict_under(
 
     evaluator.add_event_handler(Events.GET_BATCH_STARTED, meter.start)
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, finished)
-    workflow.run()

@@ -1,6 +1,5 @@
-"""What stands around a bundle: checks before a run, and the commands that start one."""
+"""The verbs that work with bundles, and the steps that configs of earlier versions name here."""
 
-from spinefuse_ext.bundle.checks import check_run
-from spinefuse_ext.bundle.tell import tell_run
+from spinefuse_ext.runs import check_run, tell_run
 
 __all__ = ["check_run", "tell_run"]

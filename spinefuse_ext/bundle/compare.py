@@ -10,15 +10,15 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.commands import find_bundle
 from spinefuse_ext.bundle.compare_fusion import FusionComparison
 from spinefuse_ext.bundle.compare_segmentation import InputComparison
 from spinefuse_ext.bundle.compare_semiseg import SemiSegComparison
 from spinefuse_ext.bundle.comparison import Comparison, scored_section
 from spinefuse_ext.bundle.method_record import MethodRecord
 from spinefuse_ext.bundle.methods import choose_methods, merged, plan_methods
-from spinefuse_ext.bundle.settings import typed_settings
+from spinefuse_ext.bundle.paths import find_bundle
 from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.runs.settings import typed_settings
 from spinefuse_ext.validation import ConfigError
 
 TASKS: dict[str, type[Comparison]] = {

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spinefuse_ext import __version__
-from spinefuse_ext.bundle.commands import run_bundle
 from spinefuse_ext.bundle.method_record import MethodRecord, find_record, open_record
 from spinefuse_ext.bundle.methods import MethodPlan, Methods, merged
 from spinefuse_ext.enums import Section
+from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import DatalistError
 
 #: Keys of the images that a run reads, by section of the datalist.
@@ -105,7 +105,7 @@ class Comparison(ABC):
             for part in ("models", "eval"):
                 shutil.rmtree(folder / part, ignore_errors=True)
         paths = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": "latest"}
-        return run_bundle(self.bundle, plan.training_files, {**(plan.training or {}), **paths})
+        return run_bundle(self.bundle, plan.training_files, {**(plan.training or {}), **paths}, process=True)
 
     def _settings(self, plan: MethodPlan) -> dict[str, Any]:
         """Everything that decides the result of a plan."""
@@ -117,7 +117,7 @@ class Comparison(ABC):
         paths = {"output_dir": str(folder / self.folder), **settings}
         if plan.training is not None:
             paths["checkpoint"] = str(weights or folder / "models" / self.weights)
-        return run_bundle(self.bundle, plan.inference_files, {**plan.inference, **paths})
+        return run_bundle(self.bundle, plan.inference_files, {**plan.inference, **paths}, process=True)
 
 
 def scored_section(config: Mapping[str, Any]) -> str:

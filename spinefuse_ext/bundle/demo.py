@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.bundle.commands import find_bundle, run_bundle
 from spinefuse_ext.bundle.methods import merged
+from spinefuse_ext.bundle.paths import find_bundle
 from spinefuse_ext.files import check_output_folder, empty_folder, whole_file
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import ConfigError
 
 #: Small sizes and few epochs, for two CPU cores. Everything else is as shipped.
@@ -149,9 +150,9 @@ class _Run:
         with whole_file(self.folder / DONE) as path:
             path.write_text("\n".join(self.commands) + "\n", encoding="utf-8")
         report = build_report(self.folder)
-        peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         minutes = sum(self.timings_s.values()) / 60
-        sys.stdout.write(f"\n{minutes:.1f} minutes, at most {peak_gib:.1f} GiB in one process.\nOpen {report}\n")
+        sys.stdout.write(f"\n{minutes:.1f} minutes, at most {peak_gib:.1f} GiB of memory.\nOpen {report}\n")
 
 
 def _emptied(folder: Path) -> Path:

@@ -33,6 +33,9 @@ FILES = ("LICENSE", "configs/metadata.json", "configs/logging.conf", "configs/tr
 def doctor(bundle: str | None = None) -> None:
     """Print versions, device and precision; with ``--bundle PATH`` check that bundle too.
 
+    Args:
+        bundle: folder of a bundle to check.
+
     Raises:
         ConfigError: the bundle is not whole; the message lists every finding.
     """

@@ -16,8 +16,8 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext import __version__
 from spinefuse_ext.bundle.archive import PACKAGE, WEIGHTS, released_files, write_archive
-from spinefuse_ext.bundle.commands import BUNDLES, find_bundle
 from spinefuse_ext.bundle.doctor import check_bundle
+from spinefuse_ext.bundle.paths import BUNDLES, find_bundle
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.validation import ConfigError, PackError, WeightsError, check_exists

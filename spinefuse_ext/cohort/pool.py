@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from spinefuse_ext.console import quieten_libraries
 from spinefuse_ext.validation import SpinefuseError
 
 Job = TypeVar("Job")
@@ -111,8 +110,7 @@ def _begin(threads: int) -> None:
     """Set up a process: its share of the processors, and an end when its parent's comes."""
     import itk  # only here: the process that hands out the work needs none of it
 
-    logging.getLogger("monai").setLevel(logging.ERROR)  # optional decoders that are not installed are no news
-    warnings.filterwarnings("ignore", module="monai")  # so is what it warns of
+    quieten_libraries()
     torch.set_num_threads(threads)
     itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()

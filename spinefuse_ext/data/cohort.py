@@ -37,13 +37,21 @@ def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only b
 ) -> Path:
     """Write ``ROOT/datalist.json`` (or ``out``) for the case folders in ``root`` and return its path.
 
-    Either ``split`` names a JSON file ``{"labelled": [case, ...], "unlabelled": [...], "validation": [...],
-    "test": [...]}``, or patients are drawn with ``seed``: ``test`` and ``validation`` ones from those with a label when
-    there are any, ``labelled`` of the rest keep their label (all that have one when not given), and what is left is
-    unlabelled. The patient of a case is the PatientID that registration noted, else the name of its folder.
+    Without ``split`` patients are drawn: those of the test and of the validation from those with a label when there are
+    any; of the rest some keep their label, and what is left is unlabelled. The patient of a case is the PatientID that
+    registration noted, else the name of its folder. Unlabelled cases are listed without the label that they may have.
 
-    Unlabelled cases are listed without the label that they may have. ``keep_labels`` lists it: semi-supervised training
-    does not read it, and a reference run can be trained with all labels.
+    Args:
+        root: folder of case folders.
+        out: file to write, ``ROOT/datalist.json`` by default.
+        split: JSON file of case names by section, ``{"labelled": [case, ...], "unlabelled": [...], "validation":
+            [...], "test": [...]}``; then nothing is drawn.
+        validation: patients drawn for validation.
+        test: patients drawn for the test.
+        labelled: training patients that keep their label; all that have one by default.
+        seed: of the draw.
+        keep_labels: list the labels of unlabelled patients too: semi-supervised training does not read them, and a
+            reference run can be trained with all labels.
 
     Raises:
         MissingPathError: ``root`` or ``split`` does not exist.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.bundle.commands import find_bundle
+from spinefuse_ext.bundle.paths import find_bundle
 from spinefuse_ext.enums import FederatedModel
 from spinefuse_ext.federated.averaging import Weights, average_weights
 from spinefuse_ext.federated.scores import POOLED, FederatedScores, score_at

@@ -15,11 +15,11 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from spinefuse_ext.bundle.overrides import check_overrides
-from spinefuse_ext.bundle.run import check_places, config_files, merged_configs
-from spinefuse_ext.bundle.settings import config_value, typed_settings
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.federated.averaging import Weights
+from spinefuse_ext.runs.configs import check_places, config_files, merged_configs
+from spinefuse_ext.runs.overrides import check_overrides
+from spinefuse_ext.runs.settings import config_value, typed_settings
 from spinefuse_ext.validation import ConfigError, check_exists
 
 #: Settings that a federation gives each site itself.

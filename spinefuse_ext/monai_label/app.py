@@ -18,7 +18,7 @@ from monailabel.tasks.activelearning.random import Random
 
 import spinefuse_ext
 from spinefuse_ext.bundle.archive import WEIGHTS
-from spinefuse_ext.bundle.commands import BUNDLES
+from spinefuse_ext.bundle.paths import BUNDLES
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.errors import plain_answers
 from spinefuse_ext.monai_label.fused import FusedVolumes

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from monai.bundle import ConfigParser, download
 
 from spinefuse_ext.bundle.archive import WEIGHTS
-from spinefuse_ext.bundle.commands import BUNDLES, find_bundle
+from spinefuse_ext.bundle.paths import BUNDLES, find_bundle
 from spinefuse_ext.files import whole_file, whole_folder
 from spinefuse_ext.handlers.checkpoints import save_whole, stored_devices
 from spinefuse_ext.monai_label.checksums import NONE, beside, verify

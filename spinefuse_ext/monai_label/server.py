@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from spinefuse_ext.bundle.commands import BUNDLES
+from spinefuse_ext.bundle.paths import BUNDLES
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.origins import ORIGINS, origin_list
@@ -42,16 +42,27 @@ def label_server(  # noqa: PLR0913 (the options of the verb, all keyword-only bu
 ) -> None:
     """Start a MONAI Label server for 3D Slicer or OHIF: ``spinefuse label-server --studies DIR``.
 
-    ``--studies`` is a folder of ``X_ct.nii.gz`` with ``X_mr.nii.gz`` beside them or in ``mr/``, or the address of a
-    DICOMweb server. ``--app`` holds copies of the bundles, the weights that the server trains, its logs and what it
-    keeps; a second start goes on with them. At the first start the bundles come from ``--bundles`` (a folder of bundles
-    or of their archives), ``--repo`` (OWNER/REPO/TAG on GitHub) or ``--url`` (``{name}`` stands for the bundle), by
-    default from ``./bundles``, and their weights from ``--fusion_checkpoint`` and ``--checkpoint`` where given. What is
-    downloaded must have the SHA-256 that was published beside it, or that ``--checksums`` says: files as `spinefuse
-    pack` writes them, with commas between them, or ``none`` to take it as it is.
-    ``--dry_run`` makes the app and stops. The server asks nobody who they are: leave ``--host`` at this computer.
-    Of pages in a browser only the server's own may use it, OHIF at ``/ohif/`` among them; ``--origins`` names further
-    ones, such as ``http://viewer.hospital.org:3000``, with commas between them.
+    The server asks nobody who they are: leave ``--host`` at this computer. What is downloaded must have the SHA-256
+    that was published beside it, or that ``--checksums`` says. Of pages in a browser only the server's own may use it,
+    OHIF at ``/ohif/`` among them.
+
+    Args:
+        studies: folder of ``X_ct.nii.gz`` with ``X_mr.nii.gz`` beside them or in ``mr/``, or the address of a DICOMweb
+            server.
+        app: copies of the bundles, the weights that the server trains, its logs and what it keeps; a second start goes
+            on with them.
+        bundles: first start: folder of bundles or of their archives; ``./bundles`` by default.
+        repo: first start: OWNER/REPO/TAG on GitHub, or OWNER/REPO on the Hugging Face Hub.
+        url: first start: address of an archive; ``{name}`` stands for the bundle.
+        version: of the release; the newest by default.
+        checksums: files with SHA-256, as ``spinefuse pack`` writes them, with commas between them; ``none`` takes a
+            download as it is.
+        fusion_checkpoint: first start: weights of the fusion; those of the bundle by default.
+        checkpoint: first start: weights of the segmentation; those of the bundle by default.
+        host: address that the server listens on.
+        port: of the server.
+        origins: further pages that may use it, such as ``http://viewer.hospital.org:3000``, with commas between them.
+        dry_run: make the app and stop.
     """
     allowed = origin_list(origins)
     if find_spec("monailabel") is None:

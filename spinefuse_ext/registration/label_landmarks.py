@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from spinefuse_ext.registration.program_place import is_slicers
 from spinefuse_ext.validation import LandmarkError
 
 _ORDERS = ("top_down", "number", "vertebra")
+
+logger = logging.getLogger(__name__)
 
 
 def landmarks_from_labels(
@@ -70,6 +73,7 @@ def landmarks_from_labels(
         names = tuple(named.values())
     landmarks = Landmarks(names, centroids)
     write_landmarks(landmarks, out)
+    logger.info("Wrote %s: %d points, %s", out, len(names), ", ".join(names))
     return landmarks
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
 
-from spinefuse_ext.bundle import commands
 from spinefuse_ext.bundle.commands import fuse, segment
 from spinefuse_ext.data import CaseLayout
 from spinefuse_ext.dicom import StudyHeader, read_volume, write_series
@@ -40,12 +40,12 @@ def items(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """The case of every bundle run that a verb starts; nothing is really run."""
     found: list[dict[str, str]] = []
 
-    def note(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
-        assert command[0] == sys.executable
-        found.extend(json.loads(command[command.index("--dataset#data") + 1]))
-        return subprocess.CompletedProcess(command, 0)
+    @contextmanager
+    def note(bundle: Path, configs: Sequence[str], overrides: dict[str, Any]) -> Iterator[Any]:
+        found.extend(overrides["dataset#data"])
+        yield SimpleNamespace(run=lambda: None, finalize=lambda: None)
 
-    monkeypatch.setattr(subprocess, "run", note)
+    monkeypatch.setattr("spinefuse_ext.runs.run.open_workflow", note)
     return found
 
 
@@ -104,5 +104,5 @@ def test_segment_of_a_pair_hands_the_series_on_to_its_dicom_seg(
     fusion, segmentation = items
     assert (fusion["series_ct"], fusion["series_mr"]) == ("2", "3/stack1")
     assert (segmentation["dicom"], segmentation["series_dicom"]) == (str(scans), "2")
-    with pytest.raises(commands.ConfigError, match=r"--image or a pair, got --image and --ct_series"):
+    with pytest.raises(ConfigError, match=r"--image or a pair, got --image and --ct_series"):
         segment(image=str(scans), out=str(tmp_path / "out"), ct_series="2", checkpoint=weights["checkpoint"])

@@ -4,15 +4,17 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fire
 import pytest
 from monai.bundle import create_workflow
 
-from spinefuse_ext.bundle import commands
+from spinefuse_ext.bundle import paths
 from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
 from spinefuse_ext.validation import ConfigError, MissingPathError, OutputError, SpinefuseError
 
@@ -33,13 +35,15 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Every bundle run that a verb starts, as its options by name; nothing is really run."""
     runs: list[dict[str, str]] = []
 
-    def note(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+    @contextmanager
+    def note(bundle: Path, configs: Sequence[str], overrides: dict[str, Any]) -> Iterator[Any]:
+        command = bundle_command(bundle, configs, overrides)
         assert command[:4] == [sys.executable, "-m", "monai.bundle", "run"]
         names, values = command[4::2], command[5::2]
         runs.append({name.removeprefix("--"): value for name, value in zip(names, values, strict=True)})
-        return subprocess.CompletedProcess(command, 0)
+        yield SimpleNamespace(run=lambda: None, finalize=lambda: None)
 
-    monkeypatch.setattr(subprocess, "run", note)
+    monkeypatch.setattr("spinefuse_ext.runs.run.open_workflow", note)
     return runs
 
 
@@ -197,10 +201,10 @@ def test_the_command_is_shown_as_one_line_that_a_shell_understands(
     assert words[words.index("--dataset_dir") + 1] == "my data"
 
 
-def test_the_status_of_the_command_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_status_of_a_process_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 7))
     with pytest.raises(SystemExit) as ended:
-        run_bundle(BUNDLES / "spine_fusion", ["train.json"], {})
+        run_bundle(BUNDLES / "spine_fusion", ["train.json"], {}, process=True)
     assert ended.value.code == 7
 
 
@@ -259,7 +263,7 @@ def test_a_bundle_in_the_working_folder_comes_first(tmp_path: Path, monkeypatch:
     (tmp_path / "bundles" / "spine_fusion").mkdir(parents=True)
     assert find_bundle("fusion") == tmp_path / "bundles" / "spine_fusion"
     assert find_bundle("fusion", BUNDLES / "spine_semiseg") == BUNDLES / "spine_semiseg"
-    monkeypatch.setattr(commands, "__file__", str(tmp_path / "x" / "y" / "z" / "commands.py"))
+    monkeypatch.setattr(paths, "__file__", str(tmp_path / "x" / "y" / "z" / "paths.py"))
     with pytest.raises(ConfigError, match=r"The bundle spine_semiseg is not in .* nor .*; give --bundle PATH"):
         find_bundle("semiseg")
 

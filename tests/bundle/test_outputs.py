@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,12 +40,18 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """Let bundle runs write one file into ``output_dir`` and end with a status."""
 
     def prepare(name: str, status: int) -> None:
-        def write(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
-            out = Path(command[command.index("--output_dir") + 1])
-            (out / (name if "spine_semiseg" in str(command) or "metrics" in name else "fused.nii.gz")).write_text("new")
-            return subprocess.CompletedProcess(command, status)
+        @contextmanager
+        def write(bundle: Path, configs: Sequence[str], overrides: dict[str, Any]) -> Iterator[Any]:
+            own = name if bundle.name == "spine_semiseg" or "metrics" in name else "fused.nii.gz"
+            (Path(overrides["output_dir"]) / own).write_text("new")
+            if status:
+                raise SystemExit(status)
+            yield SimpleNamespace(run=lambda: None, finalize=lambda: None)
 
-        monkeypatch.setattr(subprocess, "run", write)
+        monkeypatch.setattr("spinefuse_ext.runs.run.open_workflow", write)
+        for told in ("fused", "segmented"):  # what is written here is no image
+            monkeypatch.setattr(f"spinefuse_ext.bundle.single_case.tell_{told}", lambda *_: None)
+        monkeypatch.setattr("spinefuse_ext.bundle.commands.tell_scores", lambda folder: None)
 
     return prepare
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.overrides import check_overrides
+from spinefuse_ext.runs.overrides import check_overrides
 from spinefuse_ext.validation import ConfigError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

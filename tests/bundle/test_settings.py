@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.run import bundle_command
-from spinefuse_ext.bundle.settings import config_value, literal, typed_settings
+from spinefuse_ext.runs.command import bundle_command
+from spinefuse_ext.runs.settings import config_value, literal, typed_settings
 from spinefuse_ext.validation import ConfigError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

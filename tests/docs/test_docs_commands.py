@@ -19,7 +19,7 @@ from spinefuse_ext.__main__ import VERBS
 from spinefuse_ext.bundle.commands import BUNDLES
 from spinefuse_ext.bundle.compare import TASKS
 from spinefuse_ext.bundle.methods import plan_methods
-from spinefuse_ext.bundle.overrides import check_overrides
+from spinefuse_ext.runs.overrides import check_overrides
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

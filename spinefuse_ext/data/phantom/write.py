@@ -38,8 +38,18 @@ def write_phantoms(  # noqa: PLR0913 (the options of the verb, all keyword-only 
 ) -> Path:
     """Write the synthetic patients ``seed`` to ``seed + cases - 1`` as ``out/case_SSS``; returns ``out``.
 
-    Each folder appears whole or not at all and replaces one of its name. The arguments are those of ``make_phantom``;
-    ``dicom`` adds the folders ``ct_dicom`` and ``mr_dicom``.
+    Each folder appears whole or not at all and replaces one of its name.
+
+    Args:
+        out: folder that receives the case folders.
+        cases: number of patients.
+        seed: number of the first patient; the same seed gives the same case.
+        size_mm: field of view: right, anterior, superior.
+        spacing_mm: in-plane voxel size of the CT; the MR's is 0.8 of it, in thick slices.
+        dicom: add the folders ``ct_dicom`` and ``mr_dicom``.
+        landmarks_per_vertebra: 1 to 7 landmarks on every vertebra in the field instead of 8 in all.
+        motion: scale of the change of posture between CT and MR; 0 leaves both in one place.
+        style: the scanners: ``standard``, ``noisy``, ``dark`` or ``bright``.
 
     Raises:
         ConfigError: for a number of cases below 1, a negative seed, an unusable size, an unknown style, or ``out``

@@ -6,15 +6,30 @@ import inspect
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from monai.bundle import ConfigParser
 
 from spinefuse_ext import plain_errors
-from spinefuse_ext.bundle.overrides import check_overrides
+from spinefuse_ext.runs.overrides import check_overrides
 from spinefuse_ext.validation import ConfigError, check_interval
 
 logger = logging.getLogger(__name__)
+
+#: Whether the run that is being initialised in this process had its settings checked before it was begun.
+_CHECKED: ContextVar[bool] = ContextVar("settings were checked", default=False)
+
+
+@contextmanager
+def settings_checked() -> Iterator[None]:
+    """While this lasts, :func:`check_run` does not look for settings that no config defines; whoever calls did it."""
+    token = _CHECKED.set(True)
+    try:
+        yield
+    finally:
+        _CHECKED.reset(token)
 
 
 def check_run(
@@ -27,7 +42,7 @@ def check_run(
 ) -> None:
     """Check the settings of the bundle run that evaluates this call, before anything is built.
 
-    Used in JSON as ``{"_target_": "spinefuse_ext.bundle.check_run", "bundle_root": "@bundle_root"}``. Under
+    Used in JSON as ``{"_target_": "spinefuse_ext.runs.check_run", "bundle_root": "@bundle_root"}``. Under
     ``python -m monai.bundle`` it also turns later bad-input errors into one line with exit status 2.
 
     Args:
@@ -49,8 +64,7 @@ def check_run(
         raise ConfigError(
             f"bundle_root {bundle_root} has no folder configs; run from the bundle's folder or give --bundle_root PATH."
         )
-    parser = _calling_parser()
-    if parser is not None:
+    if not _CHECKED.get() and (parser := _calling_parser()) is not None:
         check_overrides(parser.get(), configs_dir)
     for name, value in (settings or {}).items():
         _check_positive(name, value, spatial_dims, multiple_of)

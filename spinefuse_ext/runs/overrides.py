@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle import ComponentLocator
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.runs.configs import read_config
+from spinefuse_ext.validation import UnknownSettingError
 
 _REFERENCE = re.compile(r"[@%](\w+)")
 _TRACKING: Mapping[str, Mapping[str, Any]] = DEFAULT_EXP_MGMT_SETTINGS
@@ -22,18 +23,25 @@ _FREE = {"_meta_", "output_dir", "save_execute_config", "displayable_configs"}
 
 
 def check_overrides(config: Mapping[str, Any], configs_dir: Path) -> None:
-    """Raise ``ConfigError`` with the nearest right name when ``config`` holds a setting that cannot have an effect.
+    """Raise ``UnknownSettingError`` with the nearest right name for a setting in ``config`` that cannot have an effect.
 
     ``config`` is a parsed, merged configuration with overrides applied. A setting counts as known when a file in
     ``configs_dir`` defines it, when another entry refers to it, or when it names a parameter of the component that it
     stands in.
     """
     files = sorted(configs_dir.glob("*.json"), key=lambda path: (path.name not in _COMPLETE, path.name))
+    complete = [path for path in files if path.name in _COMPLETE]
+    try:
+        _check_all(config, complete)  # most settings stand there
+    except UnknownSettingError:
+        _check_all(config, [path for path in files if path.name != "metadata.json"])
+
+
+def _check_all(config: Mapping[str, Any], files: Iterable[Path]) -> None:
+    """Raise unless each setting of ``config`` has a place in one of ``files``."""
     defined: dict[str, Any] = {}
     for path in files:
-        if path.name == "metadata.json":
-            continue
-        for key, value in ConfigParser.load_config_file(path).items():
+        for key, value in read_config(path).items():
             _merge(defined, key.lstrip("+").replace("#", "::").split("::"), value)
     tracked = {key for settings in _TRACKING.values() for key in settings["configs"]}
     allowed = _FREE | tracked | set(_REFERENCE.findall(str(dict(config))))
@@ -65,7 +73,7 @@ def _check(key: str, value: Any, defined: Mapping[str, Any], parents: tuple[str,
     if key not in defined:
         names = _names(defined)
         if names is not None and key not in names:
-            raise ConfigError(_sentence(key, names, parents))
+            raise _unknown(key, names, parents)
         return
     known = defined[key]
     if not isinstance(value, Mapping) or not isinstance(known, Mapping):
@@ -107,8 +115,8 @@ def _parameters(target: str) -> list[str] | None:
     return None
 
 
-def _sentence(key: str, names: Collection[str], parents: tuple[str, ...]) -> str:
+def _unknown(key: str, names: Collection[str], parents: tuple[str, ...]) -> UnknownSettingError:
     path = "#".join((*parents, key))
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"Did you mean {'#'.join((*parents, near[0]))}?" if near else f"Known here: {', '.join(sorted(names))}."
-    return f"No config defines the setting {path}, so it would be ignored. {hint}"
+    near = next(("#".join((*parents, name)) for name in difflib.get_close_matches(key, names, n=1)), None)
+    hint = f"Did you mean {near}?" if near else f"Known here: {', '.join(sorted(names))}."
+    return UnknownSettingError(f"No config defines the setting {path}, so it would be ignored. {hint}", path, near)
