@@ -159,6 +159,8 @@ def check_number(
     named = [(end, word, holds) for end, word, holds in ends if end is not None]
     if not number or not all(holds(end) for end, _, holds in named):
         spoken = " and ".join(f"{word} {end:g}" for end, word, _ in named)
+        if least is not None and most is not None:
+            spoken = f"from {least:g} to {most:g}"
         kind = "a whole number" if whole else "a number"
         raise ConfigError(f"The setting {setting} is {' '.join(filter(None, (kind, spoken)))}, got {value!r}.")
     return value
