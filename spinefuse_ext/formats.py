@@ -52,7 +52,8 @@ IMAGE_SUFFIXES = tuple(suffix for each in FORMATS for suffix in each.suffixes)
 #: Segmentations as 3D Slicer saves them; NRRD with names of segments in the header.
 SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")
 #: Single files that stand for a DICOM series: an image of it (or all of it, enhanced), and an archive of its folder.
-DICOM_SUFFIXES = (".dcm", ".zip")
+ARCHIVE = ".zip"
+DICOM_SUFFIXES = (".dcm", ARCHIVE)
 #: A DICOM folder is named by its key and this.
 DICOM_FOLDER = "_dicom"
 #: One file for each image or label that a server is sent (``.bin`` by OHIF, ``.json`` by Slicer) or sends.

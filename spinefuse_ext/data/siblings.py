@@ -15,10 +15,13 @@ from pathlib import Path
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import (
+    ARCHIVE,
     IMAGE_SUFFIXES,
     LANDMARK_SUFFIXES,
     TRANSFORM_SUFFIXES,
+    data_paths,
     image_stem,
+    image_suffix,
     images_named,
     is_image_file,
 )
@@ -79,7 +82,8 @@ def find_named(name: str | Path, image: str | Path, wanted: str) -> Path:
 def find_in_folder(folder: str | Path, keys: Sequence[str]) -> dict[str, Path]:
     """Return the images ``keys`` in a folder that holds one case.
 
-    A folder without image files is a DICOM folder, and stands for every key: the reader picks the series.
+    A folder without image files is a DICOM folder, and stands for every key: the reader picks the series. A ZIP archive
+    in it with the word of a key is the image of that key.
 
     Raises:
         MissingPathError: there is no image for a key.
@@ -88,7 +92,8 @@ def find_in_folder(folder: str | Path, keys: Sequence[str]) -> dict[str, Path]:
     folder = Path(folder)
     images = sorted(path for path in folder.iterdir() if path.is_file() and is_image_file(path))
     if not images:
-        return dict.fromkeys(keys, folder)
+        archives = {image_word(path): path for path in data_paths(sorted(folder.iterdir())) if _is_archive(path)}
+        return {key: archives.get(key, folder) for key in keys}
     chosen = {}
     for key in keys:
         found = [path for path in images if image_word(path) == key]
@@ -123,6 +128,10 @@ def find_registration(ct: str | Path, mr: str | Path) -> dict[str, str]:
     vertebrae = [f"{case}_vertebrae"] if case else ["vertebrae"]
     found[str(RegistrationKeys.VERTEBRAE)] = _first(folders, vertebrae, IMAGE_SUFFIXES)
     return {key: str(path) for key, path in found.items() if path is not None}
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and image_suffix(path) == ARCHIVE
 
 
 def _spoken(word: str) -> str:

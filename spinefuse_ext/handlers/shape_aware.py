@@ -87,7 +87,7 @@ class ShapeAdversaryHandler:
         self.discriminator = discriminator
         self.max_weight = check_number("max_weight", max_weight, least=0)
         self.ramp_fraction = check_part("ramp_fraction", ramp_fraction)
-        learning_rate = check_number("learning_rate", learning_rate, above=0)
+        learning_rate = check_number("learning_rate", learning_rate, least=0)
         self.optimizer = torch.optim.Adam(discriminator.parameters(), lr=learning_rate, betas=(betas[0], betas[1]))
 
     def attach(self, engine: Workflow) -> None:
