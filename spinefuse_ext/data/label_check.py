@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.label_classes import LabelScheme
+from spinefuse_ext.dicom.nifti import stored_grid
 from spinefuse_ext.dicom.read_label import label_for, present_values
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import MODALITIES, CaseKeys, series_key
-from spinefuse_ext.formats import Kind, format_of
+from spinefuse_ext.formats import header_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,15 +92,10 @@ def _pair(item: Mapping[str, Any], key: str) -> _Pair | None:
 
 def _grid(pair: _Pair, key: str) -> MetaTensor:
     """A volume with the grid of an image and no values of its own; of NIfTI only the header is read."""
-    path, named = pair.image, format_of(pair.image)
-    if named is not None and named.kind == Kind.NIFTI:
-        try:
-            image = nib.load(path)
-            shape, affine = tuple(image.shape), np.asarray(image.affine)  # type: ignore[attr-defined]
-        except (nib.filebasedimages.ImageFileError, OSError, ValueError):
-            shape, affine = (), np.eye(4)  # the reader says what is wrong
-        if len(shape) == 3:
-            return _empty(shape, affine, path)
+    path = pair.image
+    grid = stored_grid(header_of(Path(path))) if Path(path).is_file() else None
+    if grid is not None:
+        return _empty(*grid, path)
     volume = read_volume(path, MODALITIES.get(key) if is_dicom(path) else None, pair.series)
     return _empty(tuple(volume.shape[1:]), volume.affine.numpy(), path)
 

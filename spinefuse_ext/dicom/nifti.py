@@ -61,14 +61,36 @@ def read_nifti(path: Path, volumes: int = 1) -> StoredImage:
 
 def stored_shape(path: Path) -> tuple[int, ...] | None:
     """Shape of a NIfTI file with all its axes, None for any other file and for a damaged one."""
+    header = _stored_header(path)
+    return None if header is None else _shape(header)
+
+
+def stored_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]] | None:
+    """Shape and RAS affine of the one volume of a NIfTI file from its header alone, as ``read_nifti`` has them.
+
+    None for any other file, and for one that ``read_nifti`` may refuse.
+    """
+    header = _stored_header(path)
+    shape = () if header is None else _shape(header)
+    try:
+        return (shape, nifti_place(header, shape, path).affine) if len(shape) == 3 else None
+    except (ImageReadError, ValueError, HeaderDataError):
+        return None
+
+
+def _stored_header(path: Path) -> Any:
     try:
         content = image_content(path)
         if content is None or content.kind != Kind.NIFTI:
             return None
         with _opened(path) as stream:
-            return tuple(int(size) for size in _header(stream, path).get_data_shape())
+            return _header(stream, path)
     except (ImageReadError, OSError, EOFError, zlib.error, ValueError, HeaderDataError):
         return None
+
+
+def _shape(header: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in header.get_data_shape())
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -14,7 +14,7 @@ from spinefuse_ext.dicom.kind import is_archive
 from spinefuse_ext.dicom.nifti import stored_shape
 from spinefuse_ext.dicom.volume import read_channels
 from spinefuse_ext.enums import MODALITIES, CaseKeys, RegistrationKeys
-from spinefuse_ext.formats import Kind, format_of, header_of
+from spinefuse_ext.formats import header_of
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
 
 
@@ -90,7 +90,5 @@ def _is_study(path: Path) -> bool:
 
 def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
-    header = header_of(path)
-    named = format_of(header)
-    shape = stored_shape(header) if named is not None and named.kind == Kind.NIFTI else None
+    shape = stored_shape(header_of(path)) if path.is_file() else None
     return shape[-1] if shape is not None and len(shape) > 3 else 1  # the reader says what is wrong with a damaged one

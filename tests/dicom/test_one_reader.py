@@ -20,6 +20,7 @@ from spinefuse_ext.data import load_datalist, make_datalist
 from spinefuse_ext.data.label_check import check_labels
 from spinefuse_ext.dicom import StudyHeader, read_seg, read_volume, write_fused, write_seg, write_series, write_volume
 from spinefuse_ext.dicom.image_files import image_files
+from spinefuse_ext.dicom.nifti import stored_grid
 from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.registration import Landmarks, register_case, write_landmarks
 from spinefuse_ext.transforms import FindImagesd, ReadVolumed
@@ -207,3 +208,33 @@ def test_half_a_pair_says_which_half_is_missing(study: Path) -> None:
         read_volume(header, "CT")
     with pytest.raises(ImageReadError, match=r"b\.img holds voxels alone, and no header of the same name"):
         read_volume(study.parent / "b.img", "CT")
+
+
+def test_the_check_of_labels_looks_at_the_series_that_the_item_names(study: Path) -> None:
+    image = read_volume(study.parent / "plain_ct.nii.gz")
+    smaller = MetaTensor(image.as_tensor()[:, :6, :6, :4].clone(), affine=image.affine)
+    write_series(smaller, study / "other", modality="CT", study=StudyHeader("p1", "Doe^Jo", study_id="2"))
+    label = torch.ones_like(image.as_tensor())
+    write_volume(MetaTensor(label, affine=image.affine), study.parent / "label.nii.gz", dtype=np.uint8)
+    item = {"ct": str(study), "label": str(study.parent / "label.nii.gz")}
+    with pytest.raises(ImageReadError, match="exactly one CT series, but 2 fit"):
+        check_labels([item], ["ct"], labels=["background", "bone"])
+    uid = read_volume(study / "ct", "CT").meta["series_uid"]
+    assert check_labels([{**item, "series_ct": uid}], ["ct"], labels=["background", "bone"]) == []
+
+
+def test_the_grid_of_a_header_alone_is_that_of_the_reader(study: Path) -> None:
+    path = study.parent / "two_places.nii.gz"
+    image = nib.load(study.parent / "plain_ct.nii.gz")
+    moved = image.affine.copy()
+    moved[:3, 3] += 30
+    two = nib.Nifti1Image(np.asanyarray(image.dataobj), None, image.header)
+    two.set_sform(image.affine, code=2)
+    two.set_qform(moved, code=1)
+    nib.save(two, path)
+    for named in (path, given_as("pair", "ct", study)):
+        shape, affine = stored_grid(named) or ((), np.eye(4))
+        read = read_volume(named)
+        assert shape == tuple(read.shape[1:])
+        np.testing.assert_array_equal(affine, read.affine.numpy())
+    assert stored_grid(given_as("zip", "ct", study)) is None
