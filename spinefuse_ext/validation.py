@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -151,13 +152,13 @@ def check_number(
     """Return ``value``; raise ``ConfigError`` unless it is a number, a whole one where asked, within the ends given."""
     number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     ends = (
-        (least, "of at least", lambda end: value >= end),
-        (above, "above", lambda end: value > end),
-        (most, "at most", lambda end: value <= end),
-        (below, "below", lambda end: value < end),
+        (least, "of at least", operator.ge),
+        (above, "above", operator.gt),
+        (most, "at most", operator.le),
+        (below, "below", operator.lt),
     )
     named = [(end, word, holds) for end, word, holds in ends if end is not None]
-    if not number or not all(holds(end) for end, _, holds in named):
+    if not number or not all(holds(value, end) for end, _, holds in named):
         spoken = " and ".join(f"{word} {end:g}" for end, word, _ in named)
         if least is not None and most is not None:
             spoken = f"from {least:g} to {most:g}"
