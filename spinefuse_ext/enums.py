@@ -104,6 +104,29 @@ class SemiSegKeys(StrEnum):
     SKIPPED = "skipped"
 
 
+_LABELLED, _UNLABELLED = "_labelled", "_unlabelled"
+
+
+def for_labelled(name: str) -> str:
+    """The key of what a network returned as ``name`` for the labelled images."""
+    return f"{name}{_LABELLED}"
+
+
+def for_unlabelled(name: str) -> str:
+    """The key of what a network returned as ``name`` for the unlabelled images."""
+    return f"{name}{_UNLABELLED}"
+
+
+def unlabelled_of(key: str) -> str | None:
+    """``logits_unlabelled`` for ``logits_labelled``; None for a key that is not of the labelled images."""
+    return for_unlabelled(key.removesuffix(_LABELLED)) if key.endswith(_LABELLED) else None
+
+
+def is_of_stream(key: str) -> bool:
+    """Whether a key is of the labelled or of the unlabelled images alone."""
+    return key.endswith((_LABELLED, _UNLABELLED))
+
+
 class ContrastSource(StrEnum):
     """What a synthetic image's contrast is made from; see ``spinefuse_ext.synthesis.RandContrastd``."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +15,15 @@ from spinefuse_ext.packages import missing_sentence, package_missing_for
 from spinefuse_ext.printable import one_line, protect_terminal
 from spinefuse_ext.validation import SpinefuseError
 
+#: How MONAI begins what it says of a component of a config that raised while it was made.
+_UNMADE = re.compile(r"Failed to instantiate component '([^']*)' with keywords: ([^\n]*)")
+
 
 def plain_message(error: BaseException | None) -> str | None:
     """Return the message of the ``SpinefuseError`` that caused ``error``, or None when none did.
 
-    A package that is not installed is one of them, and an error of the file system about a file.
+    A package that is not installed is one of them, and an error of the file system about a file. So is what MONAI,
+    torch and others say of the settings of a config's component, with the component and the names of its settings.
     """
     for one in _causes(error):
         if isinstance(one, SpinefuseError):
@@ -26,7 +31,7 @@ def plain_message(error: BaseException | None) -> str | None:
         package = package_missing_for(one)
         if package is not None:
             return missing_sentence(package)
-    return _about_a_file(error)
+    return _about_a_file(error) or _about_settings(error)
 
 
 def own_error(error: BaseException | None) -> SpinefuseError | None:
@@ -41,6 +46,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _about_settings(error: BaseException | None) -> str | None:
+    """What a component of a config said of its settings; None where the chain of errors has no such."""
+    for one in _causes(error):
+        found, cause = _UNMADE.match(str(one)), one.__cause__
+        if found and isinstance(cause, (TypeError, ValueError)):
+            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+            settings = found[2].replace(",", ", ")
+            return f"The config cannot make {found[1]} of its settings {settings}: {reason}. Check them."
+    return None
 
 
 def _about_a_file(error: BaseException | None) -> str | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from monai.utils import look_up_option
 
 from spinefuse_ext.names import on_disk
+
+Number = TypeVar("Number", int, float)
 
 #: Characters of a name: file systems take 255 bytes, of which endings need some.
 _LONGEST_NAME = 200
@@ -122,9 +126,9 @@ def check_fused_and_pair(fused: torch.Tensor, pair: torch.Tensor) -> None:
 
 
 def check_spatial_dims(spatial_dims: int) -> None:
-    """Raise ``ValueError`` unless ``spatial_dims`` is 2 or 3."""
+    """Raise ``ConfigError`` unless ``spatial_dims`` is 2 or 3."""
     if spatial_dims not in (2, 3):
-        raise ValueError(f"Expected spatial_dims 2 or 3, got {spatial_dims}.")
+        raise ConfigError(f"Expected spatial_dims 2 or 3, got {spatial_dims}.")
 
 
 def check_interval(setting: str, ends: Sequence[float]) -> tuple[float, float]:
@@ -133,6 +137,44 @@ def check_interval(setting: str, ends: Sequence[float]) -> tuple[float, float]:
     if len(pair) != 2 or not all(isinstance(end, (int, float)) for end in pair) or not pair[0] < pair[1]:
         raise ConfigError(f"The setting {setting} needs a lower and a higher number, got {pair or ends}.")
     return float(pair[0]), float(pair[1])
+
+
+def check_number(
+    setting: str,
+    value: Number,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> Number:
+    """Return ``value``; raise ``ConfigError`` unless it is a number, a whole one where asked, within the ends given."""
+    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    ends = (
+        (least, "of at least", operator.ge),
+        (above, "above", operator.gt),
+        (most, "at most", operator.le),
+        (below, "below", operator.lt),
+    )
+    named = [(end, word, holds) for end, word, holds in ends if end is not None]
+    if not number or not all(holds(value, end) for end, _, holds in named):
+        spoken = " and ".join(f"{word} {end:g}" for end, word, _ in named)
+        if least is not None and most is not None:
+            spoken = f"from {least:g} to {most:g}"
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f"The setting {setting} is {' '.join(filter(None, (kind, spoken)))}, got {value!r}.")
+    return value
+
+
+def check_part(setting: str, value: Number) -> Number:
+    """Return ``value``; raise ``ConfigError`` unless it is a part of a whole, from 0 to 1."""
+    return check_number(setting, value, least=0, most=1)
+
+
+def check_whole_or_none(setting: str, value: int | None) -> int | None:
+    """Return ``value``; raise ``ConfigError`` unless it is a whole number or None."""
+    return None if value is None else check_number(setting, value, whole=True)
 
 
 def chosen(setting: str, value: Any, choices: Any) -> Any:

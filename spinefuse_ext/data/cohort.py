@@ -1,4 +1,4 @@
-"""Make a datalist from a folder of cases: ``ROOT/<case>/{ct,mr,fused,label}.nii.gz``."""
+"""Make a datalist from a folder of cases: ``ROOT/<case>/{ct,mr,fused,label}``, as any file or folder of an image."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from pathlib import Path
 
 from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.data.sections import draw_sections
+from spinefuse_ext.dicom.kind import is_dicom_file
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.files import check_output_file, whole_file
-from spinefuse_ext.formats import DICOM_FOLDER, IMAGE_SUFFIXES, SEGMENTATION_SUFFIXES, data_paths, is_system_name
+from spinefuse_ext.formats import (
+    DICOM_FOLDER,
+    IMAGE_SUFFIXES,
+    SEGMENTATION_SUFFIXES,
+    data_paths,
+    images_named,
+    is_system_name,
+)
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
 
 logger = logging.getLogger(__name__)
 
-#: What a case folder may hold under the name of its key, in the order in which a name is looked for.
-SUFFIXES = (*IMAGE_SUFFIXES, DICOM_FOLDER)
-#: What a label may be besides: a segmentation of 3D Slicer, or a DICOM SEG.
-LABEL_SUFFIXES = (*SUFFIXES, *SEGMENTATION_SUFFIXES, ".dcm")
 KEYS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, CaseKeys.LABEL)
 
 
@@ -96,12 +100,18 @@ def case_files(folder: Path, root: Path) -> dict[str, str]:
     """Key -> path relative to ``root`` of what a case folder holds."""
     found = {}
     for key in KEYS:
-        suffixes = LABEL_SUFFIXES if key == CaseKeys.LABEL else SUFFIXES
-        names = (folder / f"{key}{suffix}" for suffix in suffixes)
-        path = next((name for name in names if name.exists()), None)
+        suffixes = (*IMAGE_SUFFIXES, *SEGMENTATION_SUFFIXES) if key == CaseKeys.LABEL else IMAGE_SUFFIXES
+        path = next((path for path in images_named(folder, key, suffixes) if _is_image(path)), None)
         if path is not None:
             found[str(key)] = path.relative_to(root).as_posix()
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """Whether what has the name of a key is a file, or a folder said or seen to hold DICOM."""
+    if not path.is_dir() or path.name.endswith(DICOM_FOLDER):
+        return True
+    return any(file.is_file() and is_dicom_file(file) for file in data_paths(path.rglob("*")))
 
 
 def _patient(folder: Path) -> str:

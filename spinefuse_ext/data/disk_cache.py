@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -20,10 +19,10 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform
 
 import spinefuse_ext
+from spinefuse_ext.dicom.image_files import image_files
 from spinefuse_ext.dicom.label_names import name_files
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import whole_file
-from spinefuse_ext.formats import DETACHED_SUFFIXES
 from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import ConfigError, OutputError
 
@@ -43,11 +42,11 @@ _BUILDERS = {
 class DiskCacheDataset(PersistentDataset):
     """MONAI's persistent dataset, with files that can be trusted.
 
-    A file's name is a hash of the item, of size and time of change of every file that the item names (in a folder: of
-    every file there; of a label also of the tables that name its values), of the transforms before the first random one
-    with their settings, and of the versions of MONAI and this package. So a changed image or setting is loaded anew,
-    and trainings may share a folder. Code of a transform of your own that changed cannot be seen: delete the folder
-    then. Files that no longer fit are left.
+    A file's name is a hash of the item, of size and time of change of every file that the item names (of DICOM, of
+    every file in its folder; of a label also of the tables that name its values), of the transforms before the first
+    random one with their settings, and of the versions of MONAI and this package. So a changed image or setting is
+    loaded anew, and trainings may share a folder. Code of a transform of your own that changed cannot be seen: delete
+    the folder then. Files that no longer fit are left.
 
     Files are written whole under a temporary name and renamed, so several processes may fill one folder. One that is
     torn all the same is loaded anew. Entries are read as memory maps, and keep the metadata that an inversion needs.
@@ -112,11 +111,7 @@ def _stamps(value: Any) -> Iterator[tuple[str, int, int]]:
 
 def _files(path: Path) -> list[Path]:
     try:
-        if path.is_dir():
-            return [file for file in path.rglob("*") if file.is_file()]
-        if path.suffix.lower() in DETACHED_SUFFIXES:
-            return [file for file in path.parent.glob(glob.escape(path.stem) + ".*") if file.is_file()]
-        return [path] if path.is_file() else []
+        return image_files(path)[1] if path.exists() else []
     except (OSError, ValueError):  # too long for a name, or with a zero byte: text that is no path
         return []
 

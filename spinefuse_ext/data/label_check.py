@@ -6,18 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.label_classes import LabelScheme
+from spinefuse_ext.dicom.nifti import stored_grid
 from spinefuse_ext.dicom.read_label import label_for, present_values
 from spinefuse_ext.dicom.volume import read_volume
-from spinefuse_ext.enums import CaseKeys
-from spinefuse_ext.formats import NIFTI, image_suffix
+from spinefuse_ext.enums import MODALITIES, CaseKeys, series_key
+from spinefuse_ext.formats import header_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +54,12 @@ def check_labels(
     pairs = {pair: item.get(CaseKeys.LABEL_NAMES) for item in data if (pair := _pair(item, key)) is not None}
     counts: Counter[int] = Counter()
     empty = []
-    for (image, label), names in pairs.items():
-        placed, _ = label_for(label, _grid(image, key), scheme, names=names)
-        present = set(present_values(placed.numpy(), label)) - {0}
+    for pair, names in pairs.items():
+        placed, _ = label_for(pair.label, _grid(pair, key), scheme, names=names)
+        present = set(present_values(placed.numpy(), pair.label)) - {0}
         counts.update(present)
         if not present:
-            empty.append(f"{label} holds no labelled voxel")
+            empty.append(f"{pair.label} holds no labelled voxel")
     told = [*empty, *(_absent(counts, scheme, learn) if pairs else ())]
     for sentence in told:
         logger.warning("%s", sentence)
@@ -73,26 +74,29 @@ def _absent(counts: Mapping[int, int], scheme: LabelScheme, learn: bool) -> list
     return [f"{told}: the network cannot learn it." if learn else f"{told}: it is not in the truth, and is not scored."]
 
 
-def _pair(item: Mapping[str, Any], key: str) -> tuple[str, str] | None:
+class _Pair(NamedTuple):
+    """Paths of an image and its label, and which series of a DICOM folder the image is."""
+
+    image: str
+    label: str
+    series: str | int | None
+
+
+def _pair(item: Mapping[str, Any], key: str) -> _Pair | None:
     """Paths of image and label of an item that has both; what a server gives under ``image`` counts as the image."""
     image, label = item.get(key) or item.get(CaseKeys.IMAGE), item.get(CaseKeys.LABEL)
     if not isinstance(image, (str, Path)) or not isinstance(label, (str, Path)):
         return None
-    return str(image), str(label)
+    return _Pair(str(image), str(label), item.get(series_key(key)))
 
 
-def _grid(path: str, key: str) -> MetaTensor:
+def _grid(pair: _Pair, key: str) -> MetaTensor:
     """A volume with the grid of an image and no values of its own; of NIfTI only the header is read."""
-    if image_suffix(path) in NIFTI:
-        try:
-            image = nib.load(path)
-            shape, affine = tuple(image.shape), np.asarray(image.affine)  # type: ignore[attr-defined]
-        except (nib.filebasedimages.ImageFileError, OSError, ValueError):
-            shape, affine = (), np.eye(4)  # the reader says what is wrong
-        if len(shape) == 3:
-            return _empty(shape, affine, path)
-    modality = key.upper() if key in (CaseKeys.CT, CaseKeys.MR) and Path(path).is_dir() else None
-    volume = read_volume(path, modality)
+    path = pair.image
+    grid = stored_grid(header_of(Path(path))) if Path(path).is_file() else None
+    if grid is not None:
+        return _empty(*grid, path)
+    volume = read_volume(path, MODALITIES.get(key) if is_dicom(path) else None, pair.series)
     return _empty(tuple(volume.shape[1:]), volume.affine.numpy(), path)
 
 

@@ -14,11 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.formats import IMAGE_SUFFIXES, is_image_file
+from spinefuse_ext.formats import (
+    ARCHIVE,
+    IMAGE_SUFFIXES,
+    LANDMARK_SUFFIXES,
+    TRANSFORM_SUFFIXES,
+    data_paths,
+    image_stem,
+    image_suffix,
+    images_named,
+    is_image_file,
+)
 from spinefuse_ext.validation import ImageReadError, MissingPathError
 
-_LANDMARK_SUFFIXES = (".mrk.json", ".fcsv", ".csv")
-_TRANSFORM_SUFFIXES = (".tfm", ".h5", ".hdf5", ".txt", ".mat")
 _SPOKEN = {CaseKeys.CT: "CT", CaseKeys.MR: "MR", CaseKeys.FUSED: "fused volume"}
 _WORDS = (CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED)
 _EDGE = r"[_\-. ]"
@@ -39,7 +47,7 @@ def find_sibling(image: str | Path, wanted: str) -> Path:
     """
     image = Path(image)
     places = list(_places(image, wanted))
-    found = _distinct(path for folder, stems in places for stem in stems for path in _images(folder, stem))
+    found = _distinct(path for folder, stems in places for stem in stems for path in images_named(folder, stem))
     found = [path for path in found if path != image]
     if len(found) > 1:
         raise ImageReadError(
@@ -65,7 +73,7 @@ def find_named(name: str | Path, image: str | Path, wanted: str) -> Path:
         return Path(name)
     folder = Path(image) if Path(image).is_dir() else Path(image).parent
     for place in (folder, folder / wanted):
-        found = next(iter([place / name] if (place / name).exists() else _images(place, str(name))), None)
+        found = next(iter([place / name] if (place / name).exists() else images_named(place, str(name))), None)
         if found is not None:
             return found
     raise MissingPathError(f"The {_spoken(wanted)} {name} does not exist, nor does {folder / name}; check the name.")
@@ -74,7 +82,8 @@ def find_named(name: str | Path, image: str | Path, wanted: str) -> Path:
 def find_in_folder(folder: str | Path, keys: Sequence[str]) -> dict[str, Path]:
     """Return the images ``keys`` in a folder that holds one case.
 
-    A folder without image files is a DICOM folder, and stands for every key: the reader picks the series.
+    A folder without image files is a DICOM folder, and stands for every key: the reader picks the series. A ZIP archive
+    in it with the word of a key is the image of that key.
 
     Raises:
         MissingPathError: there is no image for a key.
@@ -83,7 +92,8 @@ def find_in_folder(folder: str | Path, keys: Sequence[str]) -> dict[str, Path]:
     folder = Path(folder)
     images = sorted(path for path in folder.iterdir() if path.is_file() and is_image_file(path))
     if not images:
-        return dict.fromkeys(keys, folder)
+        archives = {image_word(path): path for path in data_paths(sorted(folder.iterdir())) if _is_archive(path)}
+        return {key: archives.get(key, folder) for key in keys}
     chosen = {}
     for key in keys:
         found = [path for path in images if image_word(path) == key]
@@ -112,12 +122,16 @@ def find_registration(ct: str | Path, mr: str | Path) -> dict[str, str]:
     for key, (image, word) in lists.items():
         named = f"{case}_{word}" if case else str(word)
         stems = [f"{_stem(image)}_landmarks", f"{named}_landmarks", _stem(image), named]
-        found[str(key)] = _first(folders, stems, _LANDMARK_SUFFIXES)
+        found[str(key)] = _first(folders, stems, LANDMARK_SUFFIXES)
     transforms = [f"{case}_transform", f"{_stem(ct)}_transform"] if case else ["transform"]
-    found[str(RegistrationKeys.TRANSFORM)] = _first(folders, transforms, _TRANSFORM_SUFFIXES)
+    found[str(RegistrationKeys.TRANSFORM)] = _first(folders, transforms, TRANSFORM_SUFFIXES)
     vertebrae = [f"{case}_vertebrae"] if case else ["vertebrae"]
     found[str(RegistrationKeys.VERTEBRAE)] = _first(folders, vertebrae, IMAGE_SUFFIXES)
     return {key: str(path) for key, path in found.items() if path is not None}
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and image_suffix(path) == ARCHIVE
 
 
 def _spoken(word: str) -> str:
@@ -134,8 +148,7 @@ def _matches(stem: str, word: str) -> Iterator[re.Match[str]]:
 
 
 def _stem(path: Path) -> str:
-    ending = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), "")
-    return path.name[: len(path.name) - len(ending)] if ending and not path.is_dir() else path.name
+    return path.name if path.is_dir() else image_stem(path)
 
 
 def _with_word(stem: str, wanted: str) -> str:
@@ -168,12 +181,6 @@ def _places(image: Path, wanted: str) -> Iterator[tuple[Path, list[str]]]:
     if image.parent.name.lower() in set(_WORDS):
         yield image.parent.parent, [name]
         yield image.parent.parent / wanted, names
-
-
-def _images(folder: Path, stem: str) -> list[Path]:
-    """Image files and DICOM folders of that name."""
-    files = [folder / f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES]
-    return [path for path in files if path.is_file()] + [path for path in [folder / stem] if path.is_dir()]
 
 
 def _distinct(paths: Iterable[Path]) -> list[Path]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from spinefuse_ext.dicom.kind import is_dicom
+from spinefuse_ext.dicom.kind import is_dicom_file
 from spinefuse_ext.dicom.read_file import is_directory_file
 from spinefuse_ext.dicom.resent import without_resent
 from spinefuse_ext.dicom.series import DERIVED, Series, find_series, series_of
@@ -74,7 +74,7 @@ def series_at(source: Path) -> tuple[list[Series], Path | None]:
         if not found:
             raise ImageReadError(f"{folder} holds no DICOM image series; name the folder with the images of one scan.")
         return found, None
-    if not is_dicom(source):
+    if not is_dicom_file(source):
         raise ImageReadError(f"{source} is no DICOM file, whatever its name says; name an image or its folder.")
     own = series_of([source])
     if not own:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import re
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from monai.utils import StrEnum
-
-from spinefuse_ext.dicom.kind import is_dicom
+from spinefuse_ext.dicom.kind import is_dicom_file
+from spinefuse_ext.formats import FORMATS, Kind
 from spinefuse_ext.validation import ImageReadError
 
 _HEAD = 4096  # bytes looked at; a MetaImage may begin with comments
 _NIFTI_SIZES = (348, 540)  # of the header of NIfTI-1 (and Analyze) and NIfTI-2
-_META = re.compile(rb"^[ \t]*NDims[ \t]*=", re.MULTILINE)
 _GZIP = b"\x1f\x8b"
 #: What people name as an image, and what to do with it.
 _FOREIGN = (
@@ -38,15 +35,6 @@ _FOREIGN = (
 )
 
 
-class Kind(StrEnum):
-    """Formats that hold a volume."""
-
-    NIFTI = "NIfTI"
-    NRRD = "NRRD"
-    META = "MetaImage"
-    DICOM = "DICOM"
-
-
 class Content(NamedTuple):
     """The format of a file, and whether the whole of it is compressed by gzip."""
 
@@ -67,7 +55,8 @@ def image_content(path: Path) -> Content | None:
     gzipped = head.startswith(_GZIP)
     if gzipped:
         head = _unzipped(path)
-    kind = Kind.DICOM if is_dicom(path) else _kind(head)
+    begun = (each.kind for each in FORMATS if each.begins.search(head))
+    kind = Kind.DICOM if is_dicom_file(path) else next(begun, None)
     if kind is None:
         _refuse_foreign(path, head)
         return None
@@ -85,12 +74,10 @@ def nifti_header(head: bytes) -> tuple[int, str] | None:
     return next(((size, order) for size, order in ((little, "<"), (big, ">")) if size in _NIFTI_SIZES), None)
 
 
-def _kind(head: bytes) -> Kind | None:
-    if nifti_header(head) is not None:
-        return Kind.NIFTI
-    if head.startswith(b"NRRD000"):
-        return Kind.NRRD
-    return Kind.META if _META.search(head) else None
+def is_gzipped(path: Path) -> bool:
+    """Whether the whole of a file is compressed by gzip."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
 
 
 def _unzipped(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Tell DICOM from other files, by the first bytes alone: names and endings say nothing."""
+"""Tell DICOM from other files, by the first bytes: but for a damaged ``.dcm``, names and endings say nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from spinefuse_ext.formats import DICOM_SUFFIXES
+
 _Order = Literal["little", "big"]
 
 _PREAMBLE_BYTES = 128  # DICOM PS3.10, section 7.1
 _PREFIX = b"DICM"
+_ARCHIVE = b"PK\x03\x04"
 _TRANSFER_SYNTAX = b"\x02\x00\x10\x00UI"  # the tag and its type, as the File Meta Information has them
 _ENOUGH = 4096  # bytes that hold the class of an image, however long the kinds of image before it
 _LONG = tuple(b"OB OW OF SQ UN UT OD OL OV UC UR SV UV".split())
@@ -19,17 +22,31 @@ _DICOM_CLASSES = b"1.2.840.10008."
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Say whether an image is DICOM: a folder, or a file whose first bytes say so, whatever its name.
+    """Say whether an image is one or several files of DICOM: a folder, a ZIP archive, or a file of a series."""
+    path = Path(path)
+    if not path.is_file():
+        return path.is_dir()
+    return path.suffix.lower() in DICOM_SUFFIXES or is_archive(path) or is_dicom_file(path)
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether a file is a ZIP archive, which stands for the folder that was packed."""
+    return path.is_file() and _start(path).startswith(_ARCHIVE)
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Say whether the first bytes of a file are those of DICOM, whatever its name.
 
     A file without the preamble, or without the File Meta Information too, as old archives and some programs leave it,
     is told by its first elements.
     """
-    path = Path(path)
-    if not path.is_file():
-        return path.is_dir()
-    with path.open("rb") as file:
-        start = file.read(_ENOUGH)
+    start = _start(path)
     return _is_standard(start) or start.startswith(_PREFIX + b"\x02\x00") or _is_meta(start) or _is_data_set(start)
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_ENOUGH)
 
 
 def _is_standard(start: bytes) -> bool:
@@ -39,8 +56,7 @@ def _is_standard(start: bytes) -> bool:
 
 def standard_file(path: Path) -> bool:
     """Say whether a file begins as the standard has it, transfer syntax included: any DICOM library reads it."""
-    with path.open("rb") as file:
-        start = file.read(_ENOUGH)
+    start = _start(path)
     return _is_standard(start) and _TRANSFER_SYNTAX in start
 
 

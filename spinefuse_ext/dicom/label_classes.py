@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from spinefuse_ext.dicom.label_names import NamedValue
 from spinefuse_ext.labels import STRUCTURES, class_named, plain_name, structure_coded
 from spinefuse_ext.names import listed
-from spinefuse_ext.validation import ConfigError, UnknownLabelError
+from spinefuse_ext.validation import ConfigError, UnknownLabelError, check_whole_or_none
 
 _IGNORE = "ignore"  # nnU-Net's name for voxels whose truth is unknown
 _SHOWN = 8
@@ -53,6 +53,7 @@ class LabelScheme:
         ignore_index: int | None = None,
     ) -> LabelScheme:
         """Of names in the order of their classes, the background first; without them the package's structures."""
+        check_whole_or_none("ignore_index", ignore_index)
         if labels is None:
             return cls(STRUCTURES, relabel, ignore_index)
         listed = labels.split(",") if isinstance(labels, str) else labels

@@ -12,10 +12,9 @@ from pathlib import Path
 import nibabel as nib
 
 from spinefuse_ext.dicom.text_header import read_nrrd_header
-from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, NRRD, SEGMENTATION_SUFFIXES
+from spinefuse_ext.formats import Kind, format_of, header_of, image_stem
 from spinefuse_ext.validation import ImageReadError
 
-_ENDINGS = (*SEGMENTATION_SUFFIXES, *IMAGE_SUFFIXES)
 _NRRD = b"NRRD"
 #: Of Slicer's terminology entry, the code of the type: category~type~..., each scheme^code^meaning.
 _TYPE_CODE = re.compile(r"^[^~]*~[^~]*~[^~^]*\^([^~^]+)\^")
@@ -79,10 +78,10 @@ def nrrd_fields(path: Path) -> Mapping[str, str]:
 
 
 def _own_names(path: Path) -> list[NamedValue]:
-    name = path.name.lower()
-    if name.endswith(NRRD):
+    named = format_of(header_of(path))
+    if named is not None and named.kind == Kind.NRRD:
         return _segments(path)
-    return _nifti_names(path) if name.endswith(NIFTI) else []
+    return _nifti_names(header_of(path)) if named is not None and named.kind == Kind.NIFTI else []
 
 
 def _segments(path: Path) -> list[NamedValue]:
@@ -192,4 +191,5 @@ def _kind(table: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    return next((path.name[: -len(end)] for end in _ENDINGS if path.name.lower().endswith(end)), path.stem)
+    stem = image_stem(path)
+    return path.stem if stem == path.name else stem

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in one file, compressed or not: checked, then read by nibabel and no other reader."""
+"""NIfTI-1 and NIfTI-2, in one file or two, compressed or not: checked, then read by nibabel and no other reader."""
 
 from __future__ import annotations
 
@@ -16,33 +16,39 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.data_size import check_data_size, surplus
-from spinefuse_ext.dicom.image_content import Kind, image_content, nifti_header, unreadable
+from spinefuse_ext.dicom.image_content import image_content, is_gzipped, nifti_header, unreadable
 from spinefuse_ext.dicom.nifti_place import nifti_place
 from spinefuse_ext.dicom.stored_image import StoredImage
+from spinefuse_ext.formats import Kind, image_stem, voxels_of
 from spinefuse_ext.validation import ImageReadError
 
-_LENGTHS: dict[int, tuple[Any, int, bytes, bytes]] = {
-    348: (nib.Nifti1Header, 344, b"n+1\0", b"ni1\0"),
-    540: (nib.Nifti2Header, 4, b"n+2\0", b"ni2\0"),
+#: By the length of a header: where its signature stands, and what follows from it.
+_KINDS: dict[int, tuple[int, dict[bytes, Any]]] = {
+    348: (344, {b"n+1\0": nib.Nifti1Header, b"ni1\0": nib.nifti1.Nifti1PairHeader}),
+    540: (4, {b"n+2\0": nib.Nifti2Header, b"ni2\0": nib.nifti2.Nifti2PairHeader}),
 }
 _EMPTY_MAGIC = b"\0\0\0\0"
 _CHUNK, _MOST_TAIL = 2**20, 2**26  # bytes after the voxels that are read to have the checksum of gzip compared
 _AXES = ("", "", "", "time points, echoes or directions", "components", "6th-axis parts", "7th-axis parts")
 
 
-def read_nifti(path: Path, *, gzipped: bool, volumes: int = 1) -> StoredImage:
+def read_nifti(path: Path, volumes: int = 1) -> StoredImage:
     """Read the one volume of a NIfTI file, scaled, with its place in RAS mm; or several, ``(X, Y, Z, volumes)``.
 
+    The header of a pair finds its voxels in the file of the same stem, ``.img`` or ``.img.gz``.
+
     Raises:
-        ImageReadError: It is damaged, cut off, an Analyze image or a pair of files; or holds several volumes, vectors,
-            colours or complex numbers.
+        ImageReadError: It is damaged, cut off, an Analyze image or a header without its voxels; or holds several
+            volumes, vectors, colours or complex numbers.
     """
     try:
-        with cast("IO[bytes]", gzip.open(path) if gzipped else path.open("rb")) as stream:
+        with _opened(path) as stream:
             header = _header(stream, path)
-            shape = _grid(header, path, volumes)
-            _check_size(header, path, gzipped)
-            sizes = shape if volumes == 1 else (*shape, volumes)
+        shape = _grid(header, path, volumes)
+        data = path if header.is_single else _data_file(path)
+        _check_size(header, data)
+        sizes = shape if volumes == 1 else (*shape, volumes)
+        with _opened(data) as stream:
             voxels = _voxels(stream, header, sizes)
             found = _after_voxels(_bytes_left(stream), header, sizes, path)
     except ImageReadError:
@@ -55,30 +61,63 @@ def read_nifti(path: Path, *, gzipped: bool, volumes: int = 1) -> StoredImage:
 
 def stored_shape(path: Path) -> tuple[int, ...] | None:
     """Shape of a NIfTI file with all its axes, None for any other file and for a damaged one."""
+    header = _stored_header(path)
+    return None if header is None else _shape(header)
+
+
+def stored_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]] | None:
+    """Shape and RAS affine of the one volume of a NIfTI file from its header alone, as ``read_nifti`` has them.
+
+    None for any other file, and for one that ``read_nifti`` may refuse.
+    """
+    header = _stored_header(path)
+    shape = () if header is None else _shape(header)
+    try:
+        return (shape, nifti_place(header, shape, path).affine) if len(shape) == 3 else None
+    except (ImageReadError, ValueError, HeaderDataError):
+        return None
+
+
+def _stored_header(path: Path) -> Any:
     try:
         content = image_content(path)
         if content is None or content.kind != Kind.NIFTI:
             return None
-        with cast("IO[bytes]", gzip.open(path) if content.gzipped else path.open("rb")) as stream:
-            return tuple(int(size) for size in _header(stream, path).get_data_shape())
+        with _opened(path) as stream:
+            return _header(stream, path)
     except (ImageReadError, OSError, EOFError, zlib.error, ValueError, HeaderDataError):
         return None
+
+
+def _shape(header: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in header.get_data_shape())
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """A file to be read from its first byte on, decompressed where it is compressed."""
+    return cast("IO[bytes]", gzip.open(path) if is_gzipped(path) else path.open("rb"))
+
+
+def _data_file(path: Path) -> Path:
+    found = voxels_of(path)
+    if found is None:
+        missing = f"it is the header of a NIfTI pair, and its voxels, {image_stem(path)}.img, are not beside it"
+        raise unreadable(path, missing, "put them there, or save the image as one .nii.gz file")
+    return found
 
 
 def _header(stream: IO[bytes], path: Path) -> Any:
     block = stream.read(540)
     length, order = nifti_header(block) or (348, "<")
-    kind, start, magic, pair = _LENGTHS[length]
+    start, kinds = _KINDS[length]
     found = block[start : start + 4]
-    if found == pair:
-        raise unreadable(path, "it is the header of a NIfTI pair, .hdr and .img", "save it as one .nii.gz file")
     if found == _EMPTY_MAGIC:
         raise unreadable(path, "it is an Analyze image, which says no orientation", "export it as NIfTI")
-    if found != magic:
-        raise unreadable(path, f"its NIfTI signature is {found!r} instead of {magic!r}, so it is damaged")
+    if found not in kinds:
+        raise unreadable(path, f"its NIfTI signature is {found!r} instead of {next(iter(kinds))!r}, so it is damaged")
     if len(block) < length:
         raise unreadable(path, "it ends within its header")
-    return kind(block[:length], endianness=order, check=False)
+    return kinds[found](block[:length], endianness=order, check=False)
 
 
 def _grid(header: Any, path: Path, volumes: int) -> tuple[int, ...]:
@@ -100,9 +139,10 @@ def _grid(header: Any, path: Path, volumes: int) -> tuple[int, ...]:
     return shape[:3]
 
 
-def _check_size(header: Any, path: Path, gzipped: bool) -> None:
-    offset = int(header.get_data_offset())
-    if offset < header.sizeof_hdr:
+def _check_size(header: Any, path: Path) -> None:
+    """Refuse voxels that are cut off; ``path`` is the file that holds them."""
+    offset, gzipped = int(header.get_data_offset()), is_gzipped(path)
+    if header.is_single and offset < header.sizeof_hdr:
         raise unreadable(path, f"its voxels begin at byte {offset}, within its header")
     kind, stored = header.get_data_dtype(), path.stat().st_size
     check_data_size(

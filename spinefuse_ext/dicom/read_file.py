@@ -16,13 +16,13 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from spinefuse_ext.dicom.kind import is_dicom, standard_file
+from spinefuse_ext.dicom.kind import is_dicom_file, standard_file
 
 _PREFIX = b"DICM"
 
 
 def read_file(path: Path, **options: Any) -> FileDataset:
-    """Read a file that ``is_dicom`` says is DICOM, by ``pydicom.dcmread`` with its options.
+    """Read a file that ``is_dicom_file`` says is DICOM, by ``pydicom.dcmread`` with its options.
 
     The File Meta Information of the result always names a transfer syntax: that of the file, or the one that its first
     element is written in.
@@ -39,7 +39,7 @@ def read_file(path: Path, **options: Any) -> FileDataset:
 
 def is_directory_file(path: Path) -> bool:
     """Say whether a file is the table of contents of a medium (DICOMDIR), which stands for its folder."""
-    if not path.is_file() or not is_dicom(path):
+    if not path.is_file() or not is_dicom_file(path):
         return False
     try:
         file = read_file(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])

@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from spinefuse_ext.dicom.archive import named_after, opened
 from spinefuse_ext.dicom.itk_pixels import itk_affine
 from spinefuse_ext.dicom.label_classes import NO_NAME, LabelScheme
 from spinefuse_ext.dicom.label_grid import say_once
@@ -18,7 +19,7 @@ from spinefuse_ext.dicom.label_names import NamedValue, named_values, nrrd_field
 from spinefuse_ext.dicom.label_place import place_label
 from spinefuse_ext.dicom.seg_label import Canvas, find_seg, seg_label
 from spinefuse_ext.dicom.volume import read_volume
-from spinefuse_ext.formats import NRRD
+from spinefuse_ext.formats import Kind, format_of
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 #: How far a value may lie from a whole number: what floats and rescaling leave.
@@ -32,9 +33,10 @@ def read_label(
 ) -> MetaTensor:
     """Read a label as class numbers ``(1, X, Y, Z)`` on its own grid, float32; ``meta["warnings"]`` says what was odd.
 
-    An image file, a DICOM SEG, or a folder that holds one. Names in the file or beside it (``named_values``) say which
-    class a value is, whatever its number; without names the number is the class. Values within 0.001 of a whole number
-    are rounded. ``names`` of values, as a program keeps them that saved the file, come before those of the file.
+    An image file, a DICOM SEG, or a folder or ZIP archive that holds one. Names in the file or beside it
+    (``named_values``) say which class a value is, whatever its number; without names the number is the class. Values
+    within 0.001 of a whole number are rounded. ``names`` of values, as a program keeps them that saved the file, come
+    before those of the file.
 
     Raises:
         MissingPathError: The path does not exist.
@@ -44,9 +46,10 @@ def read_label(
     """
     scheme = scheme or LabelScheme()
     path = check_exists(path, "The label")
-    seg = find_seg(path)
-    if seg is not None:
-        return seg_label(seg, scheme)
+    with opened(path) as place:
+        seg = find_seg(place)
+        if seg is not None:
+            return named_after(seg_label(seg, scheme), place, path)
     segments, where = _names(path, names)
     volume, layers = _layers(path)
     if not segments:
@@ -153,7 +156,8 @@ def _mapped(volume: MetaTensor, classes: dict[int, int], values: NDArray[np.floa
 
 def _layers(path: Path) -> tuple[MetaTensor, NDArray[np.float32]]:
     """The volume as ``read_volume`` has it, and its values ``(L, X, Y, Z)``: L is 1 but for overlapping segments."""
-    header = nrrd_fields(path) if path.is_file() and path.name.lower().endswith(NRRD) else {}
+    named = format_of(path)
+    header = nrrd_fields(path) if path.is_file() and named and named.kind == Kind.NRRD else {}
     if header.get("dimension") != "4" or not header.get("kinds", "").startswith("list"):
         volume = read_volume(path)
         return volume, volume.numpy()

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from spinefuse_ext.dicom.archive import named_after, opened
 from spinefuse_ext.dicom.choose import choose_series
 from spinefuse_ext.dicom.ct_values import AIR_HU, correct_hounsfield
 from spinefuse_ext.dicom.enhanced import stored_frames
@@ -22,7 +23,7 @@ from spinefuse_ext.dicom.stack import stack_slices
 from spinefuse_ext.dicom.stored_pixels import check_stored_pixels
 from spinefuse_ext.dicom.tilt import set_upright
 from spinefuse_ext.dicom.white_frame import without_frame
-from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.validation import ImageReadError, check_exists
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ def read_series(
     is resampled upright, padding outside the scanned circle of a CT becomes air; both are logged.
 
     Args:
-        folder: Folder whose files, in any order and with any names, hold the series; or one of these files, which
-            then says which series is meant.
+        folder: Folder whose files, in any order and with any names, hold the series, its DICOMDIR, or a ZIP archive of
+            it; or one of these files, which then says which series is meant.
         modality: For example "CT" or "MR", when the folder holds several series.
         uid: SeriesInstanceUID, when the modality is not enough.
         series: Description, number or UID of the series, when the modality is not enough; with ``/stack2`` behind it,
@@ -50,12 +51,18 @@ def read_series(
         ImageReadError: No series, several of them, or one whose slices form no complete, evenly spaced stack, or
             several and none is named.
     """
-    folder = Path(folder)
-    chosen = choose_series(folder, modality, uid or series)
+    source = check_exists(folder, "DICOM folder")
+    with opened(source) as place:
+        return named_after(_read(place, source, modality, uid or series), place, source)
+
+
+def _read(place: Path, folder: Path, modality: str | None, name: str | None) -> MetaTensor:
+    """Read a series that stands in ``place``; sentences and ``meta`` say ``folder``."""
+    chosen = choose_series(place, modality, name)
     slices, affine, notes = stack_slices(chosen, folder)
     chosen, notes = replace(chosen, modality=modality or chosen.modality), [*chosen.notes, *notes]
     for sentence in notes:
-        logger.warning("%s", sentence)
+        logger.warning("%s", sentence.replace(str(place), str(folder)))
     check_stored_pixels(slices)
     try:
         voxels = _read_pixels(slices)

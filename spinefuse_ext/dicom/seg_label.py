@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.enhanced import FUNCTIONAL_GROUPS
-from spinefuse_ext.dicom.kind import is_dicom
+from spinefuse_ext.dicom.kind import is_dicom_file
 from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.label_names import NamedValue
 from spinefuse_ext.dicom.read_seg import functional_group
@@ -122,7 +122,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _modality(path: Path) -> str:
-    if not is_dicom(path):
+    if not is_dicom_file(path):
         return ""
     try:
         modality = str(pydicom.dcmread(path, stop_before_pixels=True, force=True).get("Modality", ""))

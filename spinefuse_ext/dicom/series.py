@@ -14,7 +14,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from spinefuse_ext.dicom.enhanced import FUNCTIONAL_GROUPS, frame_headers
-from spinefuse_ext.dicom.kind import is_dicom
+from spinefuse_ext.dicom.kind import is_dicom_file
 from spinefuse_ext.dicom.read_file import read_file
 from spinefuse_ext.dicom.telling import TELLING
 from spinefuse_ext.formats import is_system_name
@@ -162,7 +162,7 @@ def _text(header: Dataset, name: str) -> str:
 
 def _read_header(path: Path) -> Dataset | None:
     try:
-        if not path.is_file() or not is_dicom(path):
+        if not path.is_file() or not is_dicom_file(path):
             return None
         header = read_file(path, stop_before_pixels=True, specific_tags=[*_TAGS, *TELLING])
         for tag in _TAGS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from spinefuse_ext.dicom.archive import opened
 from spinefuse_ext.dicom.choose import choose_series
 from spinefuse_ext.dicom.read_file import read_file
 from spinefuse_ext.dicom.series import Series, Slice
@@ -67,6 +70,17 @@ def find_source(
     series = choose_series(source, modality, name, option)
     slices, affine, _ = stack_slices(series, folder)
     return Source(series, folder, slices, affine)
+
+
+@contextmanager
+def opened_source(
+    source: str | Path, modality: str | None = None, name: str | None = None, option: str | None = None
+) -> Iterator[Source]:
+    """Yield what ``find_source`` returns, with the files of a ZIP archive unpacked for as long as they are needed."""
+    path = check_exists(source, "The DICOM series")
+    with opened(path) as place:
+        found = find_source(place, modality, name, option)
+        yield found if place == path else replace(found, folder=path)
 
 
 def read_headers(source: Source, derived: str) -> dict[Path, pydicom.Dataset]:

@@ -19,19 +19,21 @@ from spinefuse_ext.dicom.odd_content import content_findings
 from spinefuse_ext.dicom.outside_view import named_gaps, without_gaps
 from spinefuse_ext.dicom.white_frame import without_frame
 from spinefuse_ext.files import whole_file
-from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, image_suffix
+from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, format_of, header_of, image_suffix, is_detached
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 
 def read_volume(path: str | Path, modality: str | None = None, series: str | int | None = None) -> MetaTensor:
-    """Read a NIfTI, NRRD or MetaImage file or a DICOM folder as ``(1, X, Y, Z)`` float32 with its RAS affine.
+    """Read a NIfTI, NRRD or MetaImage file or a DICOM series as ``(1, X, Y, Z)`` float32 with its RAS affine.
 
     The voxel axes stay as stored; the affine says where they point. ``meta`` holds ``filename_or_obj``, ``warnings``
     (a sentence for everything found odd, corrected or not; also logged) and, from DICOM, ``patient_id`` and
     ``frame_of_reference``.
 
     Args:
-        path: File, DICOM folder, or any file of a DICOM series, which is then read; told by content, not by name.
+        path: Image file (of a NIfTI pair or a detached header either file), told by content and not by name; or what
+            holds a DICOM series: its folder, the DICOMDIR of a medium, a ZIP archive, or any file of the series, which
+            is then read.
         modality: Which series of a DICOM folder. For image files, which do not say what they show, "CT" has padding
             outside the scan and a missing intercept corrected, as in a DICOM CT. A white frame is taken away from
             images of any named modality, but not without one: it may be a label volume.
@@ -44,17 +46,22 @@ def read_volume(path: str | Path, modality: str | None = None, series: str | int
             value only, where a modality is named; a series is named for a file.
     """
     path = check_exists(path, modality or "Image")
-    suffix = image_suffix(path)
-    if is_dicom(path) or suffix == ".dcm":
+    if is_dicom(path):
         from spinefuse_ext.dicom.read_series import read_series  # needs packages that image files do not
 
         image = read_series(path, modality, series=None if series is None else str(series))
         return image if modality is None else _with_findings(image, path, modality)
-    if suffix not in IMAGE_SUFFIXES and image_content(path) is None:
-        raise ImageReadError(f"{path} is no image file: expected a DICOM folder or one of {', '.join(IMAGE_SUFFIXES)}.")
+    if format_of(header_of(path)) is None and image_content(path) is None:
+        raise ImageReadError(f"{path} {_why_no_image(path)}")
     if series is not None:
         raise ImageReadError(f"{path} is one image, so no series {series} can be chosen in it; name the DICOM folder.")
     return _cleaned(image_file.read_image_file(path, modality), path, modality)
+
+
+def _why_no_image(path: Path) -> str:
+    if is_detached(path):
+        return "holds voxels alone, and no header of the same name is beside it; put it there, or name another image."
+    return f"is no image file: expected a DICOM folder or one of {', '.join(IMAGE_SUFFIXES)}."
 
 
 def read_channels(path: str | Path, modalities: Sequence[str | None]) -> tuple[MetaTensor, ...]:

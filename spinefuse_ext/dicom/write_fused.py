@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import itk
@@ -17,7 +18,7 @@ from pydicom.uid import generate_uid
 from spinefuse_ext.dicom.fused_header import TOP, Origin, mr_references, shared_header, slice_header
 from spinefuse_ext.dicom.label_grid import in_axes_of, is_same_grid
 from spinefuse_ext.dicom.series import find_series
-from spinefuse_ext.dicom.source import find_source
+from spinefuse_ext.dicom.source import opened_source
 from spinefuse_ext.dicom.tilt import Upright, upright_grid
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.dicom.write_series import save_instance
@@ -51,7 +52,7 @@ def write_fused(
 
     Args:
         fused: fused volume in [0, 1], a file or ``(1, X, Y, Z)`` with its RAS affine.
-        source: DICOM folder of the CT, or any file of its series, which is then the one.
+        source: DICOM folder or ZIP archive of the CT, or any file of its series, which is then the one.
         out: folder to write; a fused series that is there already is replaced.
         mr: DICOM folder of the MR, to be referred to, or any file of its series.
         series: description, number or UID of the CT series, where the folder holds several.
@@ -67,8 +68,14 @@ def write_fused(
             say what the volume says.
     """
     out = Path(out)
-    ct = Origin.read(find_source(source, "CT", None if series is None else str(series), "--series"))
-    other = None if mr is None else Origin.read(find_source(mr, "MR", None if mr_series is None else str(mr_series)))
+    name, mr_name = (None if each is None else str(each) for each in (series, mr_series))
+    with ExitStack() as archives:
+        ct = Origin.read(archives.enter_context(opened_source(source, "CT", name, "--series")))
+        found = None if mr is None else archives.enter_context(opened_source(mr, "MR", mr_name))
+        return _write(fused, ct, None if found is None else Origin.read(found), out)
+
+
+def _write(fused: str | Path | MetaTensor, ct: Origin, other: Origin | None, out: Path) -> Path:
     _check_target(out, ct)
     _check_patient(ct, other)
     volume = fused if isinstance(fused, MetaTensor) else read_volume(fused)

@@ -22,7 +22,7 @@ from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.label_grid import label_on_grid
 from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
-from spinefuse_ext.dicom.source import Source, find_source, read_headers
+from spinefuse_ext.dicom.source import Source, opened_source, read_headers
 from spinefuse_ext.files import check_output_file, whole_file
 from spinefuse_ext.labels import SNOMED_CT, STRUCTURES
 from spinefuse_ext.validation import SegError, UnknownLabelError
@@ -53,7 +53,7 @@ def write_seg(
 
     Args:
         labels: label volume, a file or ``(1, X, Y, Z)`` with its RAS affine.
-        source: DICOM folder, or any file of a series, whose frame of reference the labels share.
+        source: DICOM folder, ZIP archive, or any file of a series, whose frame of reference the labels share.
         out: file to write, ending in .dcm.
         modality: "CT" or "MR", where the folder holds several series.
         series: description, number or UID of the series, where the modality is not enough.
@@ -72,7 +72,18 @@ def write_seg(
             highdicom is not installed.
     """
     out = Path(out)
-    found = find_source(source, modality, None if series is None else str(series), "--series")
+    with opened_source(source, modality, None if series is None else str(series), "--series") as found:
+        _write(labels, found, out, structures, relabel)
+    return out
+
+
+def _write(
+    labels: str | Path | MetaTensor,
+    found: Source,
+    out: Path,
+    structures: Mapping[int, str] | None,
+    relabel: Mapping[str | int, str | int] | None,
+) -> None:
     _check_target(out, found)
     meant = STRUCTURES if structures is None else {int(label): str(name) for label, name in structures.items()}
     volume = labels if isinstance(labels, MetaTensor) else _read(labels, LabelScheme(meant, relabel, strict=False))
@@ -93,7 +104,6 @@ def write_seg(
         )
         told = _compare(read_seg(temporary), centroids, tolerance, found, out)
     logger.info("wrote %s, a DICOM SEG of %s, and read it back: %s", out, found, told)
-    return out
 
 
 def _read(path: str | Path, scheme: LabelScheme) -> MetaTensor:

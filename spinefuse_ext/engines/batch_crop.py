@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Randomizable, SpatialCrop
 from monai.transforms.utils import correct_crop_centers
 from monai.utils import get_seed
 
+from spinefuse_ext.engines.step import plain
 from spinefuse_ext.validation import ConfigError
 
 
@@ -35,8 +35,7 @@ class RandomBatchCrop(Randomizable):
         size = self.sizes[self.R.randint(len(self.sizes)) if len(self.sizes) > 1 else 0]
         if tuple(images.shape[2:]) == size:
             return images
-        plain = images.as_tensor() if isinstance(images, MetaTensor) else images
-        return torch.stack([self._cropped(image, size) for image in plain])
+        return torch.stack([self._cropped(image, size) for image in plain(images)])
 
     def _cropped(self, image: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
         """One image ``(C, *S)`` to ``(C, *size)``, about a voxel of the foreground as far as the border allows."""

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 import torch
-from monai.data import MetaTensor
-from monai.engines import SupervisedTrainer, Trainer
+from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys, convert_to_dst_type
 from torch import nn
 
+from spinefuse_ext.engines.step import StepTrainer, finite_everywhere, float32, plain
 from spinefuse_ext.enums import FusionKeys
 from spinefuse_ext.networks import unwrap
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_number
 
 Outputs = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
 
@@ -45,7 +45,7 @@ def weight_decay_groups(network: nn.Module, weight_decay: float) -> list[dict[st
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
-class FusionTrainer(SupervisedTrainer):
+class FusionTrainer(StepTrainer):
     """Trains a ``FusionNetwork`` on pairs ``image (B, 2, *S)`` in [0, 1]: one iteration of a stage.
 
     Stage 1 is the first ``stage1_epochs`` epochs and minimises ``reconstruction + decomposition_weight *
@@ -69,6 +69,9 @@ class FusionTrainer(SupervisedTrainer):
         decomposition_weight: of the decomposition loss in both stages.
         clip_norm: largest gradient norm of each child module of the network; ``None`` does not clip.
         supervised: further arguments of MONAI's ``SupervisedTrainer``; ``compile`` compiles each child module.
+
+    Raises:
+        ConfigError: a length or weight outside its range, or a network that is none of this trainer.
     """
 
     def __init__(  # noqa: PLR0913 (the lengths and losses of the stages, all keyword-only)
@@ -85,45 +88,41 @@ class FusionTrainer(SupervisedTrainer):
         **supervised: Any,
     ) -> None:
         compiled, compile_kwargs = supervised.pop("compile", False), supervised.pop("compile_kwargs", None)
-        supervised.setdefault("optim_set_to_none", True)  # or momentum would move what a stage leaves unused
         super().__init__(loss_function=fusion_loss, **supervised)
         _check_network(self.network)
         self.reconstruction_loss, self.decomposition_loss = reconstruction_loss, decomposition_loss
         self.stage3_loss = stage3_loss or fusion_loss
+        stage3_epochs = check_number("stage3_epochs", stage3_epochs, least=0, whole=True)
         self.before_stage3 = self.state.max_epochs - stage3_epochs  # a federation sets max_epochs anew for each round
-        self.stage1_epochs, self.decomposition_weight, self.clip_norm = stage1_epochs, decomposition_weight, clip_norm
+        self.stage1_epochs = check_number("stage1_epochs", stage1_epochs, least=0, whole=True)
+        self.decomposition_weight = check_number("decomposition_weight", decomposition_weight, least=0)
+        self.clip_norm = None if clip_norm is None else check_number("clip_norm", clip_norm, above=0)
         self.skipped_steps = 0
         self.amp_kwargs = {"dtype": torch.bfloat16, **self.amp_kwargs}
         for child in unwrap(self.network).children() if compiled else ():
             child.compile(**(compile_kwargs or {}))
 
-    def run(self) -> None:  # type: ignore[override]
-        """Train from the current state to ``max_epochs``; gradients are scaled only for float16 on CUDA."""
-        half = self.amp and self.state.device.type == "cuda" and self.amp_kwargs["dtype"] == torch.float16
-        self.grad_scaler = torch.amp.GradScaler(self.state.device.type, enabled=half)
-        super(Trainer, self).run()
-
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, torch.Tensor]) -> dict[str, Any]:
         """One step of the stage that the epoch belongs to; returns the output described in the class."""
         image = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)[0]
-        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        values = plain(image)
         stage = self._stage()
-        starts, ends = self._accumulation()
+        opens, closes = self._accumulation()
         self.network.train()
         train_softly = getattr(unwrap(self.network), "train_softly", None)
         if callable(train_softly):
             train_softly(stage == 2)
-        if starts:
+        if opens:
             self.optimizer.zero_grad(set_to_none=self.optim_set_to_none)
         output = self.state.output = {CommonKeys.IMAGE: image, FusionKeys.STAGE: stage}
         with torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            output[CommonKeys.PRED], features = self._predict(plain, stage)
+            output[CommonKeys.PRED], features = self._predict(values, stage)
             self.fire_event(IterationEvents.FORWARD_COMPLETED)
-        output.update(self._losses(output[CommonKeys.PRED], plain, features, stage))
+        output.update(self._losses(output[CommonKeys.PRED], values, features, stage))
         self.fire_event(IterationEvents.LOSS_COMPLETED)
-        self.grad_scaler.scale(output[CommonKeys.LOSS] / self.accumulation_steps).backward()
+        self._backward(output[CommonKeys.LOSS])
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        if ends:
+        if closes:
             self._step(output[CommonKeys.LOSS])
         output[FusionKeys.SKIPPED] = self.skipped_steps
         output[CommonKeys.PRED] = convert_to_dst_type(output[CommonKeys.PRED].detach(), image)[0]
@@ -137,13 +136,6 @@ class FusionTrainer(SupervisedTrainer):
         if self.state.epoch <= self.stage1_epochs:
             return 1
         return 2 if self.state.epoch <= self.before_stage3 else 3
-
-    def _accumulation(self) -> tuple[bool, bool]:
-        """Whether this iteration is the first, and the last, of those whose gradients make one step."""
-        length = self.state.epoch_length
-        done = (self.state.iteration - 1) % length if length else self.state.iteration - 1
-        ends = (done + 1) % self.accumulation_steps == 0 or done + 1 == length
-        return done % self.accumulation_steps == 0, ends
 
     def _predict(self, image: torch.Tensor, stage: int) -> Outputs:
         """The stage's prediction and the features, in one call through the wrappers and the inferer."""
@@ -168,8 +160,8 @@ class FusionTrainer(SupervisedTrainer):
                 FusionKeys.RECONSTRUCTION_LOSS,
             )
         )
-        main = objective(_float32(predicted), image)
-        decomposition = self.decomposition_loss(*map(_float32, features))
+        main = objective(float32(predicted), image)
+        decomposition = self.decomposition_loss(*map(float32, features))
         return {
             CommonKeys.LOSS: main + self.decomposition_weight * decomposition,
             key: main.detach(),
@@ -179,14 +171,13 @@ class FusionTrainer(SupervisedTrainer):
 
     def _step(self, loss: torch.Tensor) -> None:
         """Clip each child's gradient and step the optimiser, or skip the step on every rank."""
-        self.grad_scaler.unscale_(self.optimizer)
+        self.scaler.unscale_(self.optimizer)
         limit = float("inf") if self.clip_norm is None else self.clip_norm
         groups = _children(unwrap(self.network))
         # of a child that the stage leaves without gradients torch gives the norm 0 on the CPU, wherever the child is
         norms = {name: nn.utils.clip_grad_norm_(group, limit).to(loss.device) for name, group in groups}
-        finite = torch.stack([value.detach().isfinite() for value in (loss, *norms.values())]).all()
-        if _on_every_rank(finite):
-            self.grad_scaler.step(self.optimizer)
+        if bool(finite_everywhere(loss, *norms.values())):
+            self.scaler.step(self.optimizer)
         else:
             self.skipped_steps += 1
             shown = ", ".join(f"{name} {norm.item():.3g}" for name, norm in norms.items())
@@ -194,19 +185,7 @@ class FusionTrainer(SupervisedTrainer):
                 f"Epoch {self.state.epoch}, iteration {self.state.iteration}: loss {loss.item():.4g} or gradient norms "
                 f"({shown}) not finite here or on another rank; step skipped, {self.skipped_steps} so far."
             )
-        self.grad_scaler.update()
-
-
-def _float32(x: torch.Tensor) -> torch.Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _on_every_rank(flag: torch.Tensor) -> bool:
-    """Whether the boolean scalar is true here and on every other rank, so that all ranks decide alike."""
-    agreed = flag.int()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(agreed, op=torch.distributed.ReduceOp.MIN)
-    return bool(agreed)
+        self.scaler.update()
 
 
 def _children(network: nn.Module) -> Iterator[tuple[str, list[nn.Parameter]]]:

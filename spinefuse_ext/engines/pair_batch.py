@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from monai.utils import CommonKeys
+
+from spinefuse_ext.engines.step import plain
+from spinefuse_ext.validation import check_part
 
 
 class PreparePair(PrepareBatch):
@@ -29,9 +31,8 @@ class PreparePair(PrepareBatch):
         crop: Callable[[torch.Tensor], torch.Tensor] | None = None,
         transform: Callable[[dict[str, torch.Tensor]], Mapping[Any, Any]] | None = None,
     ) -> None:
-        if not 0 <= swap_probability <= 1:
-            raise ValueError(f"Expected a probability from 0 to 1, got {swap_probability}.")
-        self.swap_probability, self.crop, self.transform = swap_probability, crop, transform
+        self.swap_probability = check_part("swap_probability", swap_probability)
+        self.crop, self.transform = crop, transform
 
     def __call__(
         self,
@@ -42,8 +43,7 @@ class PreparePair(PrepareBatch):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         image = batchdata[CommonKeys.IMAGE]
         image = image if self.crop is None else self.crop(image)
-        pair = image.to(device=device, non_blocking=non_blocking, **kwargs)
-        pair = pair.as_tensor() if isinstance(pair, MetaTensor) else pair
+        pair = plain(image.to(device=device, non_blocking=non_blocking, **kwargs))
         if self.transform is not None:
             pair = self.transform({CommonKeys.IMAGE: pair})[CommonKeys.IMAGE]
         if self.swap_probability and torch.rand(()).item() < self.swap_probability:

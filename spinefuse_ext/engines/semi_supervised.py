@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import EventEnum, Events
-from monai.data import MetaTensor
-from monai.engines import IterationEvents, SupervisedTrainer, Workflow
+from monai.engines import IterationEvents
 from monai.utils import CommonKeys
 
+from spinefuse_ext.engines.step import StepTrainer, finite_everywhere, plain
 from spinefuse_ext.engines.streams import case_names, check_finite, check_no_label, endless, loader_length
-from spinefuse_ext.enums import EpochBy, Section
+from spinefuse_ext.enums import EpochBy, Section, for_labelled, for_unlabelled, is_of_stream
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.validation import DatalistError, check_classes, chosen
-
-_LABELLED, _UNLABELLED = "_labelled", "_unlabelled"  # ends of the names of what the network returned
+from spinefuse_ext.validation import ConfigError, DatalistError, check_classes, chosen
 
 #: Entries that only the handlers and the loss of a step need: dropped before the output is split into cases.
 _STEP_ONLY = (
@@ -36,15 +33,20 @@ class SemiSupervisedEvents(EventEnum):
 
     BATCH_READY = "batch_ready"
     """Both streams are on the device and have not gone through the network yet: a handler may replace them."""
+    BATCH_MIXING = "batch_mixing"
+    """After that, and still before the network: a handler may exchange parts between images."""
+    BATCH_UNMIXING = "batch_unmixing"
+    """The network has answered: what was exchanged goes back, before ``FORWARD_COMPLETED`` and who reads the logits."""
 
 
-class SemiSupervisedTrainer(SupervisedTrainer):
+class SemiSupervisedTrainer(StepTrainer):
     """MONAI's ``SupervisedTrainer`` with a second, unlabelled stream; the method is in handlers, loss and network.
 
     One iteration: a labelled and an unlabelled batch -> ``SemiSupervisedEvents.BATCH_READY`` (handlers may replace
-    ``image`` ``(B, C, *S)``, ``label`` ``(B, 1, *S)`` and ``unlabelled_image`` ``(U, C, *S)``) -> one forward of both
-    together -> ``FORWARD_COMPLETED`` (handlers read the logits and write pseudo-labels into ``engine.state.output``)
-    -> loss -> backward -> optimiser -> ``MODEL_COMPLETED``.
+    ``image`` ``(B, C, *S)``, ``label`` ``(B, 1, *S)`` and ``unlabelled_image`` ``(U, C, *S)``) -> ``BATCH_MIXING`` ->
+    one forward of both together -> ``BATCH_UNMIXING`` -> ``FORWARD_COMPLETED`` (handlers read the logits and write
+    pseudo-labels into ``engine.state.output``) -> loss -> backward -> optimiser -> ``MODEL_COMPLETED``. So the order in
+    which handlers are listed makes no difference.
 
     The network's training forward returns logits ``(N, B + U, K, *S)`` of N sub-networks, or ``(B + U, K, *S)``,
     which counts as N = 1; so any MONAI network can be trained. Or it returns a mapping of such tensors with
@@ -83,10 +85,9 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         if workflow.get("epoch_length") is None and unlabelled_data_loader is not None and by_unlabelled:
             workflow["epoch_length"] = loader_length(unlabelled_data_loader)
             if workflow["epoch_length"] is None:
-                raise ValueError(
+                raise ConfigError(
                     "Expected an unlabelled_data_loader with a length, got one without. Give epoch_length."
                 )
-        workflow.setdefault("optim_set_to_none", True)
         workflow["event_names"] = [SemiSupervisedEvents, *(workflow.get("event_names") or [])]
         super().__init__(**workflow)
         self.unlabelled_data_loader = unlabelled_data_loader
@@ -98,20 +99,13 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         self._pending = 0  # micro-batches whose gradients wait for the optimiser
         self._bad = torch.zeros(())  # 1 when the loss of one of them is not finite
 
-    def run(self) -> None:  # type: ignore[override]
-        """Train; called again it goes on from where it was, as with MONAI's trainers."""
-        device_type = self.state.device.type
-        half = self.amp_kwargs.get("dtype", torch.get_autocast_dtype(device_type)) == torch.float16
-        # MONAI's Trainer.run would install a CUDA scaler whatever the device and type
-        self.scaler: Any = torch.amp.GradScaler(device_type, enabled=self.amp and half)
-        Workflow.run(self)
-
     def _iteration(self, engine: SemiSupervisedTrainer, batchdata: Any) -> dict[str, Any]:  # type: ignore[override]
         """One step; returns the output described at the class."""
         original = engine._labelled(batchdata)
-        engine.state.output = {key: _plain(value) for key, value in original.items()}
+        engine.state.output = {key: plain(value) for key, value in original.items()}
         engine._draw_unlabelled()
         engine.fire_event(SemiSupervisedEvents.BATCH_READY)
+        engine.fire_event(SemiSupervisedEvents.BATCH_MIXING)
         images = engine._joined()
         engine.network.train()
         opens, closes = engine._accumulation()
@@ -121,12 +115,13 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
             engine._store(engine.inferer(images, engine.network), images.ndim)
             engine._check_label()
+            engine.fire_event(SemiSupervisedEvents.BATCH_UNMIXING)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             engine._predict()
             engine.state.output.update(engine.loss_function(engine.state.output))
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         engine._update(engine.state.output[CommonKeys.LOSS], closes)
-        for key in [*_STEP_ONLY, *(key for key in engine.state.output if key.endswith((_LABELLED, _UNLABELLED)))]:
+        for key in [*_STEP_ONLY, *filter(is_of_stream, engine.state.output)]:
             engine.state.output.pop(key, None)
         engine.state.output.update({**original, Keys.SKIPPED: engine._skipped})
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -142,7 +137,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
                 f"Add the label, or move the case to '{Section.UNLABELLED}'."
             )
         given = batchdata[CommonKeys.LABEL] if isinstance(batchdata, Mapping) else batchdata[1]
-        self._label_on_host = _plain(given)
+        self._label_on_host = plain(given)
         return {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
 
     def _draw_unlabelled(self) -> None:
@@ -156,7 +151,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         batchdata = next(self._stream)
         check_no_label(batchdata)
         check_finite(batchdata)
-        self.state.output[Keys.UNLABELLED_IMAGE] = _plain(self._prepare(batchdata)[0])
+        self.state.output[Keys.UNLABELLED_IMAGE] = plain(self._prepare(batchdata)[0])
 
     def _joined(self) -> torch.Tensor:
         """The images of both streams, ``(B + U, C, *S)``."""
@@ -165,7 +160,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         if extra is None:
             return image
         if extra.shape[1:] != image.shape[1:]:
-            raise ValueError(
+            raise ConfigError(
                 f"Expected labelled and unlabelled images of one size, got {tuple(image.shape[1:])} and "
                 f"{tuple(extra.shape[1:])} (channels first). Crop or pad both streams to one size."
             )
@@ -175,7 +170,7 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         """Image and label on the device; network arguments beside them are refused."""
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         if len(batch) != 2:
-            raise ValueError(f"Expected prepare_batch to return (image, label), got {len(batch)} items.")
+            raise ConfigError(f"Expected prepare_batch to return (image, label), got {len(batch)} items.")
         return batch
 
     def _store(self, returned: torch.Tensor | Mapping[str, torch.Tensor], image_dims: int) -> None:
@@ -186,9 +181,9 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         single = tensors[Keys.LOGITS].ndim == image_dims
         for name, tensor in tensors.items():
             stacked = tensor.unsqueeze(0) if single else tensor
-            output[f"{name}{_LABELLED}"] = stacked[:, :labelled]
+            output[for_labelled(name)] = stacked[:, :labelled]
             if Keys.UNLABELLED_IMAGE in output:
-                output[f"{name}{_UNLABELLED}"] = stacked[:, labelled:]
+                output[for_unlabelled(name)] = stacked[:, labelled:]
 
     def _check_label(self) -> None:
         """Refuse values that are no class of the network, before a handler stumbles over them."""
@@ -201,25 +196,17 @@ class SemiSupervisedTrainer(SupervisedTrainer):
         logits = self.state.output[Keys.LOGITS_LABELLED]
         self.state.output[CommonKeys.PRED] = logits.detach().float().softmax(dim=2).mean(dim=0)
 
-    def _accumulation(self) -> tuple[bool, bool]:
-        """Whether this iteration opens and closes a group of ``accumulation_steps`` (groups end with the epoch)."""
-        length = self.state.epoch_length
-        within = (self.state.iteration - 1) % length if length else self.state.iteration - 1
-        closes = (within + 1) % self.accumulation_steps == 0 or within + 1 == length
-        return within % self.accumulation_steps == 0, closes
-
     def _update(self, loss: torch.Tensor, closes: bool) -> None:
         """Backward, and a step when the group closes; a loss that is not finite on any rank is left out on all.
 
         A fused optimiser is told on the device to leave the step out, so that the host need not wait for the loss: then
         the whole group of ``accumulation_steps`` is left out. Another optimiser leaves out the one loss.
         """
-        assert self.scaler is not None
-        finite: Any = idist.all_reduce(torch.isfinite(loss.detach()).float(), op="MIN")
+        finite = finite_everywhere(loss)
         self._skipped = self._skipped + (1 - finite).long()
         on_device = not self.scaler.is_enabled() and all(group.get("fused") for group in self.optimizer.param_groups)
         if on_device or bool(finite):
-            self.scaler.scale(loss / self.accumulation_steps).backward()
+            self._backward(loss)
             self._bad = (1 - finite) if self._pending == 0 else torch.maximum(self._bad, 1 - finite)
             self._pending += 1
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
@@ -258,8 +245,3 @@ def _fill_momentum(optimizer: torch.optim.Optimizer) -> None:
             state = optimizer.state[parameter]
             if parameter.grad is not None and state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    """The values without metadata, which would be copied by every operation of the network."""
-    return image.as_tensor() if isinstance(image, MetaTensor) else image

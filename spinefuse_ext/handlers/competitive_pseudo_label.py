@@ -14,7 +14,7 @@ from spinefuse_ext.enums import Competition
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.losses import disagreement_mask, sharpen
-from spinefuse_ext.validation import chosen
+from spinefuse_ext.validation import ConfigError, check_number, check_part, check_whole_or_none, chosen
 
 _SMOOTH = 1e-5
 _UNDECIDED = -1
@@ -46,6 +46,9 @@ class CompetitivePseudoLabelHandler:
             the pseudo-label, by a further forward without gradient.
         agreement: count only voxels of which both networks name the same class.
         ignore_index: label value of voxels whose truth is unknown.
+
+    Raises:
+        ConfigError: an argument outside its range; at the first step, when the network is not a pair.
     """
 
     def __init__(  # noqa: PLR0913 (the options of the method, all keyword-only but two)
@@ -63,21 +66,17 @@ class CompetitivePseudoLabelHandler:
         agreement: bool = False,
         ignore_index: int | None = None,
     ) -> None:
-        if temperature <= 0:
-            raise ValueError(f"Expected a temperature above 0, got {temperature}.")
-        if not 0 <= score_ema < 1:
-            raise ValueError(f"Expected 0 <= score_ema < 1, got {score_ema}.")
-        self.temperature = temperature
+        self.temperature = check_number("temperature", temperature, above=0)
         self.competition = chosen("competition", competition, Competition)
-        self.tolerance = tolerance
-        self.hysteresis = hysteresis
-        self.score_ema = score_ema
-        self.max_weight = max_weight
-        self.ramp_fraction = ramp_fraction
-        self.start_fraction = start_fraction
+        self.tolerance = check_number("tolerance", tolerance, least=0)
+        self.hysteresis = check_number("hysteresis", hysteresis, least=0)
+        self.score_ema = check_number("score_ema", score_ema, least=0, below=1)
+        self.max_weight = check_number("max_weight", max_weight, least=0)
+        self.ramp_fraction = check_part("ramp_fraction", ramp_fraction)
+        self.start_fraction = check_part("start_fraction", start_fraction)
         self.clean_view = clean_view
         self.agreement = agreement
-        self.ignore_index = ignore_index
+        self.ignore_index = check_whole_or_none("ignore_index", ignore_index)
         self._sums: torch.Tensor | None = None  # (stage, network, foreground class, [p * y, p * p, y * y])
         self._teacher = torch.tensor(_UNDECIDED)
 
@@ -89,7 +88,7 @@ class CompetitivePseudoLabelHandler:
         output = engine.state.output
         logits = output[Keys.LOGITS_LABELLED]
         if len(logits) != 2:
-            raise ValueError(
+            raise ConfigError(
                 f"Expected logits (2, B, K, *S) of two networks, got {tuple(logits.shape)}. Use DualSegNet."
             )
         sums: Any = idist.all_reduce(self._dice_sums(logits, output[CommonKeys.LABEL]))

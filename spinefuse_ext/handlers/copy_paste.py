@@ -7,24 +7,26 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from monai.engines import IterationEvents, Workflow
+from monai.engines import Workflow
 from monai.transforms import Randomizable
 from monai.utils import CommonKeys, get_seed
 
 from spinefuse_ext.engines import SemiSupervisedEvents
 from spinefuse_ext.enums import SemiSegKeys as Keys
+from spinefuse_ext.enums import unlabelled_of
 from spinefuse_ext.handlers.ramp import training_progress
+from spinefuse_ext.validation import check_number, check_part
 
 
 class CopyPasteHandler(Randomizable):
     """Mixes the two halves of a batch for the forward (BCP, Bai et al., CVPR 2023), whatever the method.
 
-    At ``BATCH_READY`` each labelled image and its unlabelled partner exchange a random box; the clean unlabelled images
-    stay in the output as ``clean_unlabelled``. At ``FORWARD_COMPLETED`` the logits exchange the same box, so that
+    At ``BATCH_MIXING`` each labelled image and its unlabelled partner exchange a random box; the clean unlabelled
+    images stay in the output as ``clean_unlabelled``. At ``BATCH_UNMIXING`` the logits exchange the same box, so that
     ``logits_labelled`` and ``logits_unlabelled`` belong to the original images again, voxel by voxel, though each was
     predicted among what surrounds it in the mixture, and the images are those from before. Every loss, competition and
-    pseudo-label then works as without mixing. Maps of another size than the image, such as projections on a coarser
-    grid, stay those of the mixture. Put this handler before those that read logits.
+    pseudo-label then works as without mixing, wherever this handler stands among the others. Maps of another size than
+    the image, such as projections on a coarser grid, stay those of the mixture.
 
     In the first ``warmup_fraction`` of the training labelled images exchange boxes with each other (BCP's
     pre-training). Where one half is larger, the rest of it stays unmixed.
@@ -36,20 +38,15 @@ class CopyPasteHandler(Randomizable):
         seed: of the draws; None takes that of ``monai.utils.set_determinism``.
 
     Raises:
-        ValueError: an argument outside its range.
+        ConfigError: an argument outside its range.
     """
 
     def __init__(
         self, share: float = 2 / 3, probability: float = 1.0, *, warmup_fraction: float = 0.0, seed: int | None = None
     ) -> None:
-        if not 0 < share <= 1 or not 0 <= probability <= 1 or not 0 <= warmup_fraction <= 1:
-            raise ValueError(
-                "Expected share in (0, 1] and probability and warmup_fraction in [0, 1], got "
-                f"{share}, {probability}, {warmup_fraction}."
-            )
-        self.share = share
-        self.probability = probability
-        self.warmup_fraction = warmup_fraction
+        self.share = check_number("share", share, above=0, most=1)
+        self.probability = check_part("probability", probability)
+        self.warmup_fraction = check_part("warmup_fraction", warmup_fraction)
         self.set_random_state(get_seed() if seed is None else seed)
         self._boxes: list[tuple[slice, ...] | None] = []
         self._unmixed: dict[str, torch.Tensor] = {}
@@ -57,8 +54,8 @@ class CopyPasteHandler(Randomizable):
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(Events.STARTED, self.forget)
-        engine.add_event_handler(SemiSupervisedEvents.BATCH_READY, self.mix)
-        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
+        engine.add_event_handler(SemiSupervisedEvents.BATCH_MIXING, self.mix)
+        engine.add_event_handler(SemiSupervisedEvents.BATCH_UNMIXING, self)
 
     def forget(self, engine: Workflow) -> None:
         """No box waits to be swapped back when a run starts."""
@@ -88,10 +85,9 @@ class CopyPasteHandler(Randomizable):
         output = engine.state.output
         size = output[CommonKeys.IMAGE].shape[2:]
         output.update(self._unmixed)
-        for name in [name for name in output if name.endswith("_labelled")]:
+        for name, other in [(name, partner) for name in output if (partner := unlabelled_of(name)) is not None]:
             if output[name].shape[3:] != size:
                 continue
-            other = f"{name.removesuffix('_labelled')}_unlabelled"
             mixed = output[name].transpose(0, 1)
             if self._among_labelled:
                 output[name] = _take(mixed, mixed.roll(-1, 0), self._boxes).transpose(0, 1)

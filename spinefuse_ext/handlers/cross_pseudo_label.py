@@ -8,6 +8,7 @@ from monai.networks import one_hot
 
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
+from spinefuse_ext.validation import ConfigError, check_number, check_part
 
 
 class CrossPseudoLabelHandler:
@@ -23,13 +24,13 @@ class CrossPseudoLabelHandler:
         start_fraction: part of the training before that, without consistency.
 
     Raises:
-        ValueError: at the first step, when the network is not a pair.
+        ConfigError: an argument outside its range; at the first step, when the network is not a pair.
     """
 
     def __init__(self, max_weight: float = 0.1, *, ramp_fraction: float = 0.4, start_fraction: float = 0.0) -> None:
-        self.max_weight = max_weight
-        self.ramp_fraction = ramp_fraction
-        self.start_fraction = start_fraction
+        self.max_weight = check_number("max_weight", max_weight, least=0)
+        self.ramp_fraction = check_part("ramp_fraction", ramp_fraction)
+        self.start_fraction = check_part("start_fraction", start_fraction)
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
@@ -41,7 +42,9 @@ class CrossPseudoLabelHandler:
             return
         logits = output[Keys.LOGITS_UNLABELLED]
         if len(logits) != 2:
-            raise ValueError(f"Expected logits (2, U, K, *S) of two networks, got {tuple(logits.shape)}.")
+            raise ConfigError(
+                f"Expected logits (2, U, K, *S) of two networks, got {tuple(logits.shape)}. Use DualSegNet."
+            )
         classes = logits.flip(0).argmax(2, keepdim=True)
         output[Keys.PSEUDO_LABEL] = torch.stack([one_hot(one, num_classes=logits.shape[2]) for one in classes])
         weight = gaussian_ramp(training_progress(engine), self.ramp_fraction, self.max_weight, self.start_fraction)

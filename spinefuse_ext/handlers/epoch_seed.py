@@ -12,6 +12,8 @@ from ignite.utils import manual_seed
 from monai.data import set_rnd
 from monai.engines import Workflow
 
+from spinefuse_ext.validation import check_number
+
 
 class EpochSeedHandler:
     """At the start of each epoch seeds all that is random by seed, epoch and rank, and starts both streams anew.
@@ -27,10 +29,13 @@ class EpochSeedHandler:
     Args:
         seed: of the training, 0 or greater.
         handlers: of the method, for example one that changes or mixes images.
+
+    Raises:
+        ConfigError: a seed that is no whole number of at least 0.
     """
 
     def __init__(self, seed: int = 0, handlers: Iterable[Any] = ()) -> None:
-        self.seed = seed
+        self.seed = check_number("seed", seed, least=0, whole=True)
         self.handlers = list(handlers)
 
     def attach(self, engine: Workflow) -> None:

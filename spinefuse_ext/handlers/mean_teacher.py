@@ -12,6 +12,7 @@ from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.losses import sharpen
 from spinefuse_ext.networks import MeanTeacherNet, unwrap
+from spinefuse_ext.validation import ConfigError, check_number, check_part
 
 
 class MeanTeacherHandler:
@@ -37,7 +38,7 @@ class MeanTeacherHandler:
         confidence: only voxels whose highest probability is at least this count, 0 to 1.
 
     Raises:
-        ValueError: an argument outside its range; at the first step, when the network is no ``MeanTeacherNet``.
+        ConfigError: an argument outside its range; at the first step, when the network is no ``MeanTeacherNet``.
     """
 
     def __init__(  # noqa: PLR0913 (the options of the method, all keyword-only but two)
@@ -52,20 +53,14 @@ class MeanTeacherHandler:
         passes: int = 0,
         confidence: float = 0.0,
     ) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"Expected 0 <= decay < 1, got {decay}.")
-        if min(noise_std, temperature, passes) < 0:
-            raise ValueError(
-                f"Expected no negative noise_std, temperature, passes, got {noise_std}, {temperature}, {passes}."
-            )
-        self.decay = decay
-        self.max_weight = max_weight
-        self.ramp_fraction = ramp_fraction
-        self.start_fraction = start_fraction
-        self.noise_std = noise_std
-        self.temperature = temperature
-        self.passes = passes
-        self.confidence = confidence
+        self.decay = check_number("decay", decay, least=0, below=1)
+        self.max_weight = check_number("max_weight", max_weight, least=0)
+        self.ramp_fraction = check_part("ramp_fraction", ramp_fraction)
+        self.start_fraction = check_part("start_fraction", start_fraction)
+        self.noise_std = check_number("noise_std", noise_std, least=0)
+        self.temperature = check_number("temperature", temperature, least=0)
+        self.passes = check_number("passes", passes, least=0, whole=True)
+        self.confidence = check_part("confidence", confidence)
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
@@ -127,5 +122,5 @@ def _threshold(progress: float, classes: int) -> float:
 def _mean_teacher(engine: Workflow) -> MeanTeacherNet:
     network: Any = unwrap(engine.network)  # type: ignore[attr-defined]
     if not isinstance(network, MeanTeacherNet):
-        raise ValueError(f"Expected a MeanTeacherNet for MeanTeacherHandler, got {type(network).__name__}.")
+        raise ConfigError(f"Expected a MeanTeacherNet for MeanTeacherHandler, got {type(network).__name__}.")
     return network

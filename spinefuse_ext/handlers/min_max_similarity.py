@@ -13,7 +13,7 @@ from spinefuse_ext.engines.semi_supervised import SemiSupervisedEvents
 from spinefuse_ext.enums import CaseKeys, SemiSegKeys, SimilarityKeys
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.losses import BoundaryWeightedLoss, PlaceContrastLoss
-from spinefuse_ext.validation import DatalistError
+from spinefuse_ext.validation import DatalistError, check_number, check_whole_or_none
 
 
 class MinMaxSimilarityHandler:
@@ -54,8 +54,8 @@ class MinMaxSimilarityHandler:
         window: int = 31,
         ignore_index: int | None = None,
     ) -> None:
-        self.weight = weight
-        self.ignore_index = ignore_index
+        self.weight = check_number("weight", weight, least=0)
+        self.ignore_index = check_whole_or_none("ignore_index", ignore_index)
         self.structure = BoundaryWeightedLoss(window)
         self.contrast = PlaceContrastLoss(temperature, num_tokens, norm_order)
         self.separation = PlaceContrastLoss(temperature, num_tokens, norm_order, positives=False)

@@ -6,6 +6,8 @@ import math
 
 from monai.engines import Workflow
 
+from spinefuse_ext.validation import ConfigError
+
 
 def gaussian_ramp(progress: float, fraction: float, maximum: float, start: float = 0.0) -> float:
     """``maximum * exp(-5 (1 - climbed) ** 2)`` (Laine and Aila, ICLR 2017), 0 before ``start``.
@@ -30,9 +32,9 @@ def training_progress(engine: Workflow) -> float:
     The end is ``engine.planned_epochs`` when the engine has such a number, else ``max_epochs`` of its state.
 
     Raises:
-        ValueError: when the engine does not know how long an epoch is.
+        ConfigError: when the engine does not know how long an epoch is.
     """
     if engine.state.epoch_length is None:
-        raise ValueError("Expected an engine with a known epoch_length, got None. Give the trainer an epoch_length.")
+        raise ConfigError("Expected an engine with a known epoch_length, got None. Give the trainer an epoch_length.")
     epochs = getattr(engine, "planned_epochs", None) or engine.state.max_epochs
     return min(float(engine.state.iteration) / (epochs * engine.state.epoch_length), 1.0)

@@ -29,6 +29,7 @@ from spinefuse_ext.metrics.segmentation import (
     false_volumes_ml,
     segmentation_table,
 )
+from spinefuse_ext.validation import check_number
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class SegmentationScoresHandler:
     ) -> None:
         self.save_dir = Path(save_dir)
         self.labels = dict(enumerate(labels))
-        self.tolerance_mm = tolerance_mm
+        self.tolerance_mm = check_number("tolerance_mm", tolerance_mm, least=0)
         pred = str(getattr(network, "output", _SINGLE))
         others = [str(name) for name in SubNetwork if name not in (SubNetwork.MEAN, pred)]
         self.keys = {pred: str(CaseKeys.PRED)} | {name: f"{CaseKeys.PRED}_{name}" for name in others}

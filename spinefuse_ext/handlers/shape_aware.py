@@ -20,6 +20,7 @@ from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.losses import signed_distance
 from spinefuse_ext.losses.global_sums import mean_over_ranks
+from spinefuse_ext.validation import ConfigError, check_number, check_part, check_whole_or_none
 
 
 class SignedDistanceHandler:
@@ -34,8 +35,8 @@ class SignedDistanceHandler:
     """
 
     def __init__(self, weight: float = 0.3, ignore_index: int | None = None) -> None:
-        self.weight = weight
-        self.ignore_index = ignore_index
+        self.weight = check_number("weight", weight, least=0)
+        self.ignore_index = check_whole_or_none("ignore_index", ignore_index)
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
@@ -84,8 +85,9 @@ class ShapeAdversaryHandler:
         betas: Sequence[float] = (0.9, 0.99),
     ) -> None:
         self.discriminator = discriminator
-        self.max_weight = max_weight
-        self.ramp_fraction = ramp_fraction
+        self.max_weight = check_number("max_weight", max_weight, least=0)
+        self.ramp_fraction = check_part("ramp_fraction", ramp_fraction)
+        learning_rate = check_number("learning_rate", learning_rate, least=0)
         self.optimizer = torch.optim.Adam(discriminator.parameters(), lr=learning_rate, betas=(betas[0], betas[1]))
 
     def attach(self, engine: Workflow) -> None:
@@ -160,5 +162,5 @@ class ShapeAdversaryHandler:
 def _only(maps: torch.Tensor) -> torch.Tensor:
     """``(1, B, ...) -> (B, ...)``."""
     if len(maps) != 1:
-        raise ValueError(f"Expected the distances of one network, got {len(maps)}. Use ShapeSegNet.")
+        raise ConfigError(f"Expected the distances of one network, got {len(maps)}. Use ShapeSegNet.")
     return maps[0]

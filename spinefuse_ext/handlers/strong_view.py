@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from monai.data import MetaTensor, set_rnd
+from monai.data import set_rnd
 from monai.engines import Workflow
 from monai.utils import CommonKeys
 
 from spinefuse_ext.engines import SemiSupervisedEvents
+from spinefuse_ext.engines.step import plain
 from spinefuse_ext.enums import SemiSegKeys as Keys
+from spinefuse_ext.validation import ConfigError
 
 
 class StrongViewHandler:
@@ -28,7 +30,7 @@ class StrongViewHandler:
         batched: which of the two ``transform`` is.
 
     Raises:
-        ValueError: at the first step, when the transform changes the shape of an image.
+        ConfigError: at the first step, when the transform changes the shape of an image.
     """
 
     def __init__(self, transform: Callable[[Any], Any], batched: bool = False) -> None:
@@ -49,7 +51,7 @@ class StrongViewHandler:
             return
         strong = self._strong(clean)
         if strong.shape != clean.shape:
-            raise ValueError(
+            raise ConfigError(
                 f"Expected a strong view of the size of the image, got {tuple(strong.shape)} for {tuple(clean.shape)}. "
                 "Use transforms that change intensities alone."
             )
@@ -62,4 +64,4 @@ class StrongViewHandler:
             changed: torch.Tensor = self.transform({CommonKeys.IMAGE: clean})[CommonKeys.IMAGE]
             return changed
         views = [self.transform(image) for image in clean]
-        return torch.stack([view.as_tensor() if isinstance(view, MetaTensor) else view for view in views])
+        return torch.stack([plain(view) for view in views])

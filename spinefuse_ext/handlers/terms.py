@@ -6,6 +6,7 @@ import torch
 from monai.engines import Workflow
 
 from spinefuse_ext.enums import SemiSegKeys as Keys
+from spinefuse_ext.validation import ConfigError
 
 
 def add_term(engine: Workflow, name: str, value: torch.Tensor, weight: float | torch.Tensor = 1.0) -> None:
@@ -18,11 +19,12 @@ def add_term(engine: Workflow, name: str, value: torch.Tensor, weight: float | t
         weight: what it counts.
 
     Raises:
-        ValueError: when this step has a term of that name already, or ``value`` is no scalar.
+        ConfigError: when this step has a term of that name already, or ``value`` is no scalar.
     """
     terms: dict[str, torch.Tensor] = engine.state.output.setdefault(Keys.TERMS, {})
     if name in terms or value.ndim:
-        raise ValueError(
-            f"Expected one scalar {name} a step, got shape {tuple(value.shape)}, terms: {', '.join(terms)}."
+        raise ConfigError(
+            f"Expected one scalar {name} a step, got shape {tuple(value.shape)}, terms: {', '.join(terms)}; list the "
+            "handler that adds it once."
         )
     terms[name] = weight * value.float()

@@ -13,10 +13,11 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
+from spinefuse_ext.engines import StepTrainer, TrainingEvents
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import begins_with_weights, check_states, read_state, state_files
 from spinefuse_ext.networks import unwrap
-from spinefuse_ext.validation import ResumeError
+from spinefuse_ext.validation import ResumeError, check_number
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ class TrainingStateHandler:
     Random states need no place in it, for ``EpochSeedHandler`` draws them from the number of the epoch. So a training
     that was killed and resumed ends with the weights of one that was not.
 
-    Attach it last, so that schedule and validation of an epoch are done before it is noted.
+    It acts after all else: it goes on once weights are loaded (``TrainingEvents.PREPARED``), and notes an epoch once
+    schedule and validation are done (``EPOCH_DONE``), wherever it stands among the handlers. A trainer without these
+    events gets it at the end of those handlers that it had by then.
 
     Args:
         save_dir: folder of the files; rank 0 writes, every rank reads.
@@ -46,6 +49,7 @@ class TrainingStateHandler:
         keep: how many files stay.
 
     Raises:
+        ConfigError: ``interval`` or ``keep`` is no whole number of at least 1.
         ResumeError: when the engine starts: ``resume`` is None and ``save_dir`` holds the state of another training,
             cut off or finished (``RunFolderHandler`` deletes it on request); no file can be read; or the file belongs
             to another network or method.
@@ -67,11 +71,14 @@ class TrainingStateHandler:
         for place, handler in enumerate(handlers):
             if hasattr(handler, "state_dict"):
                 self.objects[f"{place} {type(handler).__name__}"] = handler
-        self.validator, self.resume, self.interval, self.keep = validator, resume, interval, keep
+        self.validator, self.resume = validator, resume
+        self.interval = check_number("interval", interval, least=1, whole=True)
+        self.keep = check_number("keep", keep, least=1, whole=True)
 
     def attach(self, engine: Trainer) -> None:
-        engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        late = isinstance(engine, StepTrainer)
+        engine.add_event_handler(TrainingEvents.PREPARED if late else Events.STARTED, self.start)
+        engine.add_event_handler(TrainingEvents.EPOCH_DONE if late else Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Trainer) -> None:
         """Go on from a file, or make sure that nothing is lost by a beginning.
@@ -193,5 +200,5 @@ def _state(part: Any) -> Any:
 
 def _scaler(engine: Any) -> torch.amp.GradScaler | None:
     """The loss scaler of a trainer when it scales, which it does for float16."""
-    found = [getattr(engine, name, None) for name in ("scaler", "grad_scaler")]
-    return next((scaler for scaler in found if scaler is not None and scaler.is_enabled()), None)
+    scaler = getattr(engine, "scaler", None)
+    return scaler if scaler is not None and scaler.is_enabled() else None

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.consistency import at_least_float32
-from spinefuse_ext.validation import check_same_shape
+from spinefuse_ext.validation import ConfigError, check_number, check_same_shape
 
 
 def boundary_weight(target: torch.Tensor, window: int = 31, gain: float = 5.0) -> torch.Tensor:
@@ -53,8 +53,8 @@ class BoundaryWeightedLoss(_Loss):
 
     def __init__(self, window: int = 31, gain: float = 5.0) -> None:
         super().__init__()
-        if window % 2 == 0:
-            raise ValueError(f"Expected an odd window, got {window}.")
+        if check_number("window", window, least=1, whole=True) % 2 == 0:
+            raise ConfigError(f"The setting window is an odd number of voxels, got {window}.")
         self.window = window
         self.gain = gain
 

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.global_sums import mean_over_ranks
-from spinefuse_ext.validation import check_same_shape
+from spinefuse_ext.validation import check_number, check_same_shape
 
 
 def correlation(first: torch.Tensor, second: torch.Tensor, min_std: float = 1e-4) -> torch.Tensor:
@@ -63,9 +63,8 @@ class DecompositionLoss(_Loss):
 
     def __init__(self, offset: float = 1.01, min_std: float = 1e-4) -> None:
         super().__init__()
-        if offset <= 1:
-            raise ValueError(f"Expected an offset above 1, which keeps the divisor positive, got {offset}.")
-        self.offset, self.min_std = offset, min_std
+        self.offset = check_number("offset", offset, above=1)
+        self.min_std = check_number("min_std", min_std, least=0)
 
     def forward(
         self, base_ct: torch.Tensor, base_mr: torch.Tensor, detail_ct: torch.Tensor, detail_mr: torch.Tensor

@@ -7,6 +7,7 @@ import torch
 from spinefuse_ext.metrics.convention import PEAK
 from spinefuse_ext.metrics.fidelity import WINDOWS_PX, fidelity
 from spinefuse_ext.metrics.information import GREY_LEVELS
+from spinefuse_ext.validation import ConfigError
 
 
 def lost_fidelity(fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
@@ -17,10 +18,10 @@ def lost_fidelity(fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
     Images under 41 voxels along an axis lack the coarser of the four scales.
 
     Raises:
-        ValueError: under 17 voxels along an axis.
+        ConfigError: under 17 voxels along an axis.
     """
     if min(fused.shape[2:]) < WINDOWS_PX[0]:
-        raise ValueError(
+        raise ConfigError(
             f"Expected at least {WINDOWS_PX[0]} voxels on every axis for the information fidelity, got an image of "
             f"{tuple(fused.shape)}; enlarge the patches or set fidelity_weight to 0."
         )

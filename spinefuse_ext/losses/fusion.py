@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.gradients import CLASSIC_SOBEL, sobel
-from spinefuse_ext.validation import check_fused_and_pair
+from spinefuse_ext.validation import check_fused_and_pair, check_number
 
 
 def edge_strength(image: torch.Tensor) -> torch.Tensor:
@@ -25,7 +25,8 @@ class FusionLoss(_Loss):
 
     def __init__(self, intensity_weight: float = 1.0, gradient_weight: float = 10.0) -> None:
         super().__init__()
-        self.intensity_weight, self.gradient_weight = intensity_weight, gradient_weight
+        self.intensity_weight = check_number("intensity_weight", intensity_weight, least=0)
+        self.gradient_weight = check_number("gradient_weight", gradient_weight, least=0)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """input: fused ``(B, 1, *S)``; target: its modalities ``(B, 2, *S)`` (or more); in [0, 1]. Returns a scalar."""

@@ -7,6 +7,8 @@ from monai.networks.layers.factories import Pool
 from torch import nn
 from torch.nn import functional as F
 
+from spinefuse_ext.validation import check_number
+
 PYRAMID_TEMPERATURE = 0.01
 
 
@@ -30,9 +32,7 @@ class InformationMeasure(nn.Module):
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"Expected a temperature above 0, got {temperature}.")
-        self.temperature = temperature
+        self.temperature = check_number("temperature", temperature, above=0)
 
     def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Maps ``(B, C, *)`` of one grey image, from fine to coarse."""
@@ -58,9 +58,7 @@ class PyramidInformation(InformationMeasure):
 
     def __init__(self, levels: int = 5, temperature: float = PYRAMID_TEMPERATURE) -> None:
         super().__init__(temperature)
-        if levels < 1:
-            raise ValueError(f"Expected 1 level or more, got {levels}.")
-        self.levels = levels
+        self.levels = check_number("levels", levels, least=1, whole=True)
 
     def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
         pyramid = [image]

@@ -6,7 +6,7 @@ import torch
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.consistency import at_least_float32
-from spinefuse_ext.validation import check_same_shape
+from spinefuse_ext.validation import check_number, check_same_shape
 
 
 class PlaceContrastLoss(_Loss):
@@ -32,11 +32,9 @@ class PlaceContrastLoss(_Loss):
         self, temperature: float = 0.07, num_tokens: int = 1024, norm_order: float = 1.0, positives: bool = True
     ) -> None:
         super().__init__()
-        if temperature <= 0 or num_tokens < 1:
-            raise ValueError(f"Expected temperature > 0 and num_tokens >= 1, got {temperature} and {num_tokens}.")
-        self.temperature = temperature
-        self.num_tokens = num_tokens
-        self.norm_order = norm_order
+        self.temperature = check_number("temperature", temperature, above=0)
+        self.num_tokens = check_number("num_tokens", num_tokens, least=1, whole=True)
+        self.norm_order = check_number("norm_order", norm_order, above=0)
         self.positives = positives
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

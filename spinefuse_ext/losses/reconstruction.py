@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.gradients import sobel
-from spinefuse_ext.validation import check_same_shape
+from spinefuse_ext.validation import ConfigError, check_number, check_same_shape
 
 WINDOW = 11
 SIGMA = 1.5
@@ -22,7 +22,10 @@ def structural_dissimilarity(input: torch.Tensor, target: torch.Tensor, legacy_c
     """
     margin, axes = WINDOW // 2, input.ndim - 2
     if min(input.shape[2:]) <= margin:
-        raise ValueError(f"Expected at least {margin + 1} voxels on every axis, got an image of {tuple(input.shape)}.")
+        raise ConfigError(
+            f"Expected at least {margin + 1} voxels on every axis, got an image of {tuple(input.shape)}; enlarge the "
+            "patches."
+        )
     padded = [F.pad(image, [margin] * (2 * axes), mode="reflect") for image in (input, target)]
     ssim, _ = compute_ssim_and_cs(padded[0], padded[1], axes, [WINDOW] * axes, [SIGMA] * axes)
     return (1 - ssim).clamp(0, 1) / 2 if legacy_clamp else (1 - ssim) / 2
@@ -47,7 +50,9 @@ class ReconstructionLoss(_Loss):
         legacy_clamp: bool = False,
     ) -> None:
         super().__init__()
-        self.ssim_weight, self.intensity_weight, self.gradient_weight = ssim_weight, intensity_weight, gradient_weight
+        self.ssim_weight = check_number("ssim_weight", ssim_weight, least=0)
+        self.intensity_weight = check_number("intensity_weight", intensity_weight, least=0)
+        self.gradient_weight = check_number("gradient_weight", gradient_weight, least=0)
         self.legacy_clamp = legacy_clamp
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

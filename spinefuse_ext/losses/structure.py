@@ -9,7 +9,7 @@ from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.fidelity import lost_fidelity, shared_information
 from spinefuse_ext.losses.gradients import CLASSIC_SOBEL, sobel
-from spinefuse_ext.validation import check_fused_and_pair
+from spinefuse_ext.validation import ConfigError, check_fused_and_pair, check_number
 
 WINDOW = 7
 FLAT = 1e-3  # gradients are measured as if this were added across them; the derivative of the length is finite then
@@ -72,18 +72,23 @@ class StructureFusionLoss(_Loss):
         information_reach: float = 0.04,
     ) -> None:
         super().__init__()
-        if not data_range > 0:
-            raise ValueError(f"Expected a positive data range of the SSIM, got {data_range}.")
-        self.intensity_weight, self.gradient_weight = intensity_weight, gradient_weight
-        self.edge_weight, self.ssim_weight, self.data_range = edge_weight, ssim_weight, data_range
-        self.fidelity_weight, self.information_weight = fidelity_weight, information_weight
-        self.information_reach = information_reach
+        self.intensity_weight = check_number("intensity_weight", intensity_weight, least=0)
+        self.gradient_weight = check_number("gradient_weight", gradient_weight, least=0)
+        self.edge_weight = check_number("edge_weight", edge_weight, least=0)
+        self.ssim_weight = check_number("ssim_weight", ssim_weight, least=0)
+        self.fidelity_weight = check_number("fidelity_weight", fidelity_weight, least=0)
+        self.information_weight = check_number("information_weight", information_weight, least=0)
+        self.data_range = check_number("data_range", data_range, above=0)
+        self.information_reach = check_number("information_reach", information_reach, least=0)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """input: fused ``(B, 1, *S)``; target: its pair ``(B, 2, *S)``; in [0, 1], 7 voxels or more an axis."""
         check_fused_and_pair(input, target)
         if min(input.shape[2:]) < WINDOW:
-            raise ValueError(f"Expected at least {WINDOW} voxels on every axis, got an image of {tuple(input.shape)}.")
+            raise ConfigError(
+                f"Expected at least {WINDOW} voxels on every axis, got an image of {tuple(input.shape)}; enlarge the "
+                "patches."
+            )
         input = input.to(torch.promote_types(input.dtype, torch.float32))
         target = target.to(input.dtype)
         brightest = target.amax(1, keepdim=True)

@@ -8,6 +8,7 @@ from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation
 from spinefuse_ext.losses.reconstruction import SIGMA, WINDOW
+from spinefuse_ext.validation import ConfigError, check_number
 
 
 class U2FusionLoss(_Loss):
@@ -25,7 +26,7 @@ class U2FusionLoss(_Loss):
     def __init__(self, information: InformationMeasure | None = None, intensity_weight: float = 20.0) -> None:
         super().__init__()
         self.information = PyramidInformation() if information is None else information
-        self.intensity_weight = intensity_weight
+        self.intensity_weight = check_number("intensity_weight", intensity_weight, least=0)
 
     def source_weights(self, sources: torch.Tensor) -> torch.Tensor:
         """Information preservation degrees of sources ``(B, M, *S)`` in [0, 1]: ``(B, M)``, each row sums to 1."""
@@ -52,4 +53,7 @@ def _check(fused: torch.Tensor, sources: torch.Tensor) -> None:
             f"got {tuple(fused.shape)} and {tuple(sources.shape)}."
         )
     if min(fused.shape[2:]) < WINDOW:
-        raise ValueError(f"Expected at least {WINDOW} voxels on every axis, got an image of {tuple(fused.shape)}.")
+        raise ConfigError(
+            f"Expected at least {WINDOW} voxels on every axis, got an image of {tuple(fused.shape)}; enlarge the "
+            "patches."
+        )

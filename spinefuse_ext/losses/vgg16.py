@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation
 from spinefuse_ext.safe_load import RunsCodeError, load_plain
-from spinefuse_ext.validation import WeightsError, check_exists
+from spinefuse_ext.validation import ConfigError, WeightsError, check_exists
 
 #: Channels of the 3 x 3 convolutions of each of VGG-16's five stages (Simonyan and Zisserman, ICLR 2015).
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -61,7 +61,7 @@ class VGG16Information(InformationMeasure):
 
     def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
         if image.ndim != 4:
-            raise ValueError(
+            raise ConfigError(
                 f"VGG-16 sees images (B, 1, H, W), got {tuple(image.shape)}; use PyramidInformation in 3-D."
             )
         x = (F.interpolate(image, size=(INPUT_SIZE, INPUT_SIZE)) - self.mean) / self.std

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from monai.utils import StrEnum, convert_to_tensor, look_up_option
+from monai.utils import StrEnum, convert_to_tensor
+
+from spinefuse_ext.validation import ConfigError, check_number, chosen
 
 PEAK = 255.0
 #: Grey levels are snapped to multiples of 1/4096: what went through float32 in [0, 1] is again one value per level.
@@ -62,11 +64,11 @@ def grey_levels(
     """``(B, 1, *S)`` and ``(B, 2, *S)`` in [0, ``data_range``] to levels 0..255; ``*S`` is 2-D or 3-D.
 
     Raises:
-        ValueError: for wrong shapes, a range that is not positive, or values far outside the range.
+        ValueError: for wrong shapes.
+        ConfigError: for a range that is not positive, or values far outside the range.
     """
     check_images(fused, sources, mask)
-    if data_range <= 0:
-        raise ValueError(f"Expected a data_range above 0, got {data_range}.")
+    check_number("data_range", data_range, above=0)
     images = [fused] if sources is None else [fused, sources.to(fused.device)]
     values = torch.cat([convert_to_tensor(image, track_meta=False) for image in images], dim=1)
     finite = _check_range(values, data_range)
@@ -108,10 +110,10 @@ def whole_levels(fused: torch.Tensor, sources: torch.Tensor | None, data_range: 
 
 
 def convention_of(name: str, score: str, *, printed: bool = True) -> Convention:
-    """Return the convention; raise ``ValueError`` for an unknown one, or when the paper prints no such score."""
-    convention = Convention(look_up_option(name, Convention))
+    """Return the convention; raise ``ConfigError`` for an unknown one, or when the paper prints no such score."""
+    convention = Convention(chosen("convention", name, Convention))
     if convention is Convention.PAPER and not printed:
-        raise ValueError(f"The paper prints no formula for {score}; use convention 'evaluator'.")
+        raise ConfigError(f"The paper prints no formula for {score}; use convention 'evaluator'.")
     return convention
 
 
@@ -133,7 +135,7 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
 
 
 def _check_range(levels: torch.Tensor, data_range: float) -> torch.Tensor:
-    """Which items are finite ``(B,)``; raise ``ValueError`` when one of those leaves [0, ``data_range``] far behind."""
+    """Which items are finite ``(B,)``; raise ``ConfigError`` when one of those lies far outside [0, ``data_range``]."""
     if not levels.numel():
         raise ValueError(f"Expected at least one image with one pixel, got shape {tuple(levels.shape)}.")
     low, high = (
@@ -143,7 +145,7 @@ def _check_range(levels: torch.Tensor, data_range: float) -> torch.Tensor:
     finite = low.isfinite() & high.isfinite()
     wide = finite & ((low < -OVERSHOOT * data_range) | (high > (1 + OVERSHOOT) * data_range))
     if wide.any():
-        raise ValueError(
+        raise ConfigError(
             f"Expected values in [0, {data_range:g}], got [{low[wide].min():.4g}, {high[wide].max():.4g}]. "
             "Scale the images or pass their data_range."
         )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from spinefuse_ext.metrics.convention import Convention, convention_of, paired_levels
 from spinefuse_ext.metrics.windows import strips
+from spinefuse_ext.validation import ConfigError
 
 # Sigmoids of Xydeas & Petrovic: height, slope, centre; for the edge strength and for the edge angle
 _STRENGTH = (0.9994, -15.0, 0.5)
@@ -32,7 +33,7 @@ def edge_preservation(
     """
     convention_of(convention, "edge preservation", printed=False)
     if fused.ndim != 4:
-        raise ValueError(f"Edge angles need 2-D images (B, 1, H, W), got {tuple(fused.shape)}; score slice by slice.")
+        raise ConfigError(f"Edge angles need 2-D images (B, 1, H, W), got {tuple(fused.shape)}; score slice by slice.")
     levels = paired_levels(fused, sources, data_range, mask)
     images = F.pad(levels.images, (1, 1, 1, 1))
     kept = total = torch.zeros(len(images), dtype=torch.float64, device=images.device)

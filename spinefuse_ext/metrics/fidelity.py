@@ -37,7 +37,7 @@ def visual_information_fidelity(
 
     ``evaluator``: pixel domain, four scales, noise variance 2 on 0..255. The fused image itself scores 1 as a source;
     so does a constant source, which holds no information to lose; more than 1 is possible when contrast is raised.
-    Images under 41 pixels along an axis raise ``ValueError``. With a mask each scale sums over windows whose centre
+    Images under 41 pixels along an axis raise ``ConfigError``. With a mask each scale sums over windows whose centre
     is inside it. ``paper`` (formula 9): mean SSIM of CT with MR over windows of 7 pixels, range 255, which is what the
     paper prints under this name and says nothing about the fused image.
     """
@@ -47,7 +47,7 @@ def visual_information_fidelity(
         inside = None if levels.mask is None else crop_valid(levels.mask, WINDOW_PX)
         return levels.finish(masked_mean(ssim_map(levels.sources), inside)[:, 0])
     if min(fused.shape[2:]) < SMALLEST_VIF_PX:
-        raise ValueError(
+        raise ConfigError(
             f"VIF needs at least {SMALLEST_VIF_PX} pixels along each axis, got {tuple(fused.shape[2:])}; "
             "score a larger region, or resample to a finer grid."
         )

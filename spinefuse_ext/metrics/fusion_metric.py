@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from monai.metrics import CumulativeIterationMetric
-from monai.utils import look_up_option
 
 from spinefuse_ext.metrics.contrast import average_gradient, spatial_frequency, standard_deviation
 from spinefuse_ext.metrics.convention import PEAK, Convention, check_images, grey_levels
@@ -29,7 +28,7 @@ from spinefuse_ext.metrics.recoverability import (
 )
 from spinefuse_ext.metrics.structural import structural_similarity
 from spinefuse_ext.metrics.visibility import ct_visibility, false_edges, mr_visibility, visibility
-from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.validation import ConfigError, DatalistError, ImageReadError, check_number, chosen
 
 Score = Callable[..., torch.Tensor]
 
@@ -99,26 +98,26 @@ class FusionMetric(CumulativeIterationMetric):
         bone_level: float | None = None,
     ) -> None:
         super().__init__()
-        self.score: Score = metric if callable(metric) else _NAMED[look_up_option(metric, set(_NAMED))]
+        self.score: Score = metric if callable(metric) else chosen("metric", metric, _NAMED)
         if bone_level is not None and self.score in _WITH_BONE_LEVEL:
-            self.score = partial(self.score, bone_level=bone_level)
+            self.score = partial(self.score, bone_level=check_number("bone_level", bone_level))
         if slice_axis not in (None, 0, 1, 2):
-            raise ValueError(f"Expected slice_axis 0, 1, 2 or None, got {slice_axis}.")
+            raise ConfigError(f"Expected slice_axis 0, 1, 2 or None, got {slice_axis}.")
         self.slice_axis = slice_axis
-        self.convention = look_up_option(convention, Convention)
-        self.data_range = data_range
+        self.convention = chosen("convention", convention, Convention)
+        self.data_range = check_number("data_range", data_range, above=0)
         self.eight_bit = eight_bit
 
     def aggregate(self) -> torch.Tensor:
         """Mean over the cases seen since the last ``reset``: a scalar."""
         scores: torch.Tensor | None = self.get_buffer()  # type: ignore[no-untyped-call]
         if scores is None:
-            raise ValueError("No case was scored yet: call the metric before aggregate.")
+            raise DatalistError("No case was scored yet: call the metric before aggregate, on at least one case.")
         return torch.nanmean(scores)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y is None:
-            raise ValueError("Expected the pair (B, 2, *S) beside the fused image, got None.")
+            raise ConfigError("Expected the pair (B, 2, *S) beside the fused image, got None.")
         check_images(y_pred, y)
         if self.slice_axis is None or y_pred.ndim == 4:
             return self._rate(y_pred, y)[:, None]

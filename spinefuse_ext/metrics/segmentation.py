@@ -14,6 +14,7 @@ from monai.transforms.utils import generate_spatial_bounding_box
 
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.metrics.overlap import label_pair, mask_overlap
+from spinefuse_ext.validation import check_number
 
 #: The scores of one structure, in the order of ``segmentation_table``.
 SEGMENTATION_SCORES = ("dice", "jaccard", "hd95_mm", "asd_mm", "surface_dice")
@@ -51,10 +52,9 @@ def segmentation_table(
     Raises:
         GridMismatchError: when shapes or affines differ.
         UnknownLabelError: when a volume holds a value that ``labels`` does not name.
-        ValueError: ``tolerance_mm`` is negative.
+        ConfigError: ``tolerance_mm`` is negative.
     """
-    if not tolerance_mm >= 0:
-        raise ValueError(f"Expected a tolerance of at least 0 mm, got {tolerance_mm}.")
+    check_number("tolerance_mm", tolerance_mm, least=0)
     predicted, truth = label_pair(prediction, label, labels)
     spacing_mm = affine_to_spacing(truth.affine, r=truth.ndim - 1).tolist()
     predicted_values, true_values = predicted.as_tensor().cpu(), truth.as_tensor().cpu()

@@ -8,6 +8,7 @@ import torch
 
 from spinefuse_ext.metrics.convention import PEAK, Convention, convention_of, masked_mean, paired_levels
 from spinefuse_ext.metrics.windows import crop_valid, local_moments, mean_valid, strips
+from spinefuse_ext.validation import ConfigError
 
 WINDOW_PX = 7
 #: The range behind the published numbers: what scikit-image 0.19 took for granted for float images, here on 0..255.
@@ -23,7 +24,7 @@ def structural_similarity(
 ) -> torch.Tensor:
     """SSIM with CT plus SSIM with MR: ``(B, 1, *S)``, ``(B, 2, *S) -> (B,)`` in [-2, 2] (Wang et al., IEEE TIP 2004).
 
-    Uniform windows of 7 pixels, whole windows only (smaller images raise ``ValueError``), unbiased variances. As in
+    Uniform windows of 7 pixels, whole windows only (smaller images raise ``ConfigError``), unbiased variances. As in
     the published tables the constants are those of a range of 2 on levels 0..255, so that they all but vanish: a flat
     region with an offset costs much. With a mask the map is averaged over the windows whose centre is inside it. Equal
     constant images score 1 each. The paper prints no such score by this name (see ``visual_information_fidelity``).
@@ -38,7 +39,7 @@ def structural_similarity(
 def ssim_map(images: torch.Tensor, value_range: float = PEAK) -> torch.Tensor:
     """SSIM of image 0 with every other one: ``(B, C, *S) -> (B, C - 1, *S-6)``, for values spanning ``value_range``."""
     if min(images.shape[2:]) < WINDOW_PX:
-        raise ValueError(f"SSIM needs at least {WINDOW_PX} pixels along each axis, got {tuple(images.shape[2:])}.")
+        raise ConfigError(f"SSIM needs at least {WINDOW_PX} pixels along each axis, got {tuple(images.shape[2:])}.")
     halo = WINDOW_PX - 1
     parts = [_ssim(images.narrow(2, start, rows + halo), value_range) for start, rows in strips(images, halo)]
     return torch.cat(parts, dim=2)

@@ -10,6 +10,7 @@ import torch
 from spinefuse_ext.metrics.convention import Convention, convention_of, paired_levels
 from spinefuse_ext.metrics.display import JUST_NOTICEABLE
 from spinefuse_ext.metrics.windows import crop_valid, filter_valid, gaussian
+from spinefuse_ext.validation import ConfigError
 
 #: Contrast is looked at in a Gaussian window of so many pixels, standard deviation a fifth of it.
 WINDOW_PX = 9
@@ -62,7 +63,7 @@ def ct_visibility(
     above ``JUST_NOTICEABLE`` counts, by its strength. It is seen where the part of the fused image that follows CT
     there is itself above that step, whatever its sign, and stands out from what else is there (``SEEN_SHARE``). So an
     edge that is shifted, drowned in a pattern or too faint is not seen. NaN where CT has no such edge; images under 9
-    pixels along an axis raise ``ValueError``; with a mask windows count whose centre is inside it. The paper prints no
+    pixels along an axis raise ``ConfigError``; with a mask windows count whose centre is inside it. The paper prints no
     such score.
     """
     return _visible(fused, sources, data_range, convention, mask)[:, 0]
@@ -128,7 +129,7 @@ def _windows(
     convention_of(convention, "visible edges", printed=False)
     levels = paired_levels(fused, sources, data_range, mask)
     if min(fused.shape[2:]) < WINDOW_PX:
-        raise ValueError(f"Edges need at least {WINDOW_PX} pixels along each axis, got {tuple(fused.shape[2:])}.")
+        raise ConfigError(f"Edges need at least {WINDOW_PX} pixels along each axis, got {tuple(fused.shape[2:])}.")
     average = partial(filter_valid, kernel=gaussian(WINDOW_PX, WINDOW_PX / 5))
     images = levels.images.round()  # what a display shows
     mean = average(images)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
+from spinefuse_ext.formats import RESULT_SUFFIXES
 from spinefuse_ext.literal import check_literal
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.validation import ConfigError, check_plain_name, chosen
 
 #: Names and paths of images and files, which no config is given; they may be called anything.
 NAMES = {str(name) for name in (CaseKeys.IMAGE, CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, *RegistrationKeys)}
-EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRACKING = ("mlflow", "None", "")
 _LONGEST = 255
@@ -197,7 +197,7 @@ _CHECKS: dict[str, Check] = {
     "gpus": _matching(_GPUS, "all, or numbers with commas between them"),
     **dict.fromkeys(("tracking_experiment_name", "tracking_run_name"), _matching(_TITLE, "a short plain name")),
     **dict.fromkeys(("model_filename", "label_tag", "model", "strategy", "method"), _plain),
-    "result_extension": _one_of(EXTENSIONS),
+    "result_extension": _one_of(RESULT_SUFFIXES),
     "result_dtype": _dtype,
     "tracking": _one_of(TRACKING),
     "logging": _one_of(LEVELS),

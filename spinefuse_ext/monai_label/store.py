@@ -15,15 +15,12 @@ from monailabel.interfaces.datastore import Datastore
 
 from spinefuse_ext.data.siblings import find_registration, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.formats import SEGMENTATION_SUFFIXES, is_system_name
+from spinefuse_ext.formats import SEGMENTATION_SUFFIXES, SENT_IMAGES, SENT_LABELS, image_stem, is_system_name
 from spinefuse_ext.monai_label.places import check_ending, check_inside
 from spinefuse_ext.printable import printable
 from spinefuse_ext.validation import ImageReadError, LandmarkError, MissingPathError, check_plain_name
 
 logger = logging.getLogger(__name__)
-
-#: Endings of labels that clients send; ``.bin`` is OHIF's.
-_LABELS = (".nii.gz", ".nii", ".nrrd", ".mha", ".json", ".bin")
 
 
 class _InsideStore(LocalDatastore):
@@ -34,7 +31,7 @@ class _InsideStore(LocalDatastore):
     """
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        endings = [".mha", *(pattern.lstrip("*") for pattern in self._extensions)]
+        endings = [*SENT_IMAGES, *(pattern.lstrip("*") for pattern in self._extensions)]
         ending = check_ending(image_filename, endings, "an image")
         check_inside(self._datastore.image_path(), image_id + ending if image_id else Path(image_filename).name)
         return str(super().add_image(image_id, image_filename, image_info))
@@ -42,7 +39,7 @@ class _InsideStore(LocalDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], *rest: Any
     ) -> str:
-        ending = check_ending(label_filename, _LABELS, "a label")
+        ending = check_ending(label_filename, SENT_LABELS, "a label")
         check_plain_name(str(getattr(label_tag, "value", label_tag)), "The tag of a label")
         check_inside(self._datastore.label_path(label_tag), image_id + ending)
         return str(super().save_label(image_id, label_filename, label_tag, label_info, *rest))
@@ -164,7 +161,7 @@ def _check_frames(images: Sequence[str]) -> None:
     """Raise where the DICOM files behind two images, kept in a folder beside each, name two frames of reference."""
     frames = []
     for image in images:
-        folder = Path(image).with_name(Path(image).name.removesuffix(".nii.gz"))
+        folder = Path(image).with_name(image_stem(image))
         file = next(iter(sorted(folder.glob("*.dcm"))), None) if folder.is_dir() else None
         header = pydicom.dcmread(file, stop_before_pixels=True) if file else pydicom.Dataset()
         frames.append(str(header.get("FrameOfReferenceUID", "")))

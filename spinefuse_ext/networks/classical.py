@@ -7,7 +7,7 @@ from monai.networks.layers.factories import Pool
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_number, check_spatial_dims
 
 
 def check_pair(x: torch.Tensor) -> None:
@@ -50,7 +50,7 @@ class SingleModality(nn.Module):
     def __init__(self, channel: int) -> None:
         super().__init__()
         if channel not in (0, 1):
-            raise ValueError(f"Expected channel 0 (CT) or 1 (MR), got {channel}.")
+            raise ConfigError(f"Expected channel 0 (CT) or 1 (MR), got {channel}.")
         self.channel = channel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -73,9 +73,7 @@ class LaplacianPyramidFusion(nn.Module):
     def __init__(self, spatial_dims: int = 2, levels: int = 4) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        if levels < 1:
-            raise ValueError(f"Expected 1 level or more, got {levels}.")
-        self.spatial_dims, self.levels = spatial_dims, levels
+        self.spatial_dims, self.levels = spatial_dims, check_number("levels", levels, least=1, whole=True)
         self.enlarge_mode = "bilinear" if spatial_dims == 2 else "trilinear"
         smooth = Pool[Pool.AVG, spatial_dims]  # two taps of 1/2 each; three in a row are 1 3 3 1 over 8
         self.smaller = nn.Sequential(smooth(2, 1), smooth(2, 1), smooth(2, 2))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from monai.networks.layers import GaussianFilter
 
+from spinefuse_ext.validation import check_number
+
 #: One of 256 grey levels: a smaller change of the fused image cannot be seen, and tells nothing.
 VISIBLE = 1 / 255
 
@@ -30,12 +32,12 @@ def modality_contribution(
         sigma_px: standard deviation in pixels of the Gaussian whose finer structure is taken away.
 
     Raises:
-        ValueError: the pair has not 2 channels, or ``sigma_px`` is not positive.
+        ValueError: the pair has not 2 channels.
+        ConfigError: ``sigma_px`` is not positive.
     """
     if pair.shape[1] != 2:
         raise ValueError(f"Expected a pair of 2 channels, CT and MR, got an image of shape {list(pair.shape)}.")
-    if not sigma_px > 0:
-        raise ValueError(f"Expected a positive sigma in pixels, got {sigma_px}.")
+    check_number("sigma_px", sigma_px, above=0)
     fused, blurred = fuse(pair).float(), _local_mean(pair, sigma_px)
     changes = [
         (fused - fuse(torch.where(_channel(pair, modality), blurred, pair)).float()).abs() for modality in (0, 1)

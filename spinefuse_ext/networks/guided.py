@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.classical import check_pair
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
 def box_mean(x: torch.Tensor, radius: int) -> torch.Tensor:
@@ -63,7 +63,7 @@ class GuidedFilterFusion(nn.Module):
         check_spatial_dims(spatial_dims)
         radii, penalties = zip((base_radius, 1.0), (saliency_radius, 1.0), base_filter, detail_filter, strict=True)
         if min(radii) < 1 or min(penalties) <= 0:
-            raise ValueError(f"Expected radii of 1 or more and eps above 0, got radii {radii}, eps {penalties[2:]}.")
+            raise ConfigError(f"Expected radii of 1 or more and eps above 0, got radii {radii}, eps {penalties[2:]}.")
         self.spatial_dims, self.base_radius, self.saliency_radius = spatial_dims, base_radius, saliency_radius
         self.base_filter, self.detail_filter = base_filter, detail_filter
 

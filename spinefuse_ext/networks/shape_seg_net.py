@@ -12,7 +12,7 @@ from monai.networks.layers.factories import Conv, Pool
 from torch import nn
 
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_number, check_spatial_dims
 
 _SLOPE = 0.2  # of the leaky ReLUs
 
@@ -35,17 +35,15 @@ class ShapeSegNet(nn.Module):
 
     def __init__(self, network: nn.Module, num_classes: int, *, weights: str | Path | None = None) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"Expected at least 2 classes, background included, got {num_classes}.")
         self.network = network
-        self.num_classes = num_classes
+        self.num_classes = check_number("num_classes", num_classes, least=2, whole=True)
         start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Image ``(B, C, *S)`` -> logits and distances in training, probabilities ``(B, K, *S)`` in evaluation."""
         both = self.network(x)
         if both.shape[1] != 2 * self.num_classes - 1:
-            raise ValueError(
+            raise ConfigError(
                 f"Expected {2 * self.num_classes - 1} channels of the network, for {self.num_classes} classes and the "
                 f"distances of the foreground, got {both.shape[1]}. Set its out_channels."
             )

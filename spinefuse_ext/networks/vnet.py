@@ -10,7 +10,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Dropout
 from torch import nn
 
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 _DEEPEST_STAGE = 3  # convolutions of a stage: 1, 2, 3, 3, ... from the finest level down
 
@@ -71,7 +71,7 @@ class VNet(nn.Module):
         super().__init__()
         check_spatial_dims(spatial_dims)
         if len(channels) < 2:
-            raise ValueError(f"Expected at least two channel widths, got {tuple(channels)}.")
+            raise ConfigError(f"Expected at least two channel widths, got {tuple(channels)}.")
         self.factor = 2 ** (len(channels) - 1)
         depths = [min(level + 1, _DEEPEST_STAGE) for level in range(len(channels))]
         entries = [in_channels, *channels[1:]]  # what enters a stage: the image, then each halved feature

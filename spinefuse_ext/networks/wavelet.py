@@ -8,6 +8,7 @@ from monai.utils import optional_import
 from torch import nn
 
 from spinefuse_ext.networks.classical import check_pair, stronger
+from spinefuse_ext.validation import ConfigError, check_number
 
 pywt, _ = optional_import("pywt", descriptor="WaveletFusion needs PyWavelets: pip install PyWavelets.\n{}")
 
@@ -29,11 +30,9 @@ class WaveletFusion(nn.Module):
 
     def __init__(self, wavelet: str = "haar", levels: int = 5) -> None:
         super().__init__()
-        if levels < 1:
-            raise ValueError(f"Expected 1 level or more, got {levels}.")
         if wavelet not in pywt.wavelist(kind="discrete"):
-            raise ValueError(f"PyWavelets has no discrete wavelet {wavelet}; `pywt.wavelist()` names them.")
-        self.wavelet, self.levels = wavelet, levels
+            raise ConfigError(f"PyWavelets has no discrete wavelet {wavelet}; `pywt.wavelist()` names them.")
+        self.wavelet, self.levels = wavelet, check_number("levels", levels, least=1, whole=True)
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,11 @@ import itk
 import numpy as np
 from numpy.typing import NDArray
 
+from spinefuse_ext.formats import TRANSFORM_SUFFIXES
 from spinefuse_ext.registration.landmarks import RAS_LPS
 from spinefuse_ext.registration.slicer_transforms import has_foreign_types, read_foreign
 from spinefuse_ext.validation import TransformError, check_exists
 
-_SUFFIXES = (".tfm", ".txt", ".h5", ".hdf5", ".mat")
 _INVERSE = re.compile(rb"Inverse[A-Za-z]+Transform_(?:double|float)_3_3")
 _ELASTIX = re.compile(rb"^\(Transform ", re.MULTILINE)
 _UNKNOWN = re.compile(r'Could not create an instance of "([^"]+)"')
@@ -53,8 +53,9 @@ def read_transform(path: str | Path) -> FileTransform:
             the inverse of a transform.
     """
     path = check_exists(path, "Transform file")
-    if path.suffix.lower() not in _SUFFIXES or path.is_dir():
-        raise TransformError(f"{path} is no transform file: expected a name that ends in {', '.join(_SUFFIXES)}.")
+    if path.suffix.lower() not in TRANSFORM_SUFFIXES or path.is_dir():
+        endings = ", ".join(TRANSFORM_SUFFIXES)
+        raise TransformError(f"{path} is no transform file: expected a name that ends in {endings}.")
     content = path.read_bytes()
     if _ELASTIX.search(content):
         raise TransformError(

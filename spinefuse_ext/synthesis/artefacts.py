@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import spread
+from spinefuse_ext.validation import check_number, check_part
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 
@@ -40,8 +41,11 @@ class RandScand(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        self.shading, self.gamma, self.coarsest = shading, gamma, coarsest
-        self.noise, self.streaks, self.fold = noise, streaks, fold
+        self.shading = check_number("shading", shading, least=0)
+        self.gamma = check_number("gamma", gamma, least=0)
+        self.coarsest = check_number("coarsest", coarsest, least=1)
+        self.noise = check_number("noise", noise, least=0)
+        self.streaks, self.fold = check_part("streaks", streaks), check_part("fold", fold)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws
@@ -69,7 +73,7 @@ class RandCutd(BatchTransform):
 
     def __init__(self, smallest_px: Sequence[int], probability: float = 0.35, batched: bool = True) -> None:
         super().__init__(batched)
-        self.smallest_px, self.probability = tuple(smallest_px), probability
+        self.smallest_px, self.probability = tuple(smallest_px), check_part("probability", probability)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

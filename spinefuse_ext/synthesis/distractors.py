@@ -10,6 +10,7 @@ from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import dilate, erode
+from spinefuse_ext.validation import check_number, check_part
 
 
 class RandDistractorsd(BatchTransform):
@@ -37,8 +38,10 @@ class RandDistractorsd(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        self.count, self.probability = count, probability
-        self.distance_px, self.classes = distance_px, tuple(classes)
+        self.count = check_number("count", count, least=0, whole=True)
+        self.probability = check_part("probability", probability)
+        self.distance_px = check_number("distance_px", distance_px, least=0, whole=True)
+        self.classes = tuple(classes)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

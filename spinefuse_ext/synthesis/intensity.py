@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_part
 
 _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _WIDTHS = 4.0  # sigmas that a Gaussian kernel reaches to each side
@@ -32,9 +32,7 @@ class IntensityTransform(BatchTransform):
 
     def __init__(self, probability: float = 0.5, batched: bool = True) -> None:
         super().__init__(batched)
-        if not 0 <= probability <= 1:
-            raise ConfigError(f"Expected a probability from 0 to 1, got {probability}.")
-        self.probability = probability
+        self.probability = check_part("probability", probability)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

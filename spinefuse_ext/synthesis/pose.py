@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_part
 
 #: Axes that each rotation turns, the first towards the second.
 _PLANES = {2: [(0, 1)], 3: [(1, 2), (2, 0), (0, 1)]}
@@ -65,10 +65,8 @@ class RandAffined(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        if not 0 <= probability <= 1:
-            raise ConfigError(f"Expected a probability from 0 to 1, got {probability}.")
         self.rotate_range, self.scale_range = tuple(rotate_range), tuple(scale_range)
-        self.translate_range_px, self.probability = tuple(translate_range_px), probability
+        self.translate_range_px, self.probability = tuple(translate_range_px), check_part("probability", probability)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

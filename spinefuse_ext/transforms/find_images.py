@@ -10,10 +10,11 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
+from spinefuse_ext.dicom.kind import is_archive
 from spinefuse_ext.dicom.nifti import stored_shape
 from spinefuse_ext.dicom.volume import read_channels
 from spinefuse_ext.enums import MODALITIES, CaseKeys, RegistrationKeys
-from spinefuse_ext.formats import NIFTI, image_suffix
+from spinefuse_ext.formats import header_of
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
 
 
@@ -22,8 +23,9 @@ class FindImagesd(MapTransform):
 
     The rules are those of :mod:`spinefuse_ext.data.siblings`. ``image`` is the file of its own word (``ct``, ``mr``,
     ``fused``), or of the first key when its name has none; the others stand beside it. A key that the case has is a
-    path, or the name of a file beside ``image``. ``image`` may also be a folder that holds one case, or, for two keys,
-    a NIfTI file of two channels on one grid, CT and MR. A case with all its keys, or without ``image``, stays as it is.
+    path, or the name of a file beside ``image``. ``image`` may also be a folder that holds one case, a ZIP archive or a
+    DICOMDIR of a whole study, or, for two keys, a NIfTI file of two channels on one grid, CT and MR. A case with all
+    its keys, or without ``image``, stays as it is.
 
     Args:
         keys: of the images that are needed; the first gives the grid.
@@ -72,12 +74,21 @@ def _sibling(path: Path, key: str) -> Path:
     try:
         return find_sibling(path, key)
     except MissingPathError as error:
+        if image_word(path) is None and _is_study(path):
+            return path  # the reader picks the series
         if key != CaseKeys.FUSED:
             raise
         raise MissingPathError(f"{error} The bundle spine_fusion makes it.") from error
 
 
+def _is_study(path: Path) -> bool:
+    """Whether a file stands for a folder of DICOM, which may hold every image of a patient."""
+    from spinefuse_ext.dicom.read_file import is_directory_file  # needs packages that NIfTI does not
+
+    return is_archive(path) or is_directory_file(path)
+
+
 def _channels(path: Path) -> int:
     """Channels of a NIfTI file, 1 for every other."""
-    shape = stored_shape(path) if image_suffix(path) in NIFTI else None
+    shape = stored_shape(header_of(path)) if path.is_file() else None
     return shape[-1] if shape is not None and len(shape) > 3 else 1  # the reader says what is wrong with a damaged one

@@ -10,6 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.validation import check_whole_or_none
 
 
 class IgnoreVoxelsd(MapTransform):
@@ -23,7 +24,7 @@ class IgnoreVoxelsd(MapTransform):
 
     def __init__(self, keys: KeysCollection, ignore_index: int | None = None, label_key: str = CaseKeys.LABEL) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        self.ignore_index = ignore_index
+        self.ignore_index = check_whole_or_none("ignore_index", ignore_index)
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -41,7 +41,7 @@ class NetworkMapd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            raise ValueError(f"Expected one key, as there is one name for the map, got {list(self.keys)}.")
+            raise ConfigError(f"Expected one key, as there is one name for the map, got {list(self.keys)}.")
         self.network, self.inferer, self.name = network, inferer, name
 
     @abstractmethod

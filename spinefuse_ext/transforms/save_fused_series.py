@@ -14,7 +14,7 @@ from monai.utils import ImageMetaKey
 from spinefuse_ext.data.writer import CaseLayout
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, series_key
-from spinefuse_ext.validation import SourceError
+from spinefuse_ext.validation import ConfigError, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class SaveFusedSeriesd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            raise ValueError(f"Expected one key, as there is one series for a case, got {list(self.keys)}.")
+            raise ConfigError(f"Expected one key, as there is one series for a case, got {list(self.keys)}.")
         self.folder_layout, self.mr_key, self.source_key = folder_layout, str(mr_key), str(source_key)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -16,6 +16,7 @@ from monai.utils import ImageMetaKey
 from spinefuse_ext.data.writer import CaseLayout
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, series_key
+from spinefuse_ext.validation import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class SaveSegd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            raise ValueError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
+            raise ConfigError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
         self.structures = dict(enumerate(labels))
         self.folder_layout, self.source_key, self.modality = folder_layout, str(source_key), modality
 
@@ -82,9 +83,13 @@ class SaveSegd(MapTransform):
 
     def _modality(self, source: str) -> str | None:
         """The modality that is meant, unless the folder holds no such series."""
+        from spinefuse_ext.dicom.archive import opened
         from spinefuse_ext.dicom.choose import series_at
 
-        held = {series.modality for series in series_at(Path(source))[0]} if self.modality else set()
+        if self.modality is None:
+            return None
+        with opened(Path(source)) as place:
+            held = {series.modality for series in series_at(place)[0]}
         return self.modality if self.modality in held else None
 
 

@@ -54,7 +54,7 @@ class SaveTrustd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            raise ValueError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
+            raise ConfigError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
         if not 0 <= threshold <= 1:
             raise ConfigError(f"Trust lies in [0, 1], so its threshold cannot be {threshold}.")
         self.labels, self.folder_layout = dict(enumerate(labels)), folder_layout

@@ -11,6 +11,7 @@ from monai.transforms import MapTransform
 from torch import nn
 
 from spinefuse_ext.enums import SubNetwork
+from spinefuse_ext.validation import ConfigError, check_number
 
 #: Key of the disagreement map.
 DISAGREEMENT = "disagreement"
@@ -31,7 +32,7 @@ class SplitSubNetworksd(MapTransform):
         allow_missing_keys: do nothing for a case without the key.
 
     Raises:
-        ValueError: from a call, when there are neither K nor 2 K channels.
+        ConfigError: from a call, when there are neither K nor 2 K channels.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class SplitSubNetworksd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.output = str(getattr(network, "output", SubNetwork.MEAN))
-        self.num_classes = num_classes
+        self.num_classes = check_number("num_classes", num_classes, least=2, whole=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -48,7 +49,7 @@ class SplitSubNetworksd(MapTransform):
             if both.shape[0] == self.num_classes:
                 continue
             if both.shape[0] != 2 * self.num_classes:
-                raise ValueError(
+                raise ConfigError(
                     f"Expected {self.num_classes} classes of 1 or 2 networks, got {both.shape[0]} channels."
                 )
             first, second = both[: self.num_classes], both[self.num_classes :]

@@ -107,6 +107,11 @@ def test_a_folder_that_holds_one_case(tmp_path: Path) -> None:
         "mr": tmp_path / "x" / "b_mr.nii.gz",
     }
     assert set(find_in_folder(tmp_path / "dicom", ["ct", "mr"]).values()) == {tmp_path / "dicom"}
+    touch(tmp_path, "packed/a_ct.zip", "packed/a_mr.zip")
+    assert find_in_folder(tmp_path / "packed", ["ct", "mr"]) == {
+        "ct": tmp_path / "packed" / "a_ct.zip",
+        "mr": tmp_path / "packed" / "a_mr.zip",
+    }
     with pytest.raises(MissingPathError, match="0 images with the word 'fused'"):
         find_in_folder(tmp_path / "x", ["fused"])
 

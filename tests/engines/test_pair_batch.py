@@ -29,7 +29,7 @@ def test_swapping_turns_both_and_happens_as_often_as_asked() -> None:
     prepare = PreparePair(swap_probability=0.25)
     swapped = [not torch.equal(prepare({"image": pair})[0], pair) for _ in range(400)]
     assert 60 < sum(swapped) < 140  # expected 100, deviation 8.7
-    with pytest.raises(ValueError, match=r"probability from 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"swap_probability is a number from 0 to 1, got 1.5"):
         PreparePair(1.5)
 
 

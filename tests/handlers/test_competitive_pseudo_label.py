@@ -204,8 +204,8 @@ def test_fresh_state_can_be_saved_and_loaded() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature above 0, got 0"),
-        ({"score_ema": 1.0}, "0 <= score_ema < 1, got 1"),
+        ({"temperature": 0.0}, "temperature is a number above 0, got 0"),
+        ({"score_ema": 1.0}, "score_ema is a number of at least 0 and below 1, got 1"),
         ({"competition": "sharp"}, "two_stage"),
     ],
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from torch import nn
 
 from spinefuse_ext.engines import SemiSupervisedEvents
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, CopyPasteHandler
+from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, CopyPasteHandler, StrongViewHandler
 from spinefuse_ext.networks import DualSegNet
 from tests.semi_supervised import small_loader, small_trainer, watch
 
@@ -25,7 +27,7 @@ def _step(handler: CopyPasteHandler, labelled: int, unlabelled: int, size: tuple
         image = torch.arange(1, labelled + 1.0).view(-1, *[1] * (len(size) + 1)).expand(-1, 1, *size)
         extra = -torch.arange(1, unlabelled + 1.0).view(-1, *[1] * (len(size) + 1)).expand(-1, 1, *size)
         engine.state.output = {"image": image, Keys.UNLABELLED_IMAGE: extra}
-        engine.fire_event(SemiSupervisedEvents.BATCH_READY)
+        engine.fire_event(SemiSupervisedEvents.BATCH_MIXING)
         output = engine.state.output
         seen["mixed"], seen["mixed_extra"] = output["image"], output[Keys.UNLABELLED_IMAGE]
         seen["clean"] = output[Keys.CLEAN_UNLABELLED]
@@ -34,13 +36,13 @@ def _step(handler: CopyPasteHandler, labelled: int, unlabelled: int, size: tuple
             output[f"{name}_unlabelled"] = output[Keys.UNLABELLED_IMAGE][None].repeat(2, *[1] * output["image"].ndim)
         output["coarse_labelled"] = seen["coarse"] = torch.rand(2, labelled, 3, *(1,) * len(size))
         output["coarse_unlabelled"] = torch.rand(2, unlabelled, 3, *(1,) * len(size))
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(SemiSupervisedEvents.BATCH_UNMIXING)
         seen.update(output, unmixed=output["image"], unmixed_extra=output[Keys.UNLABELLED_IMAGE])
         seen.update(image=image, extra=extra)
         engine.terminate()
 
     engine: Any = Engine(step)
-    engine.register_events(*IterationEvents, *SemiSupervisedEvents)
+    engine.register_events(*SemiSupervisedEvents)
     engine.state.epoch_length = 1
     handler.attach(engine)
     engine.run([0], max_epochs=4)
@@ -107,11 +109,34 @@ def test_a_network_without_context_trains_the_same_with_and_without_mixing() -> 
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+class _Brighten:
+    """A strong view that says what it saw of the clean images."""
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        return 1.5 * image + 0.1
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_in_whatever_order_handlers_are_listed_the_same_network_is_trained(order: tuple[int, ...]) -> None:
+    def trained(places: Sequence[int]) -> torch.Tensor:
+        torch.manual_seed(0)
+        made = (
+            StrongViewHandler(_Brighten()),
+            CopyPasteHandler(seed=0),
+            CompetitivePseudoLabelHandler(ramp_fraction=0.0, max_weight=1.0, clean_view=True),
+        )
+        network = DualSegNet(nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(1, 3, 3, padding=1))
+        small_trainer(network, train_handlers=[made[place] for place in places], max_epochs=2).run()
+        return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+    torch.testing.assert_close(trained(order), trained(range(3)), rtol=0, atol=0)
+
+
 def test_supervised_training_mixes_labelled_images() -> None:
     trainer = small_trainer(
         unlabelled_data_loader=None, train_data_loader=small_loader(4), train_handlers=[CopyPasteHandler(seed=0)]
     )
-    seen = watch(trainer, SemiSupervisedEvents.BATCH_READY, dict)
+    seen = watch(trainer, SemiSupervisedEvents.BATCH_MIXING, dict)
     done = watch(trainer, IterationEvents.FORWARD_COMPLETED, dict)
     trainer.run()
     clean = next(iter(small_loader(4)))["image"]
@@ -122,5 +147,5 @@ def test_supervised_training_mixes_labelled_images() -> None:
 
 @pytest.mark.parametrize("options", [{"share": 0.0}, {"probability": 1.5}, {"warmup_fraction": -0.1}])
 def test_values_outside_their_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="Expected share"):
+    with pytest.raises(ValueError, match=rf"{next(iter(options))} is a number (above|from) 0 .*1, got"):
         CopyPasteHandler(**options)

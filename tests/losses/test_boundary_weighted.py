@@ -87,5 +87,5 @@ def test_an_absent_foreground_is_learnt_as_absent() -> None:
 
 
 def test_an_even_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="odd window, got 30"):
+    with pytest.raises(ValueError, match="window is an odd number of voxels, got 30"):
         BoundaryWeightedLoss(30)

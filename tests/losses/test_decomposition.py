@@ -96,7 +96,7 @@ def test_half_precision_is_computed_in_float32() -> None:
 
 
 def test_refuses_an_offset_that_lets_the_divisor_vanish() -> None:
-    with pytest.raises(ValueError, match="offset above 1"):
+    with pytest.raises(ValueError, match="offset is a number above 1"):
         DecompositionLoss(offset=1.0)
 
 

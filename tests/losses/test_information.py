@@ -57,7 +57,7 @@ def test_without_a_weight_file_the_substitute_is_used() -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 level or more, got 0"):
+    with pytest.raises(ValueError, match="levels is a whole number of at least 1, got 0"):
         PyramidInformation(levels=0)
-    with pytest.raises(ValueError, match=r"temperature above 0, got -0.1"):
+    with pytest.raises(ValueError, match=r"temperature is a number above 0, got -0.1"):
         PyramidInformation(temperature=-0.1)

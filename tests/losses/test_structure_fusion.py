@@ -92,5 +92,5 @@ def test_sizes_that_cannot_be_compared_are_refused() -> None:
         StructureFusionLoss()(torch.rand(1, 2, 16, 16), torch.rand(1, 2, 16, 16))
     with pytest.raises(ValueError, match="at least 7 voxels"):
         StructureFusionLoss()(torch.rand(1, 1, 6, 16), torch.rand(1, 2, 6, 16))
-    with pytest.raises(ValueError, match="positive data range"):
+    with pytest.raises(ValueError, match="data_range is a number above 0"):
         StructureFusionLoss(data_range=0)

@@ -496,7 +496,7 @@ def test_scores_that_compare_refuse_to_go_without_sources(name: str) -> None:
         pytest.param({"sources": torch.zeros(1, 2, 45, 50)}, r"Expected sources \(1, 2, 45, 52\)", id="sources"),
         pytest.param({"mask": torch.zeros(1, 2, 45, 52)}, r"Expected mask \(1, 1, 45, 52\)", id="mask"),
         pytest.param({"data_range": 1.0}, "pass their data_range", id="levels-as-unit-range"),
-        pytest.param({"data_range": 0.0}, "data_range above 0", id="no-range"),
+        pytest.param({"data_range": 0.0}, "data_range is a number above 0", id="no-range"),
         pytest.param({"convention": "evaluater"}, "evaluator", id="typo"),
         pytest.param(
             {"fused": torch.zeros(0, 1, 45, 52), "sources": torch.zeros(0, 2, 45, 52)}, "one image", id="empty"

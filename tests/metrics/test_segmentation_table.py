@@ -177,5 +177,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         scores(volume(label[0], (1.0, 2.0, 6.0)), label)
     with pytest.raises(UnknownLabelError, match="got 4 as well in prediction"):
         scores(label * 4, label)
-    with pytest.raises(ValueError, match="at least 0 mm, got -1"):
+    with pytest.raises(ValueError, match="tolerance_mm is a number of at least 0, got -1"):
         scores(label, label, tolerance_mm=-1)

@@ -132,7 +132,7 @@ def test_pyramid_equals_the_plain_formula_at_any_size(rows: int, columns: int, l
 
 
 def test_wrong_sizes_of_a_pyramid_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 level or more, got 0"):
+    with pytest.raises(ValueError, match="levels is a whole number of at least 1, got 0"):
         LaplacianPyramidFusion(levels=0)
     with pytest.raises(ValueError, match="spatial_dims 2 or 3, got 4"):
         LaplacianPyramidFusion(spatial_dims=4)

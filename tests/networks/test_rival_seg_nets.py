@@ -40,7 +40,7 @@ def test_shape_net_has_a_head_for_each_of_both_tasks() -> None:
 def test_shape_net_with_another_number_of_channels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected 5 channels of the network, for 3 classes .* got 3"):
         ShapeSegNet(VNet(2, 1, 3, channels=(4, 8)), 3)(torch.rand(1, 1, 16, 16))
-    with pytest.raises(ValueError, match="at least 2 classes"):
+    with pytest.raises(ValueError, match="num_classes is a whole number of at least 2"):
         ShapeSegNet(torch.nn.Identity(), 1)
 
 

@@ -57,7 +57,7 @@ def test_the_result_has_the_precision_of_the_pair_and_no_gradient(dtype: torch.d
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 level or more, got 0"):
+    with pytest.raises(ValueError, match="levels is a whole number of at least 1, got 0"):
         WaveletFusion(levels=0)
     with pytest.raises(ValueError, match="no discrete wavelet morlet"):
         WaveletFusion("morlet")

@@ -138,7 +138,7 @@ def test_malformed_files_are_refused_in_one_sentence(content: str, message: str,
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.nii").write_text("")
-    with pytest.raises(TransformError, match=r"expected a name that ends in .tfm, .txt, .h5"):
+    with pytest.raises(TransformError, match=r"expected a name that ends in .tfm, .h5, .hdf5, .txt, .mat"):
         read_transform(tmp_path / "t.nii")
     with pytest.raises(MissingPathError, match=r"Transform file .*absent.tfm does not exist"):
         read_transform(tmp_path / "absent.tfm")

@@ -146,8 +146,8 @@ def test_the_pairs_of_a_fusion_batch_are_changed_on_the_device() -> None:
         (lambda: RandGammad((0.0, 2.0)), "gamma as a smallest and a largest number above 0"),
         (lambda: RandBlurd((2.0, 1.0)), "sigma_px as a smallest and a largest number above 0"),
         (lambda: RandShadingd((0.0, 0.3), degree=0), "degree of at least 1, got 0"),
-        (lambda: RandNoised(0.1, 1.5), "probability from 0 to 1, got 1.5"),
-        (lambda: RandAffined(probability=-1), "probability from 0 to 1, got -1"),
+        (lambda: RandNoised(0.1, 1.5), "probability is a number from 0 to 1, got 1.5"),
+        (lambda: RandAffined(probability=-1), "probability is a number from 0 to 1, got -1"),
         (lambda: RandFlipd([0.5, 2]), r"probabilities from 0 to 1, got \[0.5, 2\]"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_constant_pair_has_even_shares_up_to_its_border() -> None:
 def test_contribution_refuses_what_is_no_pair_and_a_sigma_of_zero() -> None:
     with pytest.raises(ValueError, match="pair of 2 channels"):
         modality_contribution(mean_rule, torch.zeros(1, 3, 8, 8), 2.0)
-    with pytest.raises(ValueError, match="positive sigma"):
+    with pytest.raises(ValueError, match="sigma_px is a number above 0"):
         modality_contribution(mean_rule, torch.zeros(1, 2, 8, 8), 0)
     with pytest.raises(ConfigError, match=r"positive sigma in pixels, got -1"):
         ContributionMapd("image", SpineFusionNet(2, 8, (1, 1), 2), window_inferer(2, (8, 8), 0), sigma_px=-1)
