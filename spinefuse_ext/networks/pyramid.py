@@ -10,11 +10,16 @@ def halved(x: torch.Tensor) -> torch.Tensor:
     """Smoothed with the binomial filter 1 3 3 1, every axis halved, odd sizes rounded up; the border is repeated."""
     padding: list[int] = []
     for axis in range(x.dim() - 2):
-        padding += [1, 1 + x.shape[-1 - axis] % 2]
-    x = F.pad(x, padding, mode="replicate")
-    for stride in (1, 1, 2):  # two taps of 1/2 each; three in a row are 1 3 3 1 over 8
-        x = F.avg_pool2d(x, 2, stride) if x.dim() == 4 else F.avg_pool3d(x, 2, stride)
-    return x
+        padding += [1, 1 + x.size(x.dim() - 1 - axis) % 2]
+    smooth = F.pad(x, padding, mode="replicate")
+    # two taps of 1/2 each; three in a row are 1 3 3 1 over 8
+    return _pooled(_pooled(_pooled(smooth, 1), 1), 2)
+
+
+def _pooled(x: torch.Tensor, stride: int) -> torch.Tensor:
+    if x.dim() == 4:
+        return F.avg_pool2d(x, 2, stride)
+    return F.avg_pool3d(x, 2, stride)
 
 
 def doubled(coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -30,7 +35,8 @@ def gaussian_pyramid(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
     """``x`` and ``levels`` images, each half as large as the one before it; fine to coarse."""
     images = [x]
     for _ in range(levels):
-        images.append(halved(images[-1]))
+        x = halved(x)
+        images.append(x)
     return images
 
 

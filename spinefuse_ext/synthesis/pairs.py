@@ -11,8 +11,8 @@ from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.validation import ConfigError
 
-# the narrowest window begins and ends so far, as parts of the given one
-_WINDOW_LOW, _WINDOW_WIDTH = (0.02, 0.12), (0.12, 1.0)
+# where a narrower window begins and how wide it is, as parts of the given one
+_WINDOW_LOW, _WINDOW_WIDTH = (0.02, 0.12), (0.08, 0.5)
 # an inverted MR is so bright, as a part of the range
 _INVERTED = (0.4, 0.9)
 # what is below this part of the range is air, which stays black
@@ -25,7 +25,7 @@ class RandPaird(BatchTransform):
     Air, which is 0, stays so. All numbers are drawn evenly up to those given, but for shift and turn, which are normal.
 
     Args:
-        window_probability: how often the CT is seen in a narrower window, down to an eighth, where bone is saturated.
+        window_probability: how often the CT is seen in a window half as wide to a twelfth: bone is white all over.
         invert_probability: how often bright and dark of the MR change places, as T1 and T2 do.
         gamma: smallest and largest power that the MR is raised to.
         noise: largest standard deviation of the noise of both.
@@ -38,7 +38,7 @@ class RandPaird(BatchTransform):
 
     def __init__(
         self,
-        window_probability: float = 0.5,
+        window_probability: float = 0.7,
         invert_probability: float = 0.25,
         gamma: Sequence[float] = (0.5, 1.5),
         noise: float = 0.05,

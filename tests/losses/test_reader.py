@@ -31,7 +31,7 @@ def test_a_copy_of_one_scan_loses_the_other_and_their_mean_neither() -> None:
     assert lost["ct"][1] > 0.7
     assert lost["mr"][0] > 0.7
     assert lost["mr"][1] < 0.1
-    assert lost["mean"].max() < 0.5
+    assert lost["mean"].max() < 0.7
 
 
 def test_the_recovery_remembers_the_batches_before() -> None:
