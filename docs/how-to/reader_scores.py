@@ -45,10 +45,13 @@ def read_pairs(folder: Path, every: int) -> dict[str, torch.Tensor]:
 
 
 def network_of(method: str) -> torch.nn.Module:
-    """The method's network as the fusion bundle makes it, ``shipped`` with its weights."""
+    """The method's network as the fusion bundle makes it; ``shipped`` and ``blend`` with the weights in the bundle."""
     bundle = find_bundle("fusion")
     files = ("inference.json",) if method == "shipped" else ("inference.json", f"{method}.json")
-    network: torch.nn.Module = ConfigParser(merged(bundle, files)).get_parsed_content("network")
+    parser = ConfigParser(merged(bundle, files))
+    if method == "blend":
+        parser["checkpoint"] = str(bundle / "models" / "blend.pt")
+    network: torch.nn.Module = parser.get_parsed_content("network")
     return network.eval()
 
 

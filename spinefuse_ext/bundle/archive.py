@@ -14,6 +14,7 @@ from spinefuse_ext.validation import PackError
 RELEASED = (
     *("LICENSE", "large_files.yml", "large_files.yaml", "large_files.json"),
     *("configs/*.json", "configs/*.yaml", "configs/*.yml", "configs/*.conf"),
+    "models/blend.pt",
     *("docs/*.md", "docs/*.txt", "docs/*.png", "docs/*.svg", "docs/*.jpg"),
 )
 WEIGHTS = "models/model.pt"

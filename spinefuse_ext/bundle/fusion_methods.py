@@ -7,6 +7,7 @@ from spinefuse_ext.bundle.methods import Method
 #: In the order of the table; a further method is one line here and its delta in the bundle.
 FUSION_METHODS: dict[str, Method] = {
     "ours": Method(),
+    "blend": Method(("blend.json",), ("blend_train.json",)),
     "u2fusion": Method(("u2fusion.json",), ("u2fusion_train.json",)),
     "cddfuse": Method(("cddfuse.json",), ("cddfuse_train.json",)),
     "mean": Method(("mean.json",), trains=False),

@@ -9,6 +9,7 @@ from spinefuse_ext.losses.fidelity import lost_fidelity, shared_information
 from spinefuse_ext.losses.fusion import FusionLoss
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation, gradient_energy
 from spinefuse_ext.losses.place_contrast import PlaceContrastLoss
+from spinefuse_ext.losses.reader import ReaderFusionLoss, RunningRecovery, faded_bone, hidden_edges
 from spinefuse_ext.losses.reconstruction import ReconstructionLoss
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
 from spinefuse_ext.losses.semi_supervised import SemiSupervisedLoss
@@ -25,15 +26,19 @@ __all__ = [
     "InformationMeasure",
     "PlaceContrastLoss",
     "PyramidInformation",
+    "ReaderFusionLoss",
     "ReconstructionLoss",
     "RectificationLoss",
+    "RunningRecovery",
     "SemiSupervisedLoss",
     "StructureFusionLoss",
     "U2FusionLoss",
     "VGG16Information",
     "boundary_weight",
     "disagreement_mask",
+    "faded_bone",
     "gradient_energy",
+    "hidden_edges",
     "information_measure",
     "lost_edges",
     "lost_fidelity",

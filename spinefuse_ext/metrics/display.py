@@ -43,6 +43,11 @@ def _noise(levels: torch.Tensor) -> torch.Tensor:
     total = torch.zeros_like(levels)
     for sigma_px in NOISE_SCALES_PX:
         white = torch.randn(levels.shape, generator=generator, dtype=levels.dtype).to(levels.device)
-        energy = gaussian(2 * int(_REACH * sigma_px + 0.5) + 1, sigma_px).square().sum() ** (levels.ndim - 2)
-        total += smooth(white, sigma_px) * (JUST_NOTICEABLE / energy.sqrt().item())
+        total += noise_of(white, sigma_px)
     return total
+
+
+def noise_of(white: torch.Tensor, sigma_px: float) -> torch.Tensor:
+    """White noise of unit variance ``(B, C, *S)`` as the noise of viewing of one size: one noticeable step, smooth."""
+    energy = gaussian(2 * int(_REACH * sigma_px + 0.5) + 1, sigma_px).square().sum() ** (white.ndim - 2)
+    return smooth(white, sigma_px) * (JUST_NOTICEABLE / energy.sqrt().item())

@@ -52,9 +52,9 @@ class SourceRecovery:
         counts = _foreground(levels)
         for item in torch.nonzero(levels.finite)[:, 0].tolist():
             one = slice(item, item + 1)
-            held = _thinned(counts[one]).flatten()
-            features = [_thinned(feature).flatten()[held] for feature in _features(viewed(levels.fused[one]))]
-            targets = _thinned(levels.sources[one])[0].flatten(1)[:, held] / PEAK
+            held = thinned(counts[one]).flatten()
+            features = [thinned(feature).flatten()[held] for feature in seen_features(viewed(levels.fused[one]))]
+            targets = thinned(levels.sources[one])[0].flatten(1)[:, held] / PEAK
             rows = torch.cat((torch.ones_like(targets[:1]), torch.stack(features), targets))
             moments = rows @ rows.T
             self._moments = moments if self._moments is None else self._moments + moments.to(self._moments.device)
@@ -104,7 +104,7 @@ class SourceRecovery:
         parts = []
         for item in levels.split(1):
             told = weights[:, 0].reshape(1, 2, *[1] * (levels.ndim - 2)).expand(1, 2, *levels.shape[2:]).clone()
-            for feature, both in zip(_features(viewed(item)), weights[:, 1:].T, strict=True):
+            for feature, both in zip(seen_features(viewed(item)), weights[:, 1:].T, strict=True):
                 told += both.reshape(1, 2, *[1] * (levels.ndim - 2)) * feature
             parts.append(told)
         return torch.cat(parts).clamp_(0, 1) * PEAK
@@ -113,16 +113,23 @@ class SourceRecovery:
         """Offset and coefficients of the features, for CT and MR: ``(2, 1 + P)``."""
         if self._moments is None or not self._moments[0, 0] > 0:
             raise ValueError("Expected a recovery that was fitted to images of other patients; call fit first.")
-        moments = self._moments / self._moments[0, 0]
-        mean = moments[0, 1:]
-        covariance = moments[1:, 1:] - torch.outer(mean, mean)
-        spread = covariance.diagonal()[:-2].clamp(min=0).sqrt()
-        scale = torch.where(spread > 1e-9, 1 / spread, 0.0)  # a feature that never changes says nothing
-        inner = covariance[:-2, :-2] * torch.outer(scale, scale)
-        ridge = RIDGE * torch.eye(len(scale), dtype=inner.dtype, device=inner.device)
-        weights = torch.linalg.solve(inner + ridge, covariance[:-2, -2:] * scale[:, None]) * scale[:, None]
-        offset = mean[-2:] - mean[:-2] @ weights
-        return torch.cat((offset[None], weights)).T
+        return ridge_weights(self._moments / self._moments[0, 0])
+
+
+def ridge_weights(moments: torch.Tensor) -> torch.Tensor:
+    """Offset and coefficients of P features for 2 sources: ``(2, 1 + P)``.
+
+    ``moments`` is ``(1 + P + 2, 1 + P + 2)``: the mean products of 1, features and sources with each other.
+    """
+    mean = moments[0, 1:]
+    covariance = moments[1:, 1:] - torch.outer(mean, mean)
+    spread = covariance.diagonal()[:-2].clamp(min=0).sqrt()
+    scale = torch.where(spread > 1e-9, 1 / spread, 0.0)  # a feature that never changes says nothing
+    inner = covariance[:-2, :-2] * torch.outer(scale, scale)
+    ridge = RIDGE * torch.eye(len(scale), dtype=inner.dtype, device=inner.device)
+    weights = torch.linalg.solve(inner + ridge, covariance[:-2, -2:] * scale[:, None]) * scale[:, None]
+    offset = mean[-2:] - mean[:-2] @ weights
+    return torch.cat((offset[None], weights)).T
 
 
 def recoverability(
@@ -179,7 +186,7 @@ def _r2(
     return recovery.r2(fused, sources, data_range, mask)
 
 
-def _thinned(images: torch.Tensor) -> torch.Tensor:
+def thinned(images: torch.Tensor) -> torch.Tensor:
     """One pixel of every ``STEP_PX`` along each axis of ``(B, C, *S)``."""
     for axis in range(2, images.ndim):
         images = images.index_select(axis, torch.arange(0, images.shape[axis], STEP_PX, device=images.device))
@@ -197,7 +204,7 @@ def _foreground(levels: GreyLevels) -> torch.Tensor:
     return body if levels.mask is None else body & (levels.mask > 0)
 
 
-def _features(seen: torch.Tensor) -> Iterator[torch.Tensor]:
+def seen_features(seen: torch.Tensor) -> Iterator[torch.Tensor]:
     """What the regression looks at in ``(1, 1, *S)``, levels: one map ``(1, 1, *S)`` after the other, about [0, 1]."""
     seen = seen / PEAK
     axes = range(2, seen.ndim)

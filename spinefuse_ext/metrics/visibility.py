@@ -19,8 +19,8 @@ SEEN_SHARE = 0.25
 #: An edge of the fused image is false where CT and MR together explain less than this part of its variance.
 TRUE_SHARE = 0.5
 # variance of a step of one just noticeable height is a quarter of its square; half that height cannot vouch for an edge
-_STEP_VARIANCE = JUST_NOTICEABLE**2 / 4
-_VOUCHING_VARIANCE = _STEP_VARIANCE / 4
+STEP_VARIANCE = JUST_NOTICEABLE**2 / 4
+_VOUCHING_VARIANCE = STEP_VARIANCE / 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Windows:
 
     def share(self, where: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
         """Part of the contrast above a noticeable step that lies in ``where``: ``(B, C, *V) -> (B, C)``."""
-        weight = torch.where(variance >= _STEP_VARIANCE, variance.sqrt(), 0.0) * self.inside
+        weight = torch.where(variance >= STEP_VARIANCE, variance.sqrt(), 0.0) * self.inside
         kept = (weight * where).flatten(2).sum(2) / weight.flatten(2).sum(2)
         return torch.where(self.finite[:, None], kept, torch.nan)
 
@@ -101,7 +101,7 @@ def false_edges(
         ct * mr - of_both.square()
     )
     left = own - explained
-    return windows.share((left > (1 - TRUE_SHARE) * own) & (left >= _STEP_VARIANCE), own)[:, 0]
+    return windows.share((left > (1 - TRUE_SHARE) * own) & (left >= STEP_VARIANCE), own)[:, 0]
 
 
 def _visible(
@@ -115,7 +115,7 @@ def _visible(
     windows = _windows(fused, sources, data_range, convention, mask)
     own, theirs = windows.variance[:, :1], windows.variance[:, 1:]
     followed = windows.covariance[:, :2].square()
-    seen = (followed >= _STEP_VARIANCE * theirs) & (followed >= SEEN_SHARE * theirs * own)
+    seen = (followed >= STEP_VARIANCE * theirs) & (followed >= SEEN_SHARE * theirs * own)
     return windows.share(seen, theirs)
 
 

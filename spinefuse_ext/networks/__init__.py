@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spinefuse_ext.networks.allocator import keep_freed_memory
+from spinefuse_ext.networks.blend import BlendFusionNet
 from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion, SingleModality
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
@@ -26,6 +27,7 @@ from spinefuse_ext.networks.weights import load_weights
 from spinefuse_ext.networks.without_mr import CopyWithoutMRInferer, copy_without_mr
 
 __all__ = [
+    "BlendFusionNet",
     "CopyWithoutMRInferer",
     "CouplingDetailEncoder",
     "DenseRestormerBlock",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.layers.factories import Pool
 from torch import nn
-from torch.nn import functional as F
 
+from spinefuse_ext.networks.pyramid import collapsed, details, gaussian_pyramid
 from spinefuse_ext.validation import ConfigError, check_number, check_spatial_dims
 
 
@@ -73,34 +72,11 @@ class LaplacianPyramidFusion(nn.Module):
     def __init__(self, spatial_dims: int = 2, levels: int = 4) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        self.spatial_dims, self.levels = spatial_dims, check_number("levels", levels, least=1, whole=True)
-        self.enlarge_mode = "bilinear" if spatial_dims == 2 else "trilinear"
-        smooth = Pool[Pool.AVG, spatial_dims]  # two taps of 1/2 each; three in a row are 1 3 3 1 over 8
-        self.smaller = nn.Sequential(smooth(2, 1), smooth(2, 1), smooth(2, 2))
+        self.levels = check_number("levels", levels, least=1, whole=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_pair(x)
-        details: list[torch.Tensor] = []
-        for _ in range(self.levels):
-            coarse = self._reduce(x)
-            details.append(stronger(x - self._expand(coarse, x)))
-            x = coarse
-        fused = x.mean(dim=1, keepdim=True)
-        for level in range(self.levels):
-            detail = details[self.levels - 1 - level]
-            fused = detail + self._expand(fused, detail)
-        return fused.clamp(0.0, 1.0)
-
-    def _reduce(self, x: torch.Tensor) -> torch.Tensor:
-        """Smoothed and every axis halved, odd sizes rounded up."""
-        padding: list[int] = []
-        for axis in range(self.spatial_dims):
-            padding += [1, 1 + x.shape[-1 - axis] % 2]
-        return self.smaller(F.pad(x, padding, mode="replicate"))
-
-    def _expand(self, coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Every axis doubled, then cut to the size of ``like``."""
-        twice = F.interpolate(coarse, scale_factor=2.0, mode=self.enlarge_mode, align_corners=False)
-        for axis in range(2, 2 + self.spatial_dims):
-            twice = twice.narrow(axis, 0, like.shape[axis])
-        return twice
+        merged: list[torch.Tensor] = []
+        for part in details(gaussian_pyramid(x, self.levels)):
+            merged.append(stronger(part) if len(merged) < self.levels else part.mean(dim=1, keepdim=True))
+        return collapsed(merged).clamp(0.0, 1.0)

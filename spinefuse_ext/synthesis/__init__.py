@@ -15,6 +15,7 @@ from spinefuse_ext.synthesis.intensity import (
     RandShadingd,
 )
 from spinefuse_ext.synthesis.paint import paint_labels
+from spinefuse_ext.synthesis.pairs import RandPaird
 from spinefuse_ext.synthesis.placement import RandPlacementd
 from spinefuse_ext.synthesis.pose import RandAffined, RandFlipd
 
@@ -32,6 +33,7 @@ __all__ = [
     "RandGammad",
     "RandNoised",
     "RandOffsetd",
+    "RandPaird",
     "RandPlacementd",
     "RandScand",
     "RandShadingd",

@@ -12,6 +12,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow, verify_net_in_out
 
+from spinefuse_ext.metrics import bone_order, visibility
 from spinefuse_ext.transforms import ScaleByModalityd
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ def test_a_classical_rule_fuses_without_a_checkpoint(
         assert np.abs(np.diff(fused["case_4"], axis=1)).mean() > 1.2 * np.abs(np.diff(pair.mean(0), axis=1)).mean()
 
 
-@pytest.mark.parametrize("method", ["mean", "max", "ct", "mr", "laplacian", "wavelet", "guided", "u2fusion"])
+@pytest.mark.parametrize("method", ["mean", "max", "ct", "mr", "laplacian", "wavelet", "guided", "u2fusion", "blend"])
 def test_a_rival_takes_and_gives_what_the_metadata_says(method: str) -> None:
     configs = BUNDLES / BUNDLE / "configs"
     files = [str(configs / "inference.json"), str(configs / f"{method}.json")]
@@ -120,3 +121,39 @@ def test_the_cddfuse_composition_trains_in_two_stages(workflow: Callable[..., Co
     weights = str(tmp_path / "models" / "model_final.pt")
     fused = fuse(workflow, "cddfuse", tmp_path, **{**network, "checkpoint": weights})
     assert set(fused) == {"case_4", "case_5"}
+
+
+def test_the_blend_learns_to_show_more_of_both_scans_and_its_checkpoint_fuses(
+    workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
+) -> None:
+    paths = {"output_dir": str(tmp_path / "eval"), "ckpt_dir": str(tmp_path / "models")}
+    sizes = {"patch_size": [48, 48], "batch_size": 4, "crops_per_case": 8, "epochs": 4, "val_interval": 4}
+    made = workflow(
+        BUNDLE, "train.json", "blend.json", "blend_train.json", learning_rate=0.01, **paths, **sizes, **CANVAS
+    )
+    assert made.check_properties() == []
+    losses: list[float] = []
+    trainer = made.parser.get_parsed_content("train#trainer")
+    trainer.add_event_handler("ITERATION_COMPLETED", lambda engine: losses.append(engine.state.output[0]["loss"]))
+    made.run()
+    made.finalize()
+    assert len(losses) == 4 * 8
+    assert np.mean(losses[-8:]) < np.mean(losses[:8])
+    fused = fuse(workflow, "blend", tmp_path, checkpoint=str(tmp_path / "models" / "model_final.pt"))
+    ct, mr = prepared(cohort, "case_4")
+    assert (fused["case_4"] >= np.minimum(ct, mr) - 1e-4).all()
+    assert (fused["case_4"] <= np.maximum(ct, mr) + 1e-4).all()
+    assert np.abs(fused["case_4"] - np.maximum(ct, mr)).mean() > 5 / 255
+
+
+def test_the_blend_that_comes_with_the_bundle_fuses(
+    workflow: Callable[..., ConfigWorkflow], cohort: Path, tmp_path: Path
+) -> None:
+    """Bone is bright, and edges of both scans are seen: more of the worse one than the maximum shows."""
+    weights = str(BUNDLES / BUNDLE / "models" / "blend.pt")
+    fused = torch.from_numpy(fuse(workflow, "blend", tmp_path, checkpoint=weights)["case_4"]).float()[:, None]
+    pair = torch.from_numpy(prepared(cohort, "case_4")).movedim(1, 0).float()
+    bone = pair[:, :1] > (400 + 200) / 1200
+    assert fused[bone].mean() > 0.85 * pair[:, :1][bone].mean()
+    assert bone_order(fused, pair).nanmean() > 0.9
+    assert visibility(fused, pair).nanmean() > visibility(pair.amax(1, keepdim=True), pair).nanmean()

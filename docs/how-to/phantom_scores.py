@@ -1,0 +1,58 @@
+"""Score the blend and the rules on phantoms that it has not seen, and tell how far apart their tissues are.
+
+Prints a table in Markdown. ``python docs/how-to/phantom_scores.py any``, where ``any`` is what
+``any_contrast_cases.py`` made; of its phantoms the 41st to the 44th are scored.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import nn
+
+from spinefuse_ext.bundle.commands import find_bundle
+from spinefuse_ext.metrics import bone_order, false_edges, tissue_separability, visibility, worst_and_mean
+from spinefuse_ext.networks import BlendFusionNet, LaplacianPyramidFusion, MaxFusion, MeanFusion, WaveletFusion
+
+CLASSES = {1: "vertebra", 2: "disc", 3: "canal"}
+BONE_LEVEL = (150 + 200) / 1200
+EDGE_SLICES = 4  # without spine
+
+
+def read(case: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs ``(N, 2, H, W)`` in [0, 1] and labels ``(N, 1, H, W)`` of the sagittal slices."""
+    ct, mr, label = (
+        np.asarray(nib.load(case / f"{key}.nii").dataobj)[EDGE_SLICES:-EDGE_SLICES] for key in ("ct", "mr", "label")
+    )
+    pair = np.stack((((ct + 200) / 1200).clip(0, 1), mr / 255), axis=1)
+    return torch.from_numpy(pair).float(), torch.from_numpy(label)[:, None].long()
+
+
+def scores(network: nn.Module, pair: torch.Tensor, label: torch.Tensor) -> list[float]:
+    """Visibility, false edges, bone order, separability of the worst two tissues and its mean."""
+    with torch.inference_mode():
+        fused = network(pair)
+    apart = worst_and_mean(tissue_separability(fused, label, CLASSES))
+    others = visibility(fused, pair), false_edges(fused, pair), bone_order(fused, pair, bone_level=BONE_LEVEL)
+    return [score.nanmean().item() for score in (*others, *apart)]
+
+
+def main() -> None:
+    cases = [read(case) for case in sorted(Path(sys.argv[1]).glob("phantom_*"))[40:44]]
+    weights = find_bundle("fusion") / "models" / "blend.pt"
+    methods = {"max": MaxFusion(), "mean": MeanFusion(), "laplacian": LaplacianPyramidFusion()}
+    methods |= {"wavelet": WaveletFusion(), "blend": BlendFusionNet(weights=weights).eval()}
+    sys.stdout.write(
+        "| method | vis | false | order | worst two tissues | tissues, mean |\n|---|---|---|---|---|---|\n"
+    )
+    for name, network in methods.items():
+        means = np.mean([scores(network, *case) for case in cases], axis=0)
+        sys.stdout.write(f"| `{name}` | {' | '.join(f'{value:.3f}' for value in means)} |\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A network that blends CT and MR scale by scale: it predicts what share each has, and cannot invent anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import nn
+from torch.nn import functional as F
+
+from spinefuse_ext.networks.classical import check_pair
+from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid
+from spinefuse_ext.networks.restormer import at_least_float32
+from spinefuse_ext.networks.unloaded import start_from
+from spinefuse_ext.validation import ConfigError, check_spatial_dims
+
+#: Details are about so much fainter than images; the network sees them enlarged by it.
+DETAIL_GAIN = 4.0
+
+
+class GuidanceLevel(nn.Module):
+    """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and the share of CT.
+
+    The share is ``(B, 1, *S)`` in (0, 1); that of MR is the rest.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, channels: int) -> None:
+        super().__init__()
+        convolution = Conv[Conv.CONV, spatial_dims]
+        self.first = convolution(in_channels, channels, 3, padding=1)
+        self.second = convolution(channels, channels, 3, padding=1)
+        self.share = convolution(channels, 1, 1)
+        nn.init.normal_(self.share.weight, std=0.05)  # both have about a half at first
+        nn.init.zeros_(self.share.bias)
+
+    def forward(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = F.leaky_relu(self.first(seen), 0.1)
+        features = F.leaky_relu(self.second(features), 0.1)
+        return features, torch.sigmoid(at_least_float32(self.share(features)))
+
+
+class BlendFusionNet(nn.Module):
+    """CT and MR ``(B, 2, *S)`` in [0, 1] to their blend ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
+
+    Both are parted into Laplacian pyramids. From the coarsest scale to the finest small convolutions look at the two
+    images of the scale, at their details and at what the coarser scale found, and say which share CT has at each
+    voxel; MR has the rest. The blended details are put together again. So, with given shares, the blend is linear in
+    the sources. It is then held between the darker and the brighter of both at each voxel: two equal sources give
+    themselves back, air stays black, and no edge overshoots. After the idea of HybridFusion (arXiv 2602.20851).
+
+    Args:
+        spatial_dims: 2 or 3.
+        levels: scales of detail, at least 1; the coarsest image is ``2 ** levels`` times smaller.
+        channels: features of each scale.
+        weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
+
+    Raises:
+        ConfigError: fewer than one level or channel.
+    """
+
+    def __init__(
+        self, spatial_dims: int = 2, levels: int = 4, channels: int = 8, *, weights: str | Path | None = None
+    ) -> None:
+        super().__init__()
+        check_spatial_dims(spatial_dims)
+        for name, number in (("levels", levels), ("channels", channels)):
+            if number < 1:
+                raise ConfigError(f"Expected 1 or more {name} of the blend, got {number}.")
+        self.levels, self.detail_gain = levels, DETAIL_GAIN
+        sees = [2] + [4 + channels] * levels
+        self.guidance = nn.ModuleList(GuidanceLevel(spatial_dims, number, channels) for number in sees)
+        start_from(self, weights)
+
+    def shares(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The share of CT at each scale, fine to coarse: ``levels + 1`` maps ``(B, 1, *S / 2 ** level)`` in (0, 1)."""
+        images = gaussian_pyramid(x, self.levels)
+        return self._shares(images, details(images))
+
+    def blend(self, x: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
+        """The pair ``(B, 2, *S)`` blended by the shares of CT, not yet held between both: ``(B, 1, *S)``."""
+        return _blended(details(gaussian_pyramid(x, self.levels)), shares)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        check_pair(x)
+        x = at_least_float32(x)
+        images = gaussian_pyramid(x, self.levels)
+        parts = details(images)
+        blended = _blended(parts, self._shares(images, parts))
+        return torch.minimum(torch.maximum(blended, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
+
+    def _shares(self, images: list[torch.Tensor], parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        shares: list[torch.Tensor] = []
+        seen = images[self.levels]
+        for step, level in enumerate(self.guidance):
+            features, share = level(seen)
+            shares.insert(0, share)
+            finer = self.levels - 1 - step
+            if finer >= 0:
+                image = images[finer]
+                seen = torch.cat((image, self.detail_gain * parts[finer], doubled(features, image)), dim=1)
+        return shares
+
+
+def _blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
+    blended: list[torch.Tensor] = []
+    for part, share in zip(parts, shares):  # noqa: B905 (TorchScript knows no strict)
+        blended.append(part[:, 1:] + share * (part[:, :1] - part[:, 1:]))
+    return collapsed(blended)
