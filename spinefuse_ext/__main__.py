@@ -148,6 +148,7 @@ def _ends_cleanly() -> Iterator[None]:
     """While this lasts, SIGTERM ends the program as an exception does, so that what is half written goes."""
 
     def end(number: int, frame: object) -> None:
+        sys.stderr.write("\nspinefuse: stopped by SIGTERM.\n")
         raise SystemExit(128 + number)  # as a shell says it
 
     if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does

@@ -93,6 +93,11 @@ class SaveTrustd(MapTransform):
             trust = values["trust"]
             if math.isnan(trust):
                 logger.warning("%s: no %s was found.", path.parent, name)
+            elif math.isnan(values["confidence"]):
+                logger.warning(
+                    "%s: no %s was found, though one of the two networks sees one (agreement %.2f).",
+                    *(path.parent, name, values["agreement"]),
+                )
             elif trust < self.threshold:
                 logger.warning(
                     "%s: the %s has a trust of %.2f (agreement %.2f, confidence %.2f), below %.2f; look at it.",

@@ -106,6 +106,22 @@ def test_trust_is_written_beside_the_prediction_and_low_trust_is_told(
     ]
 
 
+def test_a_structure_that_one_network_alone_sees_is_told_as_not_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    probability = torch.zeros(4, 1, 2, 8)
+    probability[0] = 1
+    unet = torch.zeros(1, 1, 2, 8)
+    vnet = torch.full_like(unet, 3)
+    layout = CaseLayout(tmp_path / "out", "trust", tmp_path, extension=".json")
+    save = SaveTrustd("pred", labels=LABELS, folder_layout=layout, members=["pred_unet", "pred_vnet"])
+    meta = {"filename_or_obj": str(tmp_path / "p1" / "ct.nii.gz")}
+    with caplog.at_level(logging.WARNING):
+        save({"pred": MetaTensor(probability, meta=meta), "pred_unet": unet, "pred_vnet": vnet})
+    told = "no canal was found, though one of the two networks sees one (agreement 0.00)."
+    assert caplog.records[-1].message.endswith(told)
+
+
 def test_a_threshold_outside_of_trust_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Trust lies in \[0, 1\], so its threshold cannot be 70"):
         saved(tmp_path, 0.9, threshold=70)
