@@ -143,13 +143,16 @@ def _run(verb: str, words: list[str]) -> Any:
         ) from error
 
 
+class _TerminatedError(SystemExit):
+    """SIGTERM came."""
+
+
 @contextmanager
 def _ends_cleanly() -> Iterator[None]:
     """While this lasts, SIGTERM ends the program as an exception does, so that what is half written goes."""
 
     def end(number: int, frame: object) -> None:
-        sys.stderr.write("\nspinefuse: stopped by SIGTERM.\n")
-        raise SystemExit(128 + number)  # as a shell says it
+        raise _TerminatedError(128 + number)  # as a shell says it
 
     if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
         yield
@@ -157,6 +160,9 @@ def _ends_cleanly() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _TerminatedError:  # told here, since the signal may have come in the middle of a line
+        sys.stderr.write("\nspinefuse: stopped by SIGTERM.\n")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
