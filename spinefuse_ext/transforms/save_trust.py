@@ -95,7 +95,7 @@ class SaveTrustd(MapTransform):
                 logger.warning("%s: no %s was found.", path.parent, name)
             elif math.isnan(values["confidence"]):
                 logger.warning(
-                    "%s: no %s was found, though one of the two networks sees one (agreement %.2f).",
+                    "%s: no %s was found, though a network by itself sees some (agreement %.2f); look there.",
                     *(path.parent, name, values["agreement"]),
                 )
             elif trust < self.threshold:
