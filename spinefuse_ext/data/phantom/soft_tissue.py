@@ -90,13 +90,19 @@ def great_vessels(where: tuple[Array, Array, Array], spine: Spine) -> tuple[Arra
     """Distance (mm) to the aorta on the left, which forks at L4, and to the inferior vena cava on the right."""
     x, y, z = where
     s = spine.scale
-    fork = np.clip((-22 - z) / 40, 0, 1)
-    spread, depth = 16 * fork, y - spine.half_depth_mm - 11 * s
+    fork, depth = _fork(z), y - spine.half_depth_mm - 11 * s
+    spread = 16 * fork
     aorta, vein = (
         np.hypot(x - offset * s, depth) - radius * s
         for offset, radius in ((-9 - spread, 8.5 - 2.5 * fork), (12 + 0.8 * spread, 10.5 - 2.5 * fork))
     )
     return aorta, vein
+
+
+def _fork(z: Array) -> Array:
+    """0 above the fork of the great vessels, 1 where they have parted."""
+    parted: Array = np.clip((-22 - z) / 40, 0, 1)
+    return parted
 
 
 def _paint_organs(canvas: Canvas, where: tuple[Array, Array, Array], spine: Spine) -> None:
@@ -106,8 +112,7 @@ def _paint_organs(canvas: Canvas, where: tuple[Array, Array, Array], spine: Spin
     for distance in great_vessels(where, spine):
         canvas.paint(distance - 1.0, c.MUSCLE)
         canvas.paint(distance, c.VESSEL)
-    spread = 16 * np.clip((-22 - z) / 40, 0, 1)
-    canvas.paint(np.hypot(x + (9 + spread) * s, y - front - 11 * s) - 1, c.VESSEL)
+    canvas.paint(np.hypot(x + (9 + 16 * _fork(z)) * s, y - front - 11 * s) - 1, c.VESSEL)
     canvas.paint(ellipsoid((np.abs(x) - 66 * s, y - 6, z - 48), (23, 21, 52)), c.KIDNEY)
 
 
