@@ -12,7 +12,7 @@ from torch import nn
 
 from spinefuse_ext import handlers, losses, metrics, synthesis, transforms
 from spinefuse_ext.engines import PreparePair
-from spinefuse_ext.networks import LaplacianPyramidFusion, ShapeDiscriminator
+from spinefuse_ext.networks import BlendFusionNet, LaplacianPyramidFusion, ShapeDiscriminator
 from spinefuse_ext.plain_errors import plain_message
 from spinefuse_ext.validation import ConfigError, check_number, check_part
 
@@ -30,15 +30,18 @@ MADE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (handlers.TrainingStateHandler, {"save_dir": "nowhere", "objects": {}}),
     (losses.DecompositionLoss, {}),
     (losses.FusionLoss, {}),
+    (losses.ReaderFusionLoss, {}),
     (losses.ReconstructionLoss, {}),
     (losses.SemiSupervisedLoss, {}),
     (losses.StructureFusionLoss, {}),
     (losses.U2FusionLoss, {}),
     (metrics.FusionMetric, {"metric": "bone_brightness"}),
     (synthesis.RandDistractorsd, {}),
+    (synthesis.RandPaird, {}),
     (synthesis.RandScand, {}),
     (transforms.SplitSubNetworksd, {"keys": "pred", "network": nn.Identity()}),
     (PreparePair, {}),
+    (BlendFusionNet, {}),
     (LaplacianPyramidFusion, {}),
 ]
 #: A seed that is None means that of the whole training; MONAI checks the rest of it.

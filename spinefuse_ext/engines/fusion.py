@@ -11,8 +11,9 @@ from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys, convert_to_dst_type
 from torch import nn
 
-from spinefuse_ext.engines.step import StepTrainer, finite_everywhere, float32, plain
+from spinefuse_ext.engines.step import StepTrainer, finite_everywhere, plain
 from spinefuse_ext.enums import FusionKeys
+from spinefuse_ext.losses.consistency import at_least_float32
 from spinefuse_ext.networks import unwrap
 from spinefuse_ext.validation import ConfigError, check_number
 
@@ -160,8 +161,8 @@ class FusionTrainer(StepTrainer):
                 FusionKeys.RECONSTRUCTION_LOSS,
             )
         )
-        main = objective(float32(predicted), image)
-        decomposition = self.decomposition_loss(*map(float32, features))
+        main = objective(at_least_float32(predicted), image)
+        decomposition = self.decomposition_loss(*map(at_least_float32, features))
         return {
             CommonKeys.LOSS: main + self.decomposition_weight * decomposition,
             key: main.detach(),

@@ -80,8 +80,3 @@ def finite_everywhere(*values: torch.Tensor) -> torch.Tensor:
 def plain(image: torch.Tensor) -> torch.Tensor:
     """The values without metadata, which would be copied by every operation of a network."""
     return image.as_tensor() if isinstance(image, MetaTensor) else image
-
-
-def float32(x: torch.Tensor) -> torch.Tensor:
-    """The values in float32 at least, in which losses are computed."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

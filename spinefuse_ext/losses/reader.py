@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
+from spinefuse_ext.losses.consistency import at_least_float32
 from spinefuse_ext.losses.fidelity import lost_fidelity
 from spinefuse_ext.losses.gradients import sobel
 from spinefuse_ext.losses.structure import dissimilarity, lost_edges, stronger_gradient
@@ -17,7 +18,7 @@ from spinefuse_ext.metrics.order import AROUND_PX
 from spinefuse_ext.metrics.recoverability import ridge_weights, seen_features, thinned
 from spinefuse_ext.metrics.visibility import SEEN_SHARE, STEP_VARIANCE, WINDOW_PX
 from spinefuse_ext.metrics.windows import filter_valid, gaussian
-from spinefuse_ext.validation import ConfigError, check_fused_and_pair
+from spinefuse_ext.validation import check_fused_and_pair, check_number, check_part
 
 # half the width of the steps that make seen or not seen differentiable, as parts of their thresholds
 _SOFT_SHARE, _SOFT_STEP = 0.07, 0.4
@@ -40,9 +41,7 @@ class RunningRecovery(nn.Module):
 
     def __init__(self, momentum: float = 0.97) -> None:
         super().__init__()
-        if not 0 <= momentum < 1:
-            raise ConfigError(f"Expected a momentum of the recovery of 0 to less than 1, got {momentum}.")
-        self.momentum = momentum
+        self.momentum = check_number("momentum", momentum, least=0, below=1)
         self.register_buffer("moments", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
 
     def forward(self, fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
@@ -144,21 +143,22 @@ class ReaderFusionLoss(_Loss):
         momentum: float = 0.97,
     ) -> None:
         super().__init__()
-        if not data_range > 0:
-            raise ConfigError(f"Expected a positive data range of the SSIM, got {data_range}.")
-        for name, value in (("brightness", brightness), ("bone_level", bone_level)):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"Expected a {name} of 0 to 1, a part of the range, got {value}.")
-        self.recovery_weight, self.visibility_weight, self.edge_weight = recovery_weight, visibility_weight, edge_weight
-        self.gradient_weight, self.ssim_weight, self.fidelity_weight = gradient_weight, ssim_weight, fidelity_weight
-        self.bone_weight, self.brightness_weight, self.brightness = bone_weight, brightness_weight, brightness
-        self.bone_level, self.data_range = bone_level, data_range
+        self.recovery_weight = check_number("recovery_weight", recovery_weight, least=0)
+        self.visibility_weight = check_number("visibility_weight", visibility_weight, least=0)
+        self.edge_weight = check_number("edge_weight", edge_weight, least=0)
+        self.gradient_weight = check_number("gradient_weight", gradient_weight, least=0)
+        self.ssim_weight = check_number("ssim_weight", ssim_weight, least=0)
+        self.fidelity_weight = check_number("fidelity_weight", fidelity_weight, least=0)
+        self.bone_weight = check_number("bone_weight", bone_weight, least=0)
+        self.brightness_weight = check_number("brightness_weight", brightness_weight, least=0)
+        self.brightness, self.bone_level = check_part("brightness", brightness), check_part("bone_level", bone_level)
+        self.data_range = check_number("data_range", data_range, above=0)
         self.recovery = RunningRecovery(momentum)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """input: fused ``(B, 1, *S)``; target: its pair ``(B, 2, *S)``; in [0, 1], 17 voxels or more an axis."""
         check_fused_and_pair(input, target)
-        input = input.to(torch.promote_types(input.dtype, torch.float32))
+        input = at_least_float32(input)
         target = target.to(input.dtype)
         missing, hidden = self.recovery(input, target), hidden_edges(input, target)
         gradient = (sobel(input) - stronger_gradient(target)).abs().sum(0).mean()

@@ -13,7 +13,7 @@ from spinefuse_ext.networks.classical import check_pair
 from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid
 from spinefuse_ext.networks.restormer import at_least_float32
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import ConfigError, check_spatial_dims
+from spinefuse_ext.validation import check_number, check_spatial_dims
 
 #: Details are about so much fainter than images; the network sees them enlarged by it.
 DETAIL_GAIN = 4.0
@@ -64,10 +64,9 @@ class BlendFusionNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        for name, number in (("levels", levels), ("channels", channels)):
-            if number < 1:
-                raise ConfigError(f"Expected 1 or more {name} of the blend, got {number}.")
-        self.levels, self.detail_gain = levels, DETAIL_GAIN
+        self.levels = check_number("levels", levels, least=1, whole=True)
+        channels = check_number("channels", channels, least=1, whole=True)
+        self.detail_gain = DETAIL_GAIN
         sees = [2] + [4 + channels] * levels
         self.guidance = nn.ModuleList(GuidanceLevel(spatial_dims, number, channels) for number in sees)
         start_from(self, weights)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_number, check_part
 
 # where a narrower window begins and how wide it is, as parts of the given one
 _WINDOW_LOW, _WINDOW_WIDTH = (0.02, 0.12), (0.08, 0.5)
@@ -46,13 +46,12 @@ class RandPaird(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        for name, chance in (("window", window_probability), ("invert", invert_probability)):
-            if not 0 <= chance <= 1:
-                raise ConfigError(f"Expected a {name}_probability from 0 to 1, got {chance}.")
         if not 0 < gamma[0] <= gamma[1]:
             raise ConfigError(f"Expected powers that rise from above 0 as gamma, got {list(gamma)}.")
-        self.window_probability, self.invert_probability = window_probability, invert_probability
-        self.gamma, self.noise, self.shift = (float(gamma[0]), float(gamma[1])), noise, shift
+        self.window_probability = check_part("window_probability", window_probability)
+        self.invert_probability = check_part("invert_probability", invert_probability)
+        self.gamma = (float(gamma[0]), float(gamma[1]))
+        self.noise, self.shift = check_number("noise", noise, least=0), check_number("shift", shift, least=0)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

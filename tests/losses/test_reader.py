@@ -98,10 +98,10 @@ def test_flat_patches_give_finite_losses_and_gradients(ct: float, mr: float | No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data_range": 0.0}, "a positive data range of the SSIM, got 0.0"),
-        ({"brightness": 1.5}, "a brightness of 0 to 1, a part of the range, got 1.5"),
-        ({"bone_level": -1.0}, "a bone_level of 0 to 1, a part of the range, got -1.0"),
-        ({"momentum": 1.0}, "a momentum of the recovery of 0 to less than 1, got 1.0"),
+        ({"data_range": 0.0}, "data_range is a number above 0, got 0.0"),
+        ({"brightness": 1.5}, "brightness is a number from 0 to 1, got 1.5"),
+        ({"bone_level": -1.0}, "bone_level is a number from 0 to 1, got -1.0"),
+        ({"momentum": 1.0}, "momentum is a number of at least 0 and below 1, got 1.0"),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, float], message: str) -> None:

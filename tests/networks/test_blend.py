@@ -110,7 +110,7 @@ def test_bfloat16_is_close_to_float32() -> None:
 
 @pytest.mark.parametrize("name", ["levels", "channels"])
 def test_wrong_sizes_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"Expected 1 or more {name} of the blend, got 0"):
+    with pytest.raises(ConfigError, match=f"{name} is a whole number of at least 1, got 0"):
         BlendFusionNet(**{name: 0})
 
 

@@ -57,8 +57,8 @@ def test_only_the_mr_moves() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window_probability": 1.5}, "a window_probability from 0 to 1, got 1.5"),
-        ({"invert_probability": -1}, "a invert_probability from 0 to 1, got -1"),
+        ({"window_probability": 1.5}, "window_probability is a number from 0 to 1, got 1.5"),
+        ({"invert_probability": -1}, "invert_probability is a number from 0 to 1, got -1"),
         ({"gamma": (1.5, 0.5)}, r"powers that rise from above 0 as gamma, got \[1.5, 0.5\]"),
     ],
 )
