@@ -3,7 +3,10 @@
     python docs/how-to/any_contrast_cases.py cases --phantoms 200 --spider t2_SPACE
 
 Each case folder gets ``mr.nii`` (0 to 255), phantoms ``ct.nii`` (HU) too, and ``label.nii``: 1 vertebra, 2 disc, 3
-canal, 4 sacrum, 255 where the truth is unknown. The planes are sagittal, with pixels of 1.25 mm.
+canal, 4 sacrum, 255 where the truth is unknown. Pixels have 1.25 mm. With ``--planes sagittal axial`` each patient gets
+a second case, ``..._axial``, with axial slices in the place of sagittal ones: posterior to anterior along their first
+axis and left to right along the second, as inference shows them; the affine of such a file says nothing about the
+patient.
 
 A phantom's disc reaches the bone, and its canal is what bone leaves free; by hand the end plates are left out, and the
 dural sac is drawn for the canal. ``--rims`` says what the outermost pixel of a phantom's canal, and of its discs where
@@ -24,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 from functools import cache, partial
+from itertools import product
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -50,7 +54,9 @@ from spinefuse_ext.safe_load import load_plain
 Array = NDArray[Any]
 FIRST_SEED, UNKNOWN = 600, 255
 RIMS: dict[str, int | None] = {"labelled": None, "unknown": UNKNOWN, "background": 0}
-PIXEL_MM, SLICE_MM, FIELD_MM = 1.25, 7.0, (168.0, 230.0, 330.0)
+PIXEL_MM, FIELD_MM = 1.25, (168.0, 230.0, 330.0)
+SLICES_MM = {"sagittal": (7.0, PIXEL_MM, PIXEL_MM), "axial": (PIXEL_MM, PIXEL_MM, 10.0)}
+WIDTH_MM = {"sagittal": FIELD_MM[0], "axial": 280.0}
 SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
 SAC_MM = 25.0  # below the lowest disc; from here on the canal may hold no sac
 BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
@@ -64,7 +70,7 @@ def write_case(folder: Path, images: dict[str, Array], affine: Array) -> None:
 
 
 def without_rims(label: Array, value: int) -> Array:
-    """Give the rim of the canal, and of discs where they touch bone, another value; in the sagittal plane."""
+    """Give the rim of the canal, and of discs where they touch bone, another value; in the plane of the slices."""
     cross = ndimage.generate_binary_structure(2, 1)[None]
     bone, canal = np.isin(label, (1, 4)), label == 3
     rim = (label == 2) & ndimage.binary_dilation(bone, cross)
@@ -72,34 +78,44 @@ def without_rims(label: Array, value: int) -> Array:
     return np.where(rim, value, label)
 
 
-def without_deep_canal(label: Array) -> Array:
+def without_deep_canal(label: Array, spacing_mm: float) -> Array:
     """The canal is unknown well below the lowest disc, where the dural sac ends in some patients."""
-    heights = np.arange(label.shape[2]) * PIXEL_MM
-    deep = heights < np.flatnonzero((label == 2).any(axis=(0, 1))).min() * PIXEL_MM - SAC_MM
+    heights = np.arange(label.shape[2]) * spacing_mm
+    discs = np.flatnonzero((label == 2).any(axis=(0, 1)))
+    deep = heights < (discs.min() * spacing_mm - SAC_MM if len(discs) else 0)
     return np.where((label == 3) & deep & (label == 4).any(), UNKNOWN, label)
 
 
-def make_phantom_case(seed: int, out: Path, rims: str, *, deep_canal: bool = True) -> None:
+def as_slices(voxels: Array) -> Array:
+    """From ``(X, Y, Z)`` to axial slices ``(Z, Y, X)``."""
+    return voxels.transpose(2, 1, 0)
+
+
+def make_phantom_case(job: tuple[int, str], out: Path, rims: str, *, deep_canal: bool = True) -> None:
+    seed, plane = job
     traits, detail, posing, around, field = np.random.default_rng(seed).spawn(5)
     spine = draw_spine(traits)
     anatomy = draw_anatomy(spine, detail)
     posture = Motion(spine, stand(spine), move(spine, posing)).moved
-    spacing = np.asarray([SLICE_MM, PIXEL_MM, PIXEL_MM])
-    shape = np.rint(np.asarray(FIELD_MM) / spacing).astype(int)
+    spacing = np.asarray(SLICES_MM[plane])
+    shape = np.rint(np.asarray((WIDTH_MM[plane], *FIELD_MM[1:])) / spacing).astype(int)
     affine = np.diag([*spacing, 1.0])
     centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40) + 90 * (field.random() < 0.25)]
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
     canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)
+    label = canvas.label if deep_canal else without_deep_canal(canvas.label, spacing[2])
+    images = {"ct": canvas.hu.round(), "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(), "label": label}
+    if plane == "axial":
+        images = {name: as_slices(voxels) for name, voxels in images.items()}
+        affine = np.diag([*spacing[::-1], 1.0])
     value = RIMS[rims]
-    label = canvas.label if value is None else without_rims(canvas.label, value)
-    label = label if deep_canal else without_deep_canal(label)
-    images = {
-        "ct": canvas.hu.round(),
-        "mr": np.clip(canvas.t2 / 1000 * 255, 0, 255).round(),
-        "label": label,
-    }
-    write_case(out / f"phantom_{seed}", images, affine)
+    images["label"] = images["label"] if value is None else without_rims(images["label"], value)
+    write_case(out / case_name("phantom", seed, plane), images, affine)
+
+
+def case_name(kind: str, patient: str | int, plane: str) -> str:
+    return f"{kind}_{patient}" + ("_axial" if plane == "axial" else "")
 
 
 def read_slices(folder: Path, patient: str) -> Array:
@@ -108,7 +124,7 @@ def read_slices(folder: Path, patient: str) -> Array:
     return np.stack(slices)[:, ::-1, ::-1].transpose(0, 2, 1)
 
 
-def make_spider_case(patient: str, folder: Path, out: Path, sacrum: Path | None = None) -> None:
+def make_spider_case(patient: str, folder: Path, out: Path, planes: list[str], sacrum: Path | None = None) -> None:
     image = read_slices(folder / "images", patient).astype(np.float32)
     label = np.choose(read_slices(folder / "masks", patient), [0, 2, 1, 3]).astype(np.uint8)
     factor = SPIDER_MM / PIXEL_MM
@@ -121,7 +137,16 @@ def make_spider_case(patient: str, folder: Path, out: Path, sacrum: Path | None 
     known = label[:, places[0]][:, :, places[1]]
     guess = None if sacrum is None else guess_labels(small, sacrum)
     images = {"mr": small.round(), "label": with_unknown(known, guess)}
-    write_case(out / f"spider_{patient}", images, np.diag([SPIDER_SLICE_MM, PIXEL_MM, PIXEL_MM, 1.0]))
+    for plane in planes:
+        if plane == "sagittal":
+            write_case(out / f"spider_{patient}", images, np.diag([SPIDER_SLICE_MM, PIXEL_MM, PIXEL_MM, 1.0]))
+            continue
+        width = round(len(image) * SPIDER_SLICE_MM / PIXEL_MM)
+        wide = {
+            name: as_slices(resize(voxels, (width, *size[1:]), order=order, preserve_range=True, anti_aliasing=False))
+            for (name, voxels), order in zip(images.items(), (1, 0), strict=True)
+        }
+        write_case(out / f"spider_{patient}_axial", wide, np.diag([PIXEL_MM, PIXEL_MM, PIXEL_MM, 1.0]))
 
 
 def beyond_discs(label: Array) -> tuple[Array, Array]:
@@ -190,22 +215,24 @@ def main() -> None:
     parser.add_argument("--rims", choices=list(RIMS), default="unknown")
     parser.add_argument("--sacrum", type=Path, help="weights of a UNet that knows the sacrum")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--planes", nargs="+", choices=list(SLICES_MM), default=["sagittal"])
     options = parser.parse_args()
     seeds = list(range(FIRST_SEED, FIRST_SEED + options.phantoms))
     split = json.loads((options.spider / "split.json").read_text()) if options.spider else {}
     patients = [*split.get("labelled", []), *split.get("unlabelled", [])]
     written = {"out": options.out}
+    jobs = [(seed, plane) for seed in seeds for plane in options.planes]
+    phantom = partial(make_phantom_case, **written, rims=options.rims, deep_canal=options.sacrum is None)
+    spider = partial(make_spider_case, **written, folder=options.spider, planes=options.planes, sacrum=options.sacrum)
     with Pool(options.workers) as pool:
-        for function, names in (
-            (partial(make_phantom_case, **written, rims=options.rims, deep_canal=options.sacrum is None), seeds),
-            (partial(make_spider_case, **written, folder=options.spider, sacrum=options.sacrum), patients),
-        ):
+        for function, names in ((phantom, jobs), (spider, patients)):
             for _ in tqdm(pool.imap_unordered(function, names), total=len(names), unit="case"):
                 pass
-    phantoms = [item(f"phantom_{seed}", "ct") for seed in seeds]
-    real = [item(f"spider_{patient}") for patient in patients] * options.spider_share
-    training, held_out = phantoms[: -options.held_out], phantoms[-options.held_out :]
-    datalist = {"labelled": training + real, "unlabelled": [], "validation": held_out, "test": []}
+    phantoms = [item(case_name("phantom", *job), "ct") for job in jobs]
+    real = [item(case_name("spider", *job)) for job in product(patients, options.planes)] * options.spider_share
+    held_out = options.held_out * len(options.planes)
+    training, validation = phantoms[:-held_out], phantoms[-held_out:]
+    datalist = {"labelled": training + real, "unlabelled": [], "validation": validation, "test": []}
     (options.out / "datalist.json").write_text(json.dumps(datalist, indent=1))
 
 

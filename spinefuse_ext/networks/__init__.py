@@ -16,6 +16,8 @@ from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTra
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
 from spinefuse_ext.networks.placement import place, unwrap
+from spinefuse_ext.networks.plane_inferer import PlanesInferer, planes_of
+from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.restormer import RestormerBlock
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
 from spinefuse_ext.networks.sub_networks import EachSubNetwork, each_sub_network
@@ -43,7 +45,9 @@ __all__ = [
     "MeanTeacherNet",
     "MinMaxSimilarityNet",
     "PairFeatures",
+    "PlanesInferer",
     "RestormerBlock",
+    "SeenPlanes",
     "ShapeDiscriminator",
     "ShapeSegNet",
     "SingleModality",
@@ -60,6 +64,7 @@ __all__ = [
     "load_weights",
     "modality_contribution",
     "place",
+    "planes_of",
     "start_from",
     "unwrap",
     "window_inferer",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from spinefuse_ext.enums import SubNetwork
+from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import chosen
 
 
-class DualSegNet(nn.Module):
+class DualSegNet(SeenPlanes):
     """A UNet and a VNet side by side: one checkpoint, one DDP wrapper, one export.
 
     In training ``(B, C, *S) -> (2, B, K, *S)`` logits, first the UNet's, then the VNet's. In evaluation
@@ -23,6 +25,7 @@ class DualSegNet(nn.Module):
         unet: first sub-network, for example MONAI's ``UNet``.
         vnet: second sub-network, for example ``spinefuse_ext.networks.VNet``.
         output: whose probability evaluation returns: ``mean`` of both, ``unet`` or ``vnet``.
+        planes: of the slices that it learns from, see :class:`~spinefuse_ext.networks.SeenPlanes`.
         weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
@@ -32,9 +35,10 @@ class DualSegNet(nn.Module):
         vnet: nn.Module,
         output: str = SubNetwork.MEAN,
         *,
+        planes: Sequence[str] | None = None,
         weights: str | Path | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(planes)
         self.unet = unet
         self.vnet = vnet
         self.output = str(chosen("output", output, SubNetwork).value)
@@ -55,18 +59,21 @@ class DualSegNet(nn.Module):
         return torch.cat((torch.softmax(self.unet(x), dim=1), torch.softmax(self.vnet(x), dim=1)), dim=1)
 
 
-class SingleSegNet(nn.Module):
+class SingleSegNet(SeenPlanes):
     """One network behind ``DualSegNet``'s contract, for supervised controls and one-network methods.
 
     In training ``(B, C, *S) -> (1, B, K, *S)`` logits, in evaluation ``(B, K, *S)`` probabilities.
 
     Args:
         network: maps ``(B, C, *S)`` to logits ``(B, K, *S)``.
+        planes: of the slices that it learns from, see :class:`~spinefuse_ext.networks.SeenPlanes`.
         weights: checkpoint to hold, see :func:`~spinefuse_ext.networks.start_from`; random weights without it.
     """
 
-    def __init__(self, network: nn.Module, *, weights: str | Path | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, network: nn.Module, *, planes: Sequence[str] | None = None, weights: str | Path | None = None
+    ) -> None:
+        super().__init__(planes)
         self.network = network
         start_from(self, weights)
 

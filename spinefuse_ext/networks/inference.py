@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
+from spinefuse_ext.networks.plane_inferer import PlanesInferer
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 
@@ -92,11 +93,13 @@ def window_inferer(
     amp: bool = False,
     largest: Sequence[int] | None = None,
     multiple: int = 16,
+    planes: Sequence[str] | None = None,
     **options: Any,
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.
 
-    A 2-D network sees one slice across ``slice_axis`` after the other, a 3-D network blocks of the volume. An image
+    A 2-D network sees one slice across ``slice_axis`` after the other, a 3-D network blocks of the volume. One that
+    says it learnt sagittal and axial slices sees both where ``slice_axis`` is 0 (:class:`PlanesInferer`). An image
     that measures ``roi_size`` at most is seen as it is, without padding, so that the result is the same for every
     ``roi_size`` that it fits in; along an axis where it is larger it is covered by overlapping windows. Memory is
     bounded by ``sw_batch_size`` windows and the result.
@@ -109,19 +112,23 @@ def window_inferer(
         amp: run the network in mixed precision, the device's own type, bfloat16 on a CPU.
         largest: windows of at least ``roi_size`` grow with the image, to this size at most (:class:`FittedInferer`).
         multiple: with ``largest``, what the sides of grown windows are multiples of.
+        planes: to read with ``slice_axis`` 0, of ``sagittal`` and ``axial``; None for those that the network learnt.
         options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``.
     """
     check_spatial_dims(spatial_dims)
     axis = slice_axis if spatial_dims == 2 else None
+    if planes is not None and axis != 0:
+        raise ConfigError("planes are of a 2-D network with slice_axis 0; leave them out (null) for any other.")
 
     def windows(size: tuple[int, ...]) -> Inferer:
         if axis is None:
             return SlidingWindowInferer(roi_size=size, **options)
         return SliceInferer(spatial_dim=axis, roi_size=size, **options)
 
-    inferer = (
+    inferer: Inferer = (
         FittedInferer(windows, [1] * len(roi_size), roi_size, 1, axis)
         if largest is None
         else FittedInferer(windows, roi_size, largest, multiple, axis)
     )
-    return AutocastInferer(inferer) if amp else inferer
+    inferer = AutocastInferer(inferer) if amp else inferer
+    return PlanesInferer(inferer, planes) if axis == 0 else inferer

@@ -7,13 +7,21 @@ from typing import Any
 
 import torch
 
+from spinefuse_ext.networks.planes import seen_planes, with_seen_planes
 from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.validation import WeightsError, check_exists
 
 
-def load_weights(network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu") -> None:
-    """Load a checkpoint into ``network``; see :func:`fitting_weights` for what is accepted and raised."""
-    network.load_state_dict(fitting_weights(network, path, device))
+def load_weights(
+    network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu", *, keep_planes: bool = False
+) -> None:
+    """Load a checkpoint into ``network``; see :func:`fitting_weights` for what is accepted and raised.
+
+    With ``keep_planes`` the network keeps its own :class:`~spinefuse_ext.networks.SeenPlanes`: it goes on to learn from
+    slices of these, whatever the weights learnt before.
+    """
+    own = seen_planes(network) if keep_planes else {}
+    network.load_state_dict(fitting_weights(network, path, device) | own)
 
 
 def fitting_weights(
@@ -40,6 +48,7 @@ def fitting_weights(
         raise
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
+    state = with_seen_planes(network, state)
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     if missing or foreign or other_shape:

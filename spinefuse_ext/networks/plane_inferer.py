@@ -1,0 +1,130 @@
+"""A volume read slice by slice in every plane that the network learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import nn
+from torch.nn import functional as F
+
+from spinefuse_ext.networks.placement import unwrap
+from spinefuse_ext.networks.planes import BUFFER, PLANES
+from spinefuse_ext.validation import ConfigError
+
+_READ = ("sagittal", "axial")
+_WIDE_MM = 100.0  # a slice that is narrower shows too little of what surrounds the spine
+_WORTH = 0.25  # a plane counts from this part of the best one's weight
+_ROWS = 32  # rows that are brought back to the volume's grid at a time
+_AXIAL = (0, 1, 4, 3, 2)  # (B, C, X, Y, Z) to axial slices (B, C, Z, Y, X) and back
+
+
+def planes_of(network: Any) -> frozenset[str]:
+    """Names of the planes that a network, or the one inside it, says it learnt; empty where it says nothing."""
+    network = unwrap(network) if isinstance(network, nn.Module) else network
+    while isinstance(network, nn.Module) and not hasattr(network, BUFFER):
+        network = getattr(network, "network", None)
+    seen = getattr(network, BUFFER, ())
+    return frozenset(name for name, yes in zip(PLANES, seen, strict=False) if yes)
+
+
+class PlanesInferer(Inferer):
+    """Sagittal slices, and axial ones too where the network learnt both, averaged by how well each plane is shown.
+
+    A stack of few axial slices shows nothing in its sagittal ones, and the axial ones of a sagittal stack of 4 mm are
+    blurred. A plane counts as ``min(1, d / w)² min(1, side / 100 mm)``: ``d`` are the pixels that the network sees,
+    ``w`` the coarser of the two spacings of the image as it came, ``side`` the shorter side of the field in this plane.
+    Below a quarter of the other one's weight a plane is left out, and costs nothing.
+
+    Args:
+        inferer: shows the network slices across the first axis of ``(B, C, X, Y, Z)``, RAS. Axial slices are
+            brought to the pixels of the sagittal ones and shown as ``(Y, X)``.
+        planes: to read whatever the network says, of ``sagittal`` and ``axial``; None for those that it says.
+
+    Raises:
+        ConfigError: when ``planes`` names another one, or none.
+    """
+
+    def __init__(self, inferer: Inferer, planes: Sequence[str] | None = None) -> None:
+        super().__init__()
+        if planes is not None and (not planes or not set(planes) <= set(_READ)):
+            raise ConfigError(f"planes: expected one or both of {' and '.join(_READ)}, got {list(planes)}.")
+        self.inferer, self.planes = inferer, planes
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Image ``(B, C, X, Y, Z)`` with its affine -> ``(B, K, X, Y, Z)``."""
+        weights = self._weights(inputs, network)
+        if not weights["axial"]:
+            sagittal: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
+            return sagittal
+        axial = self._axial(inputs, network, *args, **kwargs)
+        if not weights["sagittal"]:
+            return _back(axial, inputs.shape[2])
+        result: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
+        for first in range(0, axial.shape[-2], _ROWS):
+            rows = slice(first, first + _ROWS)
+            part = _back(axial[..., rows, :], inputs.shape[2])
+            result[..., rows, :] = weights["sagittal"] * result[..., rows, :] + weights["axial"] * part
+        return result
+
+    def _weights(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor]) -> dict[str, float]:
+        planes = planes_of(network) if self.planes is None else set(self.planes)
+        if len(planes.intersection(_READ)) == 1 and self.planes is not None:
+            return {name: float(name in planes) for name in _READ}
+        weights = plane_weights(inputs) if planes.issuperset(_READ) else None
+        return weights or {"sagittal": 1.0, "axial": 0.0}
+
+    def _axial(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """``(B, C, X, Y, Z)`` -> ``(B, K, Z, Y, X')`` with the pixels of ``Y`` along ``X'``."""
+        spacing = _spacing(inputs.affine)  # type: ignore[attr-defined]
+        width = max(1, round(inputs.shape[2] * float(spacing[0] / spacing[1])))
+        image = _as_tensor(inputs)
+        wide = F.interpolate(image, (width, *image.shape[3:]), mode="trilinear", align_corners=False)
+        result: torch.Tensor = self.inferer(wide.permute(_AXIAL).contiguous(), network, *args, **kwargs)
+        return _as_tensor(result)
+
+
+def plane_weights(inputs: torch.Tensor) -> dict[str, float] | None:
+    """Shares of the sagittal and axial plane of an image ``(B, C, X, Y, Z)``; None where its affine is not known."""
+    affine = getattr(inputs, "affine", None)
+    if affine is None:
+        return None
+    spacing = _spacing(affine)
+    sizes = spacing * torch.as_tensor(inputs.shape[2:], dtype=spacing.dtype)
+    meta: dict[str, Any] = getattr(inputs, "meta", {})
+    source = _along(torch.as_tensor(meta.get("original_affine", affine), dtype=spacing.dtype), affine)
+    found = {}
+    for name, axes in (("sagittal", [1, 2]), ("axial", [0, 1])):
+        sharp = min(1.0, float(spacing[1] / source[axes].max())) ** 2
+        found[name] = sharp * min(1.0, float(sizes[axes].min()) / _WIDE_MM)
+    best = max(found.values())
+    kept = {name: weight if weight >= _WORTH * best else 0.0 for name, weight in found.items()}
+    return {name: weight / sum(kept.values()) for name, weight in kept.items()}
+
+
+def _spacing(affine: torch.Tensor) -> torch.Tensor:
+    affine = affine.reshape(-1, *affine.shape[-2:])[0].cpu().double()
+    return affine[:3, :3].norm(dim=0)
+
+
+def _along(source: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """Spacing (mm) of a source grid along the axis of another grid that lies nearest to each of its own."""
+    source, own = (matrix.reshape(-1, *matrix.shape[-2:])[0].cpu().double()[:3, :3] for matrix in (source, affine))
+    likeness = ((own / own.norm(dim=0)).T @ (source / source.norm(dim=0))).abs()
+    return source.norm(dim=0)[likeness.argmax(dim=1)]
+
+
+def _back(axial: torch.Tensor, width: int) -> torch.Tensor:
+    """``(B, K, Z, Y, X')`` -> ``(B, K, X, Y, Z)``."""
+    volume = axial.permute(_AXIAL)
+    return F.interpolate(volume, (width, *volume.shape[3:]), mode="trilinear", align_corners=False)
+
+
+def _as_tensor(image: torch.Tensor) -> torch.Tensor:
+    return image.as_tensor() if hasattr(image, "as_tensor") else image
