@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,6 +18,7 @@ _LIBRARIES = ("monai", "ignite", "pydicom", "highdicom", "tensorboard", "matplot
 _SAID_AT_THE_END = "spinefuse_ext.data.writer"
 _TOLD = 5  # paths, of a verb that writes many
 _verbose = False
+_SILENT: ContextVar[bool] = ContextVar("nothing is told", default=False)
 
 
 class _Lines(logging.Handler):
@@ -82,8 +84,25 @@ def quiet_libraries() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextmanager
+def silence(silent: bool = True) -> Iterator[None]:
+    """While this lasts, a verb's function writes neither results nor progress; what it logs is logged."""
+    token = _SILENT.set(silent)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
+
+
+def is_silent() -> bool:
+    """Whether results and progress are kept to themselves."""
+    return _SILENT.get()
+
+
 def tell(sentence: str) -> None:
     """Write a line of a verb's result on the output stream."""
+    if is_silent():
+        return
     sys.stdout.write(f"{sentence}\n")
     sys.stdout.flush()
 

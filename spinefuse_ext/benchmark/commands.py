@@ -37,6 +37,7 @@ from spinefuse_ext.bundle.paths import find_bundle, listed
 from spinefuse_ext.files import check_output_folder, whole_file
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.runs.configs import check_places, config_files
 from spinefuse_ext.runs.run import BundleRun
@@ -134,18 +135,21 @@ class _Work:
     def measure(self, cases: Sequence[PanelCase], variants: Sequence[str], *, redo: bool) -> list[Record]:
         """The records of all variants of all cases; those that are there are not made again unless ``redo``."""
         wanted = [(case, variant) for case in cases for variant in variants]
-        made = [make_input(case, variant, self.inputs) for case, variant in tqdm(wanted, desc="Images", unit="image")]
+        made = [
+            make_input(case, variant, self.inputs)
+            for case, variant in progress_bar(wanted, title="Images", unit="image")
+        ]
         found = {} if redo else {one.name: self.records.find(one) for one in made}
         known = {name: record for name, record in found.items() if record is not None}
         left = [one for one in made if one.name not in known]
-        bar = tqdm(total=len(left), desc="Measuring", unit="image")
+        bar = progress_bar(total=len(left), title="Measuring", unit="image")
 
         def done(one: Input, prediction: Prediction, cost: Cost) -> None:
             scores = score(prediction.labels(), one.truths(), self.labels)
             record = Record(one.case.group, one.case.name, one.variant, scores, prediction.trust(), cost)
             self.records.keep(one, record)
             known[one.name] = record
-            bar.write(f"{one.name}: {in_words(record)}")
+            tqdm.write(f"{one.name}: {in_words(record)}")
             bar.update()
 
         with logging_redirect_tqdm():

@@ -7,13 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from spinefuse_ext.bundle.comparison import Comparison, Needs
 from spinefuse_ext.bundle.fusion_methods import FUSION_METHODS
 from spinefuse_ext.bundle.method_record import MethodRecord
 from spinefuse_ext.bundle.methods import MethodPlan
 from spinefuse_ext.enums import Section
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.validation import DatalistError
 
 #: An odd number of slices, so that the one in the middle, the midline of a spine, is among them.
@@ -57,12 +56,12 @@ class FusionComparison(Comparison):
         axis, bone = self.pairs.slice_axis, self.pairs.bone_level
         further = {}
         if self.training_pairs is not None:
-            known = tqdm(self.training_pairs, desc=f"Fitting the recovery of {plan.name}", unit="case")
+            known = progress_bar(self.training_pairs, title=f"Fitting the recovery of {plan.name}", unit="case")
             images = ((pair.fused(folder / self.training_folder), pair.image) for pair in known)
             further = recovery_scores(fit_recovery(images, axis))
         scores = [
             one
-            for pair in tqdm(self.pairs, desc=f"Scoring {plan.name}", unit="case")
+            for pair in progress_bar(self.pairs, title=f"Scoring {plan.name}", unit="case")
             for one in score_slices(pair.case, pair.fused(folder / self.folder), pair.image, axis, bone, further)
         ]
         if not scores:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from tqdm import tqdm
-
 from spinefuse_ext.bundle.comparison import Comparison, Needs
 from spinefuse_ext.bundle.method_record import MethodRecord
 from spinefuse_ext.bundle.methods import MethodPlan, merged
 from spinefuse_ext.bundle.segmentation_methods import SEGMENTATION_INPUTS
 from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.validation import DatalistError
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class SegmentationComparison(Comparison):
 
         names = dict(enumerate(self.config["labels"]))
         scores = []
-        for case in tqdm(self.cases(plan), desc=f"Scoring {plan.name}", unit="case"):
+        for case in progress_bar(self.cases(plan), title=f"Scoring {plan.name}", unit="case"):
             prediction = read_volume(folder / self.folder / case.prediction)
             pair = _known(prediction, case.truth(prediction), case.scheme.ignore_index)
             table, false_ml = segmentation_table(*pair, names), false_volumes_ml(*pair, names)

@@ -42,7 +42,7 @@ def tell_segmented(folder: str | Path, labels: Sequence[str]) -> None:
         image: Any = nib.load(path)
         tell(f"Wrote {path}: {_grid(image)}.")
         volumes = structure_volumes(np.asarray(image.dataobj), image.affine, labels)
-        trust = _trust(path.with_name("trust.json"))
+        trust = structure_trust(folder)
         width = max((len(name) for name in volumes), default=0)
         for name, volume in volumes.items():
             tell(f"  {name:<{width}} {_found(volume, trust.get(name))}")
@@ -95,7 +95,9 @@ def _found(volume: float, trust: float | None) -> str:
     return f"{volume:8.1f} ml" + ("" if trust is None else f", trust {trust:.2f}")
 
 
-def _trust(path: Path) -> dict[str, float | None]:
+def structure_trust(folder: str | Path) -> dict[str, float | None]:
+    """How far each structure of the prediction in ``folder`` can be trusted, 0 to 1; empty where nobody asked."""
+    path = Path(folder) / "trust.json"
     if not path.is_file():
         return {}
     structures: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["structures"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from spinefuse_ext.bundle.results import FUSED_FILE, PREDICTION_FILE, tell_fused
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
 from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
+from spinefuse_ext.progress_bar import stage
 from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError
 
@@ -23,6 +25,15 @@ _FILES = {
     "transform": (RegistrationKeys.TRANSFORM, "Transform file"),
     "vertebrae": (RegistrationKeys.VERTEBRAE, "The vertebra label volume"),
 }
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The folder that a verb wrote to, the names of the classes of its labels, and whether it holds a fused image."""
+
+    folder: Path
+    labels: tuple[str, ...] = ()
+    fused: bool = True
 
 
 def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -41,7 +52,7 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     delta: str | Sequence[str] = (),
     bundle: str | None = None,
     **overrides: Any,
-) -> None:
+) -> CaseResult:
     """Fuse one CT and MR into ``OUT/fused.nii.gz``: ``spinefuse fuse --ct C --mr M --out OUT``.
 
     The pair is registered already; or landmarks of both images, or a transform file, say how the MR comes onto the CT,
@@ -71,10 +82,11 @@ def fuse(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
     item = _pair_item({"ct": ct, "mr": mr}, series, files)
     run = _fusion(item, out, find_bundle("fusion", bundle), checkpoint, overrides, listed(delta))
     folder = run.settings["output_dir"]
-    with replaced(folder, FUSED, _paths(ct, mr, *files.values())):
+    with replaced(folder, FUSED, _paths(ct, mr, *files.values())), stage("Fusing"):
         run.start()
     tell_fused(folder)
     tell_outdated(folder, SEGMENTED, "fused volume")
+    return CaseResult(Path(folder))
 
 
 def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
@@ -95,7 +107,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     delta: str | Sequence[str] = (),
     bundle: str | None = None,
     **overrides: Any,
-) -> None:
+) -> CaseResult:
     """Segment one volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
     ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does; with
@@ -149,20 +161,24 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         image = existing(image, "The image")
         item = {key: image} | ({} if series is None else {series_key(key): str(series)})
     settings = _single_case(item | source, out, weights, PREDICTION_FILE)
-    _run_chain([*runs, BundleRun(folder, configs, settings, overrides)], _paths(image, dicom, ct, mr, *files.values()))
+    return _run_chain(
+        [*runs, BundleRun(folder, configs, settings, overrides)], _paths(image, dicom, ct, mr, *files.values())
+    )
 
 
-def _run_chain(runs: Sequence[BundleRun], inputs: Sequence[str]) -> None:
+def _run_chain(runs: Sequence[BundleRun], inputs: Sequence[str]) -> CaseResult:
     """Run the segmentation, behind the fusion if there is one; all are checked before the first one takes its time."""
     for run in runs:
         run.check()
     folder, fused = runs[-1].settings["output_dir"], len(runs) > 1
     with replaced(folder, (*SEGMENTED, *(FUSED if fused else ())), inputs):
         for run in runs:
-            run.start()
+            with stage("Segmenting" if run is runs[-1] else "Fusing"):
+                run.start()
     if fused:
         tell_fused(folder)
     tell_segmented(folder, runs[-1].labels)
+    return CaseResult(Path(folder), tuple(runs[-1].labels), fused)
 
 
 def _pair_item(

@@ -6,7 +6,6 @@ import logging
 import traceback
 from collections.abc import Sequence
 
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from spinefuse_ext.cohort.case import prepare_case
@@ -15,6 +14,7 @@ from spinefuse_ext.cohort.outcome import Outcome, judge
 from spinefuse_ext.cohort.pool import run_all
 from spinefuse_ext.cohort.record import Job, drop, finished
 from spinefuse_ext.cohort.table import CohortCase
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.validation import CohortError, SpinefuseError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def work_through(cases: Sequence[CohortCase], jobs: Sequence[Job], limits: PairL
             todo.append(job)
     if found:
         logger.info("%d of %d cases are done already or rejected.", len(found), len(cases))
-    with logging_redirect_tqdm(), tqdm(total=len(todo), desc="cases", unit="case", disable=not todo) as bar:
+    with logging_redirect_tqdm(), progress_bar(total=len(todo), title="Cases", unit="case") as bar:
         for job, result in run_all(prepare_case, todo, workers):
             found[job.name] = _outcome(rows[job.name], job, result, limits)
             bar.update()

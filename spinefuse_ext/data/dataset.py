@@ -22,6 +22,7 @@ from monai.transforms import (
 
 from spinefuse_ext.data.disk_cache import DiskCacheDataset
 from spinefuse_ext.enums import Cache
+from spinefuse_ext.progress_bar import shows_bars
 from spinefuse_ext.validation import ConfigError
 
 #: Crops that only read what they are given; what they return may be a view of it. Ours say so by ``reads_only``.
@@ -78,7 +79,12 @@ def make_dataset(
     if cache == Cache.NONE:
         return Dataset(data, composed)
     return CacheDataset(
-        data, composed, hash_as_key=True, num_workers=None, progress=len(data) > 1, copy_cache=not crops
+        data,
+        composed,
+        hash_as_key=True,
+        num_workers=None,
+        progress=len(data) > 1 and shows_bars(),
+        copy_cache=not crops,
     )
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.files import check_output_folder
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.validation import ImageReadError, check_exists
 
 #: World direction (RAS) of a picture's rows (downwards), its columns (to the right) and of the next slice.
@@ -60,7 +60,7 @@ def stack_slices(
         raise ImageReadError(f"Unknown plane {plane}; choose one of {', '.join(PLANES)}.")
     check_output_folder(out)
     written = []
-    for case, slices in tqdm(sorted(files.items()), desc=f"Stacking {name}", unit="case"):
+    for case, slices in progress_bar(sorted(files.items()), title=f"Stacking {name}", unit="case"):
         pixels = np.stack([_read(path) for path in _same_size(slices)], axis=-1)
         if relabel is not None:
             pixels = _relabelled(pixels, {int(old): int(new) for old, new in relabel.items()}, case)

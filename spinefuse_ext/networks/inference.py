@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
+from spinefuse_ext.networks.counted import CountedInferer
 from spinefuse_ext.networks.plane_inferer import PlanesInferer
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
@@ -94,6 +95,7 @@ def window_inferer(
     largest: Sequence[int] | None = None,
     multiple: int = 16,
     planes: Sequence[str] | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.
@@ -113,6 +115,7 @@ def window_inferer(
         largest: windows of at least ``roi_size`` grow with the image, to this size at most (:class:`FittedInferer`).
         multiple: with ``largest``, what the sides of grown windows are multiples of.
         planes: to read with ``slice_axis`` 0, of ``sagittal`` and ``axial``; None for those that the network learnt.
+        progress: tell how many windows are done (:class:`CountedInferer`).
         options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``.
     """
     check_spatial_dims(spatial_dims)
@@ -121,9 +124,12 @@ def window_inferer(
         raise ConfigError("planes are of a 2-D network with slice_axis 0; leave them out (null) for any other.")
 
     def windows(size: tuple[int, ...]) -> Inferer:
-        if axis is None:
-            return SlidingWindowInferer(roi_size=size, **options)
-        return SliceInferer(spatial_dim=axis, roi_size=size, **options)
+        inferer = (
+            SlidingWindowInferer(roi_size=size, **options)
+            if axis is None
+            else SliceInferer(spatial_dim=axis, roi_size=size, **options)
+        )
+        return CountedInferer(inferer, size, axis) if progress else inferer
 
     inferer: Inferer = (
         FittedInferer(windows, [1] * len(roi_size), roi_size, 1, axis)

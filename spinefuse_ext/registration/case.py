@@ -32,7 +32,7 @@ MR_FILE = "mr.nii.gz"
 TRANSFORM_FILE = "transform.tfm"
 FIELD_FILE = "transform.h5"
 REPORT_FILE = "registration.json"
-_FILES = {CT_FILE, MR_FILE, TRANSFORM_FILE, FIELD_FILE, REPORT_FILE}
+FILES = (CT_FILE, MR_FILE, TRANSFORM_FILE, FIELD_FILE, REPORT_FILE)
 
 
 def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -135,7 +135,7 @@ def _outcome(fit: LandmarkFit, start: Start, refinement: Refinement | None, foun
 
 def _check_target(out: Path) -> None:
     check_output_folder(out)
-    foreign = sorted(path.name for path in data_paths(out.iterdir()) if path.name not in _FILES) if out.exists() else []
+    foreign = sorted(path.name for path in data_paths(out.iterdir()) if path.name not in FILES) if out.exists() else []
     if foreign:
         raise SpinefuseError(
             f"The output folder {out} holds other files ({', '.join(foreign[:3])}); name a new folder."

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.registration.comparison_region import Region, compare_where
 from spinefuse_ext.registration.correction import corrected, turn_deg
 from spinefuse_ext.registration.edge_overlap import edge_overlap
@@ -115,7 +115,7 @@ def refine(
     around = None if fit.pairs is None else fit.pairs.fixed
     region = compare_where(ct, mr, fit.mapping, around, margin_mm=margin, seed=seed)
     search, groups = _Search(region, limits), _groups(fit.pairs, seed)
-    with tqdm(total=1 + len(groups), desc="refine", unit="fit", delay=2) as progress:
+    with progress_bar(total=1 + len(groups), title="Refining", unit="fit", delay=2) as progress:
         found = search(fit.mapping)
         progress.update()
         errors = _held_out(fit, groups, search, progress)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
-from tqdm import tqdm
+
+from spinefuse_ext.progress_bar import progress_bar
 
 _STARTED = re.compile(r"@([\w#:]+)\.run\(")
 #: Where the configs keep the handlers of the engine that a run starts.
@@ -71,7 +72,7 @@ class ProgressHandler:
         if self.bar is None and total > 1:
             done = engine.state.epoch - 1 if self.trains else 0
             what, unit = ("Training", "epoch") if self.trains else ("Cases", "case")
-            self.bar = tqdm(total=total, initial=done, desc=what, unit=unit)
+            self.bar = progress_bar(total=total, initial=done, title=what, unit=unit)
             _LINES.append(self.bar)
 
     def advance(self, engine: Engine) -> None:

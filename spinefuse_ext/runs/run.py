@@ -14,7 +14,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from spinefuse_ext.console import is_verbose, quiet_libraries
+from spinefuse_ext.console import is_verbose, quiet_libraries, tell
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.plain_errors import own_error
 from spinefuse_ext.runs.checks import settings_checked
@@ -82,8 +82,7 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     """
     command = bundle_command(bundle, configs, overrides)
     line = shell_line(command)
-    sys.stdout.write(f"$ {line}\n")
-    sys.stdout.flush()
+    tell(f"$ {line}")
     if process or "args_file" in overrides:  # a file of arguments is read by the command alone
         status = subprocess.run(command, check=False).returncode
         if status:

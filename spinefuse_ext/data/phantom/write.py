@@ -10,7 +10,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
-from tqdm import tqdm
 
 from spinefuse_ext.data.phantom.case import Phantom, check_landmarks, check_request, check_style, make_phantom
 from spinefuse_ext.data.phantom.points import PointPair
@@ -18,6 +17,7 @@ from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.enums import PhantomStyle
 from spinefuse_ext.files import check_output_folder, whole_folder
+from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.registration.landmark_files import write_landmarks
 from spinefuse_ext.validation import ConfigError
 
@@ -63,7 +63,7 @@ def write_phantoms(  # noqa: PLR0913 (the options of the verb, all keyword-only 
     check_landmarks(landmarks_per_vertebra)
     check_style(style)
     choices: dict[str, Any] = {"landmarks_per_vertebra": landmarks_per_vertebra, "motion": motion, "style": style}
-    for number in tqdm(range(seed, seed + cases), desc="phantom cases", unit="case"):
+    for number in progress_bar(range(seed, seed + cases), title="Phantoms", unit="case"):
         phantom = make_phantom(number, size_mm=size_mm, spacing_mm=spacing_mm, **choices)
         write_phantom(phantom, out / f"case_{number:03d}", dicom=dicom)
     return out
