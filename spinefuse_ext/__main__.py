@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from spinefuse_ext import __version__
 from spinefuse_ext.console import start_console, tell_paths
+from spinefuse_ext.option_names import unknown_option
 from spinefuse_ext.printable import one_line, protect_terminal
 from spinefuse_ext.verb_help import verb_help
 
@@ -63,6 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     words, switches = _without_switches(list(sys.argv[1:] if arguments is None else arguments))
     if _informs(words):
         return
+    unknown = unknown_option(words[0], VERBS[words[0]][0], words[1:])
+    if unknown is not None:
+        _fail(unknown)
     start_console(verbose="--verbose" in switches)
     with _ends_cleanly():
         result = _guarded(words[0], words[1:], debug="--debug" in switches)

@@ -6,7 +6,6 @@ Numbers, lists, mappings and yes or no are read, and refused in a sentence when 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import types
@@ -16,19 +15,12 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from fire.parser import DefaultParseValue
 
+from spinefuse_ext.option_names import OPTION, nearest_name
 from spinefuse_ext.validation import ConfigError
 
 _WORDS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
-_OPTION = re.compile(r"--.+|-[a-zA-Z].*", re.DOTALL)  # -5 is a number
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-#: Options of other programs, and what a verb calls the same.
-_ELSEWHERE: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("i", "input", "input_dir", "in"), ("image", "ct", "dataset_dir", "root", "folder")),
-    **dict.fromkeys(("o", "output", "output_folder", "out_dir"), ("out",)),
-    **dict.fromkeys(("data", "data_dir", "dataset"), ("dataset_dir",)),
-    **dict.fromkeys(("weights", "ckpt"), ("checkpoint",)),
-}
 _PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -52,11 +44,8 @@ def nearest_option(spelled: str, function: Callable[..., Any], rival: str | None
     None when no option is near, or when ``rival``, a setting that may be meant too, is nearer.
     """
     names = [one.name for one in inspect.signature(function).parameters.values() if one.kind in _NAMED]
-    elsewhere = next((name for name in _ELSEWHERE.get(spelled, ()) if name in names), None)
-    if elsewhere is not None:
-        return elsewhere
-    near = difflib.get_close_matches(spelled, [*names, *([] if rival is None else [rival])], n=1)
-    return near[0] if near and near[0] in names else None
+    near = nearest_name(spelled, names, [] if rival is None else [rival])
+    return near if near in names else None
 
 
 class _Arguments:
@@ -117,7 +106,7 @@ class _Arguments:
             if word == "--":
                 self.placed += words
                 return
-            if _OPTION.fullmatch(word):
+            if OPTION.fullmatch(word):
                 self._option(word, words)
             else:
                 self.placed.append(word)
@@ -138,7 +127,7 @@ class _Arguments:
 
     def _following(self, name: str, words: list[str], negated: bool) -> str | None:
         """The word that is the value of an option; None where the option says yes or no by itself."""
-        follows = bool(words) and not _OPTION.fullmatch(words[0]) and words[0] != "--"
+        follows = bool(words) and not OPTION.fullmatch(words[0]) and words[0] != "--"
         if name not in self.signature.parameters:
             return words.pop(0) if follows else None
         if self.kinds[name] is bool:

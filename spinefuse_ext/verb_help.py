@@ -19,7 +19,8 @@ _ROOT = Path(__file__).parent
 _WIDTH, _INDENT = 100, 26
 _SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Example):\s*$", re.MULTILINE)
 _ARGUMENT = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
-_ALWAYS = {
+#: What every verb understands.
+ALWAYS = {
     "--help": "show this",
     "--verbose": "show what the libraries log, too",
     "--debug": "add the traceback to an error",
@@ -63,7 +64,7 @@ def verb_help(verb: str, function: str, what: str) -> str:
     if isinstance(node, ast.FunctionDef) and node.args.kwarg:
         meaning = meanings.get(node.args.kwarg.arg, "any setting of the bundle, by its config id")
         lines.append(_row("--ID VALUE", meaning))
-    lines += [_row(name, meaning) for name, meaning in _ALWAYS.items()]
+    lines += [_row(name, meaning) for name, meaning in ALWAYS.items()]
     return "\n".join(lines) + "\n"
 
 

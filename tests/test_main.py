@@ -11,6 +11,7 @@ import pytest
 
 from spinefuse_ext import __version__
 from spinefuse_ext.__main__ import VERBS, main
+from spinefuse_ext.option_names import unknown_option
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -96,10 +97,16 @@ def test_help_of_one_verb_is_asked_for_in_any_order(words: list[str], capsys: py
     [
         (["segment", "--input", "x", "--output", "y"], "has no option --input, and .* did you mean --image?"),
         (["segment", "--image", "x", "--output", "y"], "has no option --output, and .* did you mean --out?"),
-        (["fuse", "--input", "x", "--out", "y"], "has no option --input; did you mean --ct?"),
-        (["train", "fusion", "--dataset_dri", "x", "--out", "y"], "no option --dataset_dri; .* --dataset_dir?"),
+        (["fuse", "--input", "x", "--out", "y"], "has no option --input, and .* did you mean --ct?"),
+        (["train", "fusion", "--dataset_dri", "x", "--out", "y"], "no option --dataset_dri, .* --dataset_dir?"),
         (["fuse", "a", "b", "c", "--ct_landmark", "x"], "no option --ct_landmark, .* --ct_landmarks?"),
         (["segment", "--image", "x", "--out", "y", "--canvass", "5"], "the setting canvass, .* canvas?"),
+        (["segment", "--image", "x", "--hlep"], "no option --hlep, and .* did you mean --help?"),
+        (["register", "--hlep"], "no option --hlep; did you mean --help?"),
+        (
+            ["segment", "--image", "x", "--zzzz", "5"],
+            "no option --zzzz, .* `spinefuse segment --help` lists the options",
+        ),
     ],
 )
 def test_an_option_of_a_verb_with_settings_is_refused_with_the_nearest(
@@ -110,6 +117,38 @@ def test_an_option_of_a_verb_with_settings_is_refused_with_the_nearest(
         (tmp_path / name).touch()
     assert re.search(message.replace("?", r"\?"), refused(words, capsys))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "x"]
+
+
+def test_an_unknown_option_is_told_without_importing_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from spinefuse_ext.__main__ import main\n"
+        "try: main(['segment', '--image', 'x', '--out', 'y', '--canvass', '5'])\n"
+        "except SystemExit as end: print(end.code, sorted({'torch', 'monai'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert told.stdout == "2 []\n"
+    assert "Did you mean canvas?" in told.stderr
+    assert len(told.stderr) < 200
+
+
+def test_what_a_config_of_the_bundles_knows_is_no_unknown_option() -> None:
+    for verb, words in {
+        "segment": [
+            "--canvas=[64,64]",
+            "--nosave_seg",
+            "--i",
+            "x",
+            "--network_def#dim",
+            "3",
+            "--no_such",
+            "--delta",
+            "d",
+        ],
+        "train": ["fusion", "--epochs", "2", "--learning-rate", "0.1", "--", "--not_read"],
+        "register": ["--ct", "x", "--norefine"],
+        "datalist": ["--validation", "-5"],
+    }.items():
+        assert unknown_option(verb, VERBS[verb][0], words) is None, verb
 
 
 def test_an_unknown_verb_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from spinefuse_ext.bundle_places import BUNDLES, bundle_places, installed_bundles
 from spinefuse_ext.validation import ConfigError, check_exists
 
-_INSTALLED = "share/spinefuse/bundles"  # as setup.cfg has it
-BUNDLES = {"fusion": "spine_fusion", "semiseg": "spine_semiseg"}
+__all__ = ["BUNDLES", "absolute", "existing", "find_bundle", "installed_bundles", "listed", "weights_path"]
 
 
 def find_bundle(task: str, bundle: str | Path | None = None) -> Path:
@@ -24,21 +22,11 @@ def find_bundle(task: str, bundle: str | Path | None = None) -> Path:
         return check_exists(bundle, "The bundle").absolute()
     if task not in BUNDLES:
         raise ConfigError(f"Unknown task {task}; choose one of {', '.join(BUNDLES)}.")
-    places = [Path.cwd() / "bundles", Path(__file__).absolute().parents[2] / "bundles", *installed_bundles()]
+    places = bundle_places()
     found = next((place / BUNDLES[task] for place in places if (place / BUNDLES[task]).is_dir()), None)
     if found is None:
         raise ConfigError(f"The bundle {BUNDLES[task]} is not in {' nor '.join(map(str, places))}; give --bundle PATH.")
     return found
-
-
-def installed_bundles() -> list[Path]:
-    """The folder of bundles that pip installed with the package, if it did (an editable install has none)."""
-    places = [Path(__file__).absolute().parents[2] / _INSTALLED]  # of `pip install --target`, whose record is wrong
-    with suppress(PackageNotFoundError):
-        files = distribution("spinefuse").files or ()
-        metadata = (file for file in files if file.match(f"{_INSTALLED}/*/configs/metadata.json"))
-        places += [Path(str(file.locate())).resolve().parents[2] for file in metadata]
-    return list(dict.fromkeys(place for place in places if place.is_dir()))
 
 
 def weights_path(checkpoint: str | None, bundle: Path) -> str:

@@ -10,6 +10,7 @@ from ignite.engine import EventEnum, Events
 from monai.engines import IterationEvents
 from monai.utils import CommonKeys
 
+from spinefuse_ext.engines.loss_contract import check_takes_output, check_terms
 from spinefuse_ext.engines.step import StepTrainer, finite_everywhere, plain
 from spinefuse_ext.engines.streams import case_names, check_finite, check_no_label, endless, loader_length
 from spinefuse_ext.enums import EpochBy, Section, for_labelled, for_unlabelled, is_of_stream
@@ -52,7 +53,7 @@ class SemiSupervisedTrainer(StepTrainer):
     which counts as N = 1; so any MONAI network can be trained. Or it returns a mapping of such tensors with
     ``logits`` among them, all with the batch in the same place. Handlers find each as ``<name>_labelled`` and
     ``<name>_unlabelled``. ``loss_function`` maps the output to a dictionary of scalar terms with their sum under
-    ``loss``, as ``SemiSupervisedLoss`` does.
+    ``loss``, as ``SemiSupervisedLoss`` does; ``PlainLoss`` makes one of a loss of prediction and label.
 
     The output holds ``image``, ``label`` and ``pred`` (mean probability, no gradient) of the labelled half, the terms
     of the loss, what handlers added and ``skipped``: how many steps were left out as their loss was not finite.
@@ -88,6 +89,7 @@ class SemiSupervisedTrainer(StepTrainer):
                 raise ConfigError(
                     "Expected an unlabelled_data_loader with a length, got one without. Give epoch_length."
                 )
+        check_takes_output(workflow.get("loss_function"))
         workflow["event_names"] = [SemiSupervisedEvents, *(workflow.get("event_names") or [])]
         super().__init__(**workflow)
         self.unlabelled_data_loader = unlabelled_data_loader
@@ -118,7 +120,7 @@ class SemiSupervisedTrainer(StepTrainer):
             engine.fire_event(SemiSupervisedEvents.BATCH_UNMIXING)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             engine._predict()
-            engine.state.output.update(engine.loss_function(engine.state.output))
+            engine.state.output.update(check_terms(engine.loss_function, engine.loss_function(engine.state.output)))
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         engine._update(engine.state.output[CommonKeys.LOSS], closes)
         for key in [*_STEP_ONLY, *filter(is_of_stream, engine.state.output)]:

@@ -9,6 +9,7 @@ from spinefuse_ext.losses.fidelity import lost_fidelity, shared_information
 from spinefuse_ext.losses.fusion import FusionLoss
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation, gradient_energy
 from spinefuse_ext.losses.place_contrast import PlaceContrastLoss
+from spinefuse_ext.losses.plain import PlainLoss, SourcesLoss
 from spinefuse_ext.losses.reader import ReaderFusionLoss, RunningRecovery, faded_bone, hidden_edges
 from spinefuse_ext.losses.reconstruction import ReconstructionLoss
 from spinefuse_ext.losses.rectification import RectificationLoss, disagreement_mask
@@ -25,12 +26,14 @@ __all__ = [
     "FusionLoss",
     "InformationMeasure",
     "PlaceContrastLoss",
+    "PlainLoss",
     "PyramidInformation",
     "ReaderFusionLoss",
     "ReconstructionLoss",
     "RectificationLoss",
     "RunningRecovery",
     "SemiSupervisedLoss",
+    "SourcesLoss",
     "StructureFusionLoss",
     "U2FusionLoss",
     "VGG16Information",

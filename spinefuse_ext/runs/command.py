@@ -11,12 +11,10 @@ from typing import Any
 
 from fire.parser import DefaultParseValue
 
+from spinefuse_ext.option_names import RUN_OPTIONS
 from spinefuse_ext.runs.configs import check_places, config_files
 from spinefuse_ext.runs.overrides import check_overrides
 from spinefuse_ext.runs.settings import config_value
-
-#: What ``monai.bundle run`` takes beside overrides.
-RUN_OPTIONS = ("run_id", "init_id", "final_id", "meta_file", "logging_file", "tracking", "args_file")
 
 
 def check_settings(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:

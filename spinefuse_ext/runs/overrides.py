@@ -18,6 +18,8 @@ from spinefuse_ext.validation import UnknownSettingError
 
 _REFERENCE = re.compile(r"[@%](\w+)")
 _TRACKING: Mapping[str, Mapping[str, Any]] = DEFAULT_EXP_MGMT_SETTINGS
+_LISTED = 15  # names that a sentence can hold
+_IDS_PAGE = "docs/reference/config-ids.md lists the settings."
 _COMPLETE = ("train.json", "inference.json")
 _FREE = {"_meta_", "output_dir", "save_execute_config", "displayable_configs"}
 
@@ -118,5 +120,6 @@ def _parameters(target: str) -> list[str] | None:
 def _unknown(key: str, names: Collection[str], parents: tuple[str, ...]) -> UnknownSettingError:
     path = "#".join((*parents, key))
     near = next(("#".join((*parents, name)) for name in difflib.get_close_matches(key, names, n=1)), None)
-    hint = f"Did you mean {near}?" if near else f"Known here: {', '.join(sorted(names))}."
+    listed = f"Known here: {', '.join(sorted(names))}." if len(names) <= _LISTED else _IDS_PAGE
+    hint = f"Did you mean {near}?" if near else listed
     return UnknownSettingError(f"No config defines the setting {path}, so it would be ignored. {hint}", path, near)
