@@ -7,13 +7,18 @@ OUT ?= demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs rehearse monailabel test-monailabel
+.PHONY: help install demo test lint bench docs rehearse monailabel test-monailabel
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-$(VENV)/installed: setup.cfg constraints.txt pyproject.toml
+# what the commands need, without linters, exporters and test tools
+$(VENV)/installed-run: setup.cfg constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dicom_seg]"
+	touch $@
+
+$(VENV)/installed: $(VENV)/installed-run
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
@@ -21,7 +26,9 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs]"
 	touch $@
 
-demo: $(VENV)/installed  ## make phantom patients, register, fuse, segment, and write demo/report.html
+install: $(VENV)/installed-run  ## install what the commands need, into .venv
+
+demo: $(VENV)/installed-run  ## make phantom patients, register, fuse, segment, and write demo/report.html
 	$(BIN)/spinefuse demo --out $(OUT)
 
 test: lint  ## check the style and run all tests (those on real images need SPINEFUSE_ASSETS)

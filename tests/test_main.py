@@ -133,17 +133,8 @@ def test_an_unknown_option_is_told_without_importing_torch(tmp_path: Path) -> No
 
 def test_what_a_config_of_the_bundles_knows_is_no_unknown_option() -> None:
     for verb, words in {
-        "segment": [
-            "--canvas=[64,64]",
-            "--nosave_seg",
-            "--i",
-            "x",
-            "--network_def#dim",
-            "3",
-            "--no_such",
-            "--delta",
-            "d",
-        ],
+        "segment": ["--canvas=[64,64]", "--nosave_seg", "--i", "x", "--network_def#dim", "3"],
+        "fuse": ["--of_my_own_file", "--delta", "d.json"],
         "train": ["fusion", "--epochs", "2", "--learning-rate", "0.1", "--", "--not_read"],
         "register": ["--ct", "x", "--norefine"],
         "datalist": ["--validation", "-5"],
