@@ -29,7 +29,7 @@ def check_overrides(config: Mapping[str, Any], configs_dir: Path) -> None:
 
     ``config`` is a parsed, merged configuration with overrides applied. A setting counts as known when a file in
     ``configs_dir`` defines it, when another entry refers to it, or when it names a parameter of the component that it
-    stands in.
+    stands in. A component may join others that stand together by names of one's choice, as metrics do.
     """
     files = sorted(configs_dir.glob("*.json"), key=lambda path: (path.name not in _COMPLETE, path.name))
     complete = [path for path in files if path.name in _COMPLETE]
@@ -74,7 +74,7 @@ def _merge(defined: dict[str, Any], parts: list[str], value: Any) -> None:
 def _check(key: str, value: Any, defined: Mapping[str, Any], parents: tuple[str, ...]) -> None:
     if key not in defined:
         names = _names(defined)
-        if names is not None and key not in names:
+        if names is not None and key not in names and not (parents and _joins_components(value, defined)):
             raise _unknown(key, names, parents)
         return
     known = defined[key]
@@ -85,6 +85,12 @@ def _check(key: str, value: Any, defined: Mapping[str, Any], parents: tuple[str,
     if _target(value) == _target(known):
         for inner_key, inner in value.items():
             _check(inner_key, inner, known, (*parents, key))
+
+
+def _joins_components(value: Any, defined: Mapping[str, Any]) -> bool:
+    """Whether a component is added to others that are there by names of one's choice, such as metrics."""
+    components = [isinstance(one, Mapping) and _target(one) is not None for one in (value, *defined.values())]
+    return len(components) > 1 and all(components)
 
 
 def _target(content: Mapping[str, Any]) -> Any:

@@ -85,6 +85,16 @@ def test_a_setting_without_an_effect_is_refused_with_the_nearest_name(
         check(configs, **override)
 
 
+def test_a_component_may_join_others_by_a_name_of_ones_own(tmp_path: Path) -> None:
+    metrics = {"val_dice": {"_target_": "MeanDice"}}
+    (tmp_path / "train.json").write_text(json.dumps({"metrics": metrics}))
+    check_overrides({"metrics": {**metrics, "val_mine": {"_target_": "my_parts.Mine"}}}, tmp_path)
+    with pytest.raises(ConfigError, match="metrics#val_mine"):
+        check_overrides({"metrics": {**metrics, "val_mine": 3}}, tmp_path)
+    with pytest.raises(ConfigError, match="Did you mean metrics"):
+        check_overrides({"metrics": metrics, "metric": {"_target_": "my_parts.Mine"}}, tmp_path)
+
+
 @given(name=st.from_regex(r"[a-z_]{1,12}", fullmatch=True))
 def test_exactly_the_known_names_pass_at_the_top(name: str, configs: Path) -> None:
     known = {*CONFIG, "checkpoint", "output_dir", "save_execute_config", "displayable_configs", "_meta_"}

@@ -148,14 +148,14 @@ def test_verbose_shows_what_the_verb_shows(work: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.startswith("$ python -m monai.bundle run")
 
 
-ARRAY = np.zeros((3, 4, 5), np.float32)
+ARRAY = np.zeros((10, 10, 10), np.float32)
 REFUSED: dict[str, tuple[type[SpinefuseError], str, Callable[[], Any]]] = {
     "file": (MissingPathError, "The image none.nii.gz does not exist", lambda: sf.segment("none.nii.gz")),
     "argument": (ConfigError, r"segment\(\) has no argument imag,.* did you mean image", lambda: sf.segment(imag="x")),
     "setting": (ConfigError, "Did you mean canvas", lambda: sf.segment("ct.nii.gz", canvass=[64, 64])),
     "kind": (ImageReadError, "Expected image to be a path.* got int", lambda: sf.segment(5)),  # type: ignore[arg-type]
     "affine": (ImageReadError, "affine of ct as an invertible", lambda: sf.fuse((ARRAY, np.zeros((4, 4))), PAIR[1])),
-    "shape": (ImageReadError, r"\(X, Y, Z\) of numbers, got the shape \(4, 5\)", lambda: sf.segment((ARRAY[0], 1))),
+    "shape": (ImageReadError, r"\(X, Y, Z\) of numbers, got the shape \(10, 10\)", lambda: sf.segment((ARRAY[0], 1))),
     "points": (LandmarkError, "mr_landmarks is missing", lambda: sf.register(*PAIR, ct_landmarks="ct.mrk.json")),
     "content": (ImageReadError, r"\(ct, from memory\)", lambda: sf.register((ARRAY, np.eye(4)), PAIR[1])),
     "arguments": (ConfigError, "args_file", lambda: sf.fuse(*PAIR, args_file="x.json")),
@@ -168,7 +168,7 @@ def test_what_the_verbs_refuse_is_an_exception_of_one_sentence(work: Path, name:
     with pytest.raises(kind, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
-    assert "spinefuse." not in str(caught.value).replace("spinefuse.json", "")
+    assert tempfile.gettempdir() not in str(caught.value)
 
 
 def test_two_patients_in_memory_are_two_patients(work: Path) -> None:
