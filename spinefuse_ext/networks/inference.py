@@ -95,7 +95,6 @@ def window_inferer(
     largest: Sequence[int] | None = None,
     multiple: int = 16,
     planes: Sequence[str] | None = None,
-    progress: bool = False,
     **options: Any,
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.
@@ -115,11 +114,12 @@ def window_inferer(
         largest: windows of at least ``roi_size`` grow with the image, to this size at most (:class:`FittedInferer`).
         multiple: with ``largest``, what the sides of grown windows are multiples of.
         planes: to read with ``slice_axis`` 0, of ``sagittal`` and ``axial``; None for those that the network learnt.
-        progress: tell how many windows are done (:class:`CountedInferer`).
-        options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``.
+        options: of MONAI's ``SlidingWindowInferer``, such as ``sw_batch_size`` and ``overlap``; with ``progress`` the
+            windows are counted under the title of the stage (:class:`CountedInferer`).
     """
     check_spatial_dims(spatial_dims)
     axis = slice_axis if spatial_dims == 2 else None
+    counted = bool(options.pop("progress", False))
     if planes is not None and axis != 0:
         raise ConfigError("planes are of a 2-D network with slice_axis 0; leave them out (null) for any other.")
 
@@ -129,7 +129,7 @@ def window_inferer(
             if axis is None
             else SliceInferer(spatial_dim=axis, roi_size=size, **options)
         )
-        return CountedInferer(inferer, size, axis) if progress else inferer
+        return CountedInferer(inferer, size, axis) if counted else inferer
 
     inferer: Inferer = (
         FittedInferer(windows, [1] * len(roi_size), roi_size, 1, axis)
