@@ -25,8 +25,8 @@ SEGMENTATION_INPUTS: dict[str, Method] = {
             "network_def#channels#fusion": {"_target_": "spinefuse_ext.networks.MaxFusion"},
         },
     ),
-    "task": Method(deltas=("pair.json", "task_fusion.json"), training_deltas=("task_fusion_train.json",)),
-    "features": Method(deltas=("pair.json", "pair_features.json")),
+    "task": Method(deltas=("task_fusion.json",), training_deltas=("task_fusion_train.json",)),
+    "features": Method(deltas=("pair_features.json",)),
     "dropout": Method(deltas=("pair.json",), training_deltas=("modality_dropout.json",)),
 }
 

@@ -24,8 +24,8 @@ NARROW = [4, 8, 16, 32, 64]
 SMALL: dict[str, Any] = {"canvas": [64, 80], "unet_channels": NARROW, "vnet_channels": NARROW}
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] = {
     "pair": (("pair.json",), ("modality_dropout.json",), {}),
-    "task": (("pair.json", "task_fusion.json"), ("task_fusion_train.json",), {}),
-    "features": (("pair.json", "pair_features.json"), (), {"fusion_dim": 4}),
+    "task": (("task_fusion.json",), ("task_fusion_train.json",), {}),
+    "features": (("pair_features.json",), (), {"fusion_dim": 4}),
 }
 
 
