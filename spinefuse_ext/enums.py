@@ -86,6 +86,8 @@ class SemiSegKeys(StrEnum):
     LOGITS = "logits"
     LOGITS_LABELLED = "logits_labelled"
     LOGITS_UNLABELLED = "logits_unlabelled"
+    FUSED = "fused"
+    FUSED_LOSS = "fused_loss"
     UNLABELLED_IMAGE = "unlabelled_image"
     CLEAN_UNLABELLED = "clean_unlabelled"
     PSEUDO_LABEL = "pseudo_label"

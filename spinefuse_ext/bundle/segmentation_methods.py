@@ -10,12 +10,24 @@ def _input(*keys: CaseKeys) -> Method:
     return Method(settings={"image_keys": [str(key) for key in keys]})
 
 
-#: In the order of the table: the fused image, each modality alone, and both as two channels.
+#: In the order of the table: the fused image, each modality alone, both as two channels; then networks of the pair
+#: that see the maximum, what a fusion network learns for the segmentation, or the images with its features.
 SEGMENTATION_INPUTS: dict[str, Method] = {
     "fused": _input(CaseKeys.FUSED),
     "ct": _input(CaseKeys.CT),
     "mr": _input(CaseKeys.MR),
     "ct_mr": _input(CaseKeys.CT, CaseKeys.MR),
+    "max": Method(
+        deltas=("pair.json",),
+        settings={
+            "channels": ["fused"],
+            "in_channels": 1,
+            "network_def#channels#fusion": {"_target_": "spinefuse_ext.networks.MaxFusion"},
+        },
+    ),
+    "task": Method(deltas=("task_fusion.json",), training_deltas=("task_fusion_train.json",)),
+    "features": Method(deltas=("pair_features.json",)),
+    "dropout": Method(deltas=("pair.json",), training_deltas=("modality_dropout.json",)),
 }
 
 #: The supervised controls: the same steps on the labelled cases, without the unlabelled ones.

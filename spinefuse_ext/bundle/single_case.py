@@ -111,8 +111,9 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     """Segment one volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
     ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does; with
-    ``--delta each_image.json`` the network sees both as they are, one by one, and its answers are averaged. With a
-    DICOM series, ``OUT/prediction.dcm`` is a DICOM SEG that refers to it.
+    ``--delta each_image.json`` the network sees both as they are, one by one, and its answers are averaged. A network
+    that was trained with ``pair.json`` takes ``--ct``, ``--mr``, or both. With a DICOM series, ``OUT/prediction.dcm``
+    is a DICOM SEG that refers to it.
 
     Args:
         image: fused volume, or another modality with ``--image_keys``; a file or a DICOM folder.
@@ -143,9 +144,10 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     source = {} if dicom is None else {str(CaseKeys.DICOM): existing(dicom, "The DICOM series")}
     runs: list[BundleRun] = []
     if image is None:
-        _check_pair({"ct": ct, "mr": mr}, series)
-        item = _pair_item({"ct": str(ct), "mr": str(mr)}, chosen, files)
-        source = source or _series_of(str(ct), ct_series)
+        pair = {name: path for name, path in (("ct", ct), ("mr", mr)) if path is not None}
+        _check_pair(pair, series, either=asked.takes_either)
+        item = _pair_item(pair, chosen, files)
+        source = source or (_series_of(str(ct), ct_series) if ct is not None else {})
         if set(asked.image_keys) != {"ct", "mr"}:  # the network sees a fused image
             runs.append(_fusion(item, out, find_bundle("fusion"), fusion_checkpoint))
             item = {_only(asked.image_keys): absolute(out, FUSED_FILE)}
@@ -227,14 +229,14 @@ def _only(keys: Sequence[str]) -> str:
     return keys[0]
 
 
-def _check_pair(pair: Mapping[str, str | None], series: str | None) -> None:
-    """Raise ConfigError unless all that fusing on the way needs is given, and nothing that belongs to an image."""
-    missing = [f"--{name}" for name, value in pair.items() if value is None]
-    if len(missing) == len(pair):
+def _check_pair(pair: Mapping[str, str], series: str | None, *, either: bool) -> None:
+    """Raise ConfigError unless all that the network needs of a pair is given, and nothing that belongs to an image."""
+    missing = [f"--{name}" for name in ("ct", "mr") if name not in pair]
+    if not pair:
         raise ConfigError("`spinefuse segment` needs --image, or a pair by --ct and --mr.")
     if series is not None:
         raise ConfigError("`spinefuse segment` takes --series with --image; of a pair name --ct_series or --mr_series.")
-    if missing:
+    if missing and not either:
         raise ConfigError(f"`spinefuse segment` of a pair needs {' and '.join(missing)} too.")
 
 

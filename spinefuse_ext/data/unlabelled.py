@@ -17,7 +17,7 @@ from spinefuse_ext.validation import DatalistError, check_exists
 logger = logging.getLogger(__name__)
 
 
-def load_unlabelled(
+def load_unlabelled(  # noqa: PLR0913 (all keyword-only but two)
     datalist: str | Path,
     keys: Sequence[str],
     *,
@@ -26,6 +26,7 @@ def load_unlabelled(
     sections: Sequence[str] = (Section.UNLABELLED,),
     base_dir: str | Path = ".",
     repeat: int = 1,
+    optional: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Return the unlabelled items: of a datalist's ``sections``, or of a folder of images.
 
@@ -42,6 +43,7 @@ def load_unlabelled(
         sections: of the datalist.
         base_dir: folder that paths of the datalist start from.
         repeat: how often each item appears in the result.
+        optional: keys that an item of the datalist may have.
 
     Raises:
         MissingPathError: the folder, the datalist or a file in it does not exist.
@@ -51,7 +53,7 @@ def load_unlabelled(
         str(item[CaseKeys.IMAGE]) for item in labelled[0] if CaseKeys.PATIENT not in item and CaseKeys.IMAGE in item
     ]
     if not given:
-        return load_datalist(datalist, sections, keys, base_dir=base_dir, repeat=repeat)
+        return load_datalist(datalist, sections, keys, base_dir=base_dir, repeat=repeat, optional=optional)
     place = check_exists(folder or Path(given[0]).parent, "The folder of unlabelled images (unlabelled_dir)")
     images = case_images(place)
     if not images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import ignite.distributed as idist
@@ -107,7 +108,8 @@ class CompetitivePseudoLabelHandler:
         output = engine.state.output
         logits = output[Keys.LOGITS_UNLABELLED]
         if self.clean_view and Keys.CLEAN_UNLABELLED in output:
-            logits = engine.network(output[Keys.CLEAN_UNLABELLED])  # type: ignore[attr-defined]
+            returned = engine.network(output[Keys.CLEAN_UNLABELLED])  # type: ignore[attr-defined]
+            logits = returned[Keys.LOGITS] if isinstance(returned, Mapping) else returned
         best = logits.index_select(0, teacher.view(1))[0]
         output[Keys.PSEUDO_LABEL] = sharpen(best, self.temperature)
         if self.agreement:

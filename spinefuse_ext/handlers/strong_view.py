@@ -10,6 +10,7 @@ from monai.data import set_rnd
 from monai.engines import Workflow
 from monai.utils import CommonKeys
 
+from spinefuse_ext.channels import held
 from spinefuse_ext.engines import SemiSupervisedEvents
 from spinefuse_ext.engines.step import plain
 from spinefuse_ext.enums import SemiSegKeys as Keys
@@ -21,7 +22,8 @@ class StrongViewHandler:
 
     At ``BATCH_READY`` every unlabelled image ``(C, *S)`` goes through ``transform``; the clean ones stay in the output
     as ``clean_unlabelled`` ``(U, C, *S)``, from which a teacher may predict the pseudo-label (weak and strong views:
-    FixMatch, Sohn et al., NeurIPS 2020). The transform must not move anything, for the pseudo-label is not moved.
+    FixMatch, Sohn et al., NeurIPS 2020). The transform must not move anything, for the pseudo-label is not moved. A
+    channel that is 0 everywhere, an image that is missing, stays so.
 
     Args:
         transform: of one image, for example ``monai.transforms.Compose`` of random intensity transforms; or, with
@@ -56,7 +58,7 @@ class StrongViewHandler:
                 "Use transforms that change intensities alone."
             )
         output[Keys.CLEAN_UNLABELLED] = output.get(Keys.CLEAN_UNLABELLED, clean)
-        output[Keys.UNLABELLED_IMAGE] = strong.to(clean)
+        output[Keys.UNLABELLED_IMAGE] = strong.to(clean) * held(clean)
 
     def _strong(self, clean: torch.Tensor) -> torch.Tensor:
         """The images ``(U, C, *S)`` changed, without metadata."""

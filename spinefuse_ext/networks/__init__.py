@@ -15,6 +15,8 @@ from spinefuse_ext.networks.inference import window_inferer
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
+from spinefuse_ext.networks.pair_channels import PairChannels
+from spinefuse_ext.networks.pair_seg_net import PairSegNet
 from spinefuse_ext.networks.placement import place, unwrap
 from spinefuse_ext.networks.plane_inferer import PlanesInferer, planes_of
 from spinefuse_ext.networks.planes import SeenPlanes
@@ -44,7 +46,9 @@ __all__ = [
     "MeanFusion",
     "MeanTeacherNet",
     "MinMaxSimilarityNet",
+    "PairChannels",
     "PairFeatures",
+    "PairSegNet",
     "PlanesInferer",
     "RestormerBlock",
     "SeenPlanes",

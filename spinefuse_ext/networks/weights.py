@@ -11,6 +11,9 @@ from spinefuse_ext.networks.planes import seen_planes, with_seen_planes
 from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.validation import WeightsError, check_exists
 
+#: Where ``PairSegNet`` holds its fusion network.
+FUSION = "channels.fusion."
+
 
 def load_weights(
     network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu", *, keep_planes: bool = False
@@ -48,7 +51,7 @@ def fitting_weights(
         raise
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
-    state = with_seen_planes(network, state)
+    state = with_seen_planes(network, _own_part(own, state))
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     if missing or foreign or other_shape:
@@ -58,6 +61,12 @@ def fitting_weights(
             f"{_cure(own, state, other_shape)}, or the checkpoint of this network."
         )
     return state
+
+
+def _own_part(own: dict[str, torch.Tensor], state: dict[str, Any]) -> dict[str, Any]:
+    """Of a segmentation network with a fusion network inside, the weights of that, where it is asked for."""
+    inner = {name.removeprefix(FUSION): value for name, value in state.items() if name.startswith(FUSION)}
+    return inner if inner and own.keys() == inner.keys() else state
 
 
 def _example(

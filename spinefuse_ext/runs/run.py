@@ -46,6 +46,11 @@ class BundleRun:
         return [str(key) for key in keys] if isinstance(keys, list) else [str(keys)]
 
     @property
+    def takes_either(self) -> bool:
+        """Whether the network takes a CT, an MR, or both."""
+        return set(self.image_keys) == {"ct", "mr"} and self._value("allow_missing", False) is True
+
+    @property
     def labels(self) -> list[str]:
         """Names of the classes that the network tells apart, background first; none where no config lists them."""
         return list(map(str, self._value("labels", [])))

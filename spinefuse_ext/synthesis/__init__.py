@@ -14,6 +14,7 @@ from spinefuse_ext.synthesis.intensity import (
     RandOffsetd,
     RandShadingd,
 )
+from spinefuse_ext.synthesis.missing import RandMissingd
 from spinefuse_ext.synthesis.paint import paint_labels
 from spinefuse_ext.synthesis.pairs import RandPaird
 from spinefuse_ext.synthesis.placement import RandPlacementd
@@ -31,6 +32,7 @@ __all__ = [
     "RandFactord",
     "RandFlipd",
     "RandGammad",
+    "RandMissingd",
     "RandNoised",
     "RandOffsetd",
     "RandPaird",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from spinefuse_ext.channels import held
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.validation import ConfigError, check_part
@@ -21,6 +22,8 @@ _WIDTHS = 4.0  # sigmas that a Gaussian kernel reaches to each side
 
 class IntensityTransform(BatchTransform):
     """Change the intensities of ``image`` ``(B, C, *S)``, of each image with a probability; the label stays.
+
+    A channel that is 0 everywhere is an image that is missing, and stays so.
 
     Args:
         probability: how often an image is changed, 0 to 1.
@@ -38,7 +41,8 @@ class IntensityTransform(BatchTransform):
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``(B, C, *S)`` -> the same size."""
-        return torch.where(draws.chance(self.probability), self.changed(image, draws), image), label
+        change = draws.chance(self.probability) & held(image)
+        return torch.where(change, self.changed(image, draws), image), label
 
     @abstractmethod
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:

@@ -5,6 +5,7 @@ from spinefuse_ext.transforms.fill_absent import FillAbsentd
 from spinefuse_ext.transforms.find_images import FindImagesd
 from spinefuse_ext.transforms.ignore_voxels import IgnoreVoxelsd
 from spinefuse_ext.transforms.keep_spine import KeepSpined
+from spinefuse_ext.transforms.misplace import Misplaced
 from spinefuse_ext.transforms.network_maps import ContributionMapd, FeatureMapsd
 from spinefuse_ext.transforms.patch import RandPatchd
 from spinefuse_ext.transforms.read_label import ReadLabeld
@@ -30,6 +31,7 @@ __all__ = [
     "FindImagesd",
     "IgnoreVoxelsd",
     "KeepSpined",
+    "Misplaced",
     "RandPatchd",
     "ReadLabeld",
     "ReadVolumed",

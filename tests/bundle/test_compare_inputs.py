@@ -61,7 +61,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         if "ckpt_dir" not in run:
             label = nib.Nifti1Image.from_filename(Path(run["dataset_dir"]) / "case_3" / "label.nii.gz")
             found = np.asarray(label.dataobj).copy()
-            if run["image_keys"] == '["ct"]':
+            if run.get("image_keys") == '["ct"]':
                 found[found == 2] = 3
             out = Path(run["output_dir"]) / "case_3"
             out.mkdir(parents=True)
@@ -77,12 +77,13 @@ def test_every_input_is_trained_and_labels_the_test_cases_with_the_same_settings
 ) -> None:
     out = tmp_path / "out"
     compare("inputs", str(cases), str(out), seed=5, **SMALL)
-    assert [json.loads(run["image_keys"]) for run in started[::2]] == [["fused"], ["ct"], ["mr"], ["ct", "mr"]]
+    given = [json.loads(run["image_keys"]) for run in started[:8:2]]
+    assert given == [["fused"], ["ct"], ["mr"], ["ct", "mr"]]
     for train, infer in zip(started[::2], started[1::2], strict=True):
-        assert train["image_keys"] == infer["image_keys"]
+        assert train.get("image_keys") == infer.get("image_keys")
         assert infer["checkpoint"] == str(Path(train["ckpt_dir"]) / "model.pt")
         assert infer["sections"] == '["test"]'
-        assert train["config_file"] == str(BUNDLE / "configs" / "train.json")
+        assert str(BUNDLE / "configs" / "train.json") in train["config_file"]
         same = {"seed": "5", "canvas": "[32, 48]", "dataset_dir": str(cases)}
         assert {name: train[name] for name in same} == {name: infer[name] for name in same} == same
         assert (train["epochs"], "epochs" in infer) == ("1", False)

@@ -26,6 +26,8 @@ NEW_IDS = {
     "vgg16_weights",  # a file that only U2Fusion's training can use
     "weights",  # of fine_tune.json
     *("patch_size", "contrast"),  # of any_contrast.json
+    *("channels", "fusion_dim", "fusion_weights", "network_def#channels"),  # of networks of CT and MR
+    *("modality_dropout", "picture_weight"),  # of their training
     "train#dataset#data#optional",
 }
 #: Ids that the deltas for many processes add.
