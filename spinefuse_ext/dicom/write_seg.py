@@ -60,8 +60,8 @@ def write_seg(
         modality: "CT" or "MR", where the folder holds several series.
         series: description, number or UID of the series, where the modality is not enough.
         structures: what the label numbers mean, by default as in ``STRUCTURES`` (1 vertebra, 2 disc, 3 canal, 4
-            sacrum), or single levels (``L3``, ``L3/L4``); numbers of one structure become one segment. Names in a label file, as 3D Slicer writes them, come
-            before its numbers.
+            sacrum), or single levels (``L3``, ``L3/L4``); numbers of one structure become one segment. Names in a label
+            file, as 3D Slicer writes them, come before its numbers.
         relabel: structure of a name or value in a label file that is none of these.
 
     Raises:

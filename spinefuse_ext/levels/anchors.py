@@ -17,7 +17,9 @@ from spinefuse_ext.validation import LandmarkError, LevelsError
 
 Points = NDArray[np.float64]
 
-_ANCHOR = re.compile(r"\s*([A-Za-z]\d{1,2})(?:\s*/\s*([A-Za-z]\d{1,2}))?\s*@\s*([^,;\s]+)\s*[,;]\s*([^,;\s]+)\s*[,;]\s*([^,;\s]+)\s*")
+_ANCHOR = re.compile(
+    r"\s*([A-Za-z]\d{1,2})(?:\s*/\s*([A-Za-z]\d{1,2}))?\s*@\s*([^,;\s]+)\s*[,;]\s*([^,;\s]+)\s*[,;]\s*([^,;\s]+)\s*"
+)
 #: A point farther than this from all bone and discs names none of them.
 _REACH_MM = 10.0
 
@@ -76,14 +78,17 @@ def disc_name(text: str) -> str:
     return upper
 
 
-def point_anchors(points: Sequence[NamedPoint], bones: Sequence[tuple[int, Points]], discs: Sequence[tuple[int, Points]]) -> list[Anchor]:
+def point_anchors(
+    points: Sequence[NamedPoint], bones: Sequence[tuple[int, Points]], discs: Sequence[tuple[int, Points]]
+) -> list[Anchor]:
     """Anchors of named points: on which vertebra or disc of ``(rank, voxel centres (N, 3))`` each lies.
 
     Raises:
         LevelsError: A point lies more than 10 mm from all of them.
     """
     return [
-        Anchor(_rank_at(point, discs if point.is_disc else bones), point.name, f"given as {point.text}") for point in points
+        Anchor(_rank_at(point, discs if point.is_disc else bones), point.name, f"given as {point.text}")
+        for point in points
     ]
 
 

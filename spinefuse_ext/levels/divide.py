@@ -1,4 +1,4 @@
-"""Which level each voxel of bone and disc belongs to: bodies grow from the centre line, arches follow their pedicles."""
+"""Which level each voxel of bone and disc belongs to: bodies grow from the centre line, arches from their laminae."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _grown(found: Structures, line: CentreLine, column: Column) -> Numbers:
 
 
 def _lamina_of(where: NDArray[np.float64], line: CentreLine, column: Column) -> NDArray[np.int64]:
-    """The body whose lamina each point ``(N, 3)`` of the line's coordinates lies in, 0 for that above the first; or -1."""
+    """The body in whose lamina each point ``(N, 3)`` of the line's coordinates lies, 0: above the first one; or -1."""
     middles = np.array([span.middle for span in column.bodies])
     above = middles[0] - (middles[1] - middles[0] if len(middles) > 1 else column.pitch_mm)
     known = np.concatenate([[above], middles, [middles[-1] + column.pitch_mm]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spinefuse_ext.levels.anchors import NamedPoint, disc_name, landmark_anchors, point_anchors
 from spinefuse_ext.levels.centre_line import CentreLine, centre_line
 from spinefuse_ext.levels.divide import Divided, divide
-from spinefuse_ext.levels.grid import Structures, on_whole, structures_of
+from spinefuse_ext.levels.grid import Mask, Structures, on_whole, structures_of
 from spinefuse_ext.levels.ids import number_of
 from spinefuse_ext.levels.naming import Anchor, Naming, assumption, name_ranks
 from spinefuse_ext.levels.record import Level, Levels
@@ -53,18 +53,27 @@ def find_levels(
     found = structures_of(name, classes, affine)
     if found is None or not found.vertebra.any():
         raise LevelsError(
-            f"{name} holds no vertebra; name a label volume of a spine, and say by relabel or scheme what its numbers are."
+            f"{name} holds no vertebra; name a label volume of a spine, and say by relabel or scheme what its numbers "
+            "are."
         )
     line = centre_line(found)
     spans = column(found, line, profiles(found, line))
     if not spans.bodies:
-        raise LevelsError(f"{name} shows no vertebral body on the line through the spine; check the labels in a viewer.")
+        raise LevelsError(
+            f"{name} shows no vertebral body on the line through the spine; check the labels in a viewer."
+        )
     parts = divide(found, line, spans)
     placed = _Placed(found, line, spans, parts, *ranks_of_bodies(spans))
-    anchors = placed.anchors(known or Known())
+    known = known or Known()
+    anchors = placed.anchors(known)
     naming = name_ranks(placed.ranks, anchors)
-    doubts = (*naming.doubts, *assumption(naming, anchors), *shape_doubts(spans, placed.body_ranks, naming.names))
-    levels, numbers = placed.levels(naming, lambda level: number_of(level, ids))
+    doubts = (
+        *naming.doubts,
+        *placed.below_the_lowest(known, naming),
+        *assumption(naming, anchors),
+        *shape_doubts(spans, placed.body_ranks, naming.names),
+    )
+    levels, numbers = placed.levels(naming, ids)
     record = Levels(
         tuple(levels),
         naming.relative,
@@ -99,9 +108,14 @@ class _Placed:
         """The vertebra below the last body and above the sacrum's first disc."""
         if self.spans.sacrum is None:
             return None
-        last = max((r for r, b in zip(self.body_ranks, self.spans.bodies, strict=True) if b.middle < self.spans.sacrum), default=-1)
+        last = max(
+            (r for r, b in zip(self.body_ranks, self.spans.bodies, strict=True) if b.middle < self.spans.sacrum),
+            default=-1,
+        )
         between = [
-            rank for rank, disc in zip(self.disc_ranks, self.spans.discs, strict=True) if disc.middle < self.spans.sacrum + 3
+            rank
+            for rank, disc in zip(self.disc_ranks, self.spans.discs, strict=True)
+            if disc.middle < self.spans.sacrum + 3
         ]
         return max(last + 1, max(between, default=-1) + 1)
 
@@ -124,45 +138,53 @@ class _Placed:
             anchors.append(Anchor(sacrum, "S1", "the sacrum of the labels", given=False))
         return anchors
 
+    def below_the_lowest(self, known: Known, naming: Naming) -> list[str]:
+        """A sentence where a vertebra lies below the disc that was given as the lowest one."""
+        lower = [rank for rank in self.body_ranks if known.lowest_disc is not None and rank > max(self.disc_ranks)]
+        return [
+            f"A vertebra lies below the lowest disc, {known.lowest_disc}, and is named {naming.names[rank]}; if the disc "
+            "below it was missed, all names stand one level too low."
+            for rank in lower
+        ]
+
     def _voxels(self, numbers: NDArray[np.int32], place: int) -> Points:
         return self.found.points_mm(numbers == place)
 
-    def levels(self, naming: Naming, number: Callable[[str], int]) -> tuple[list[Level], NDArray[np.uint16]]:
+    def levels(self, naming: Naming, ids: str) -> tuple[list[Level], NDArray[np.uint16]]:
         """All levels from the head down, and the volume of their numbers."""
         values = np.zeros(self.found.classes.shape, np.uint16)
         levels = []
-        for place, (rank, span) in enumerate(zip(self.body_ranks, self.spans.bodies, strict=True), 1):
-            mask = self.parts.bones == place
-            name = naming.names[rank]
-            values[mask] = number(name)
-            centre = self.line.at(span.middle)
-            levels.append((span.middle, self._level("vertebra", rank, name, mask, naming, number, centre, span.cut_off)))
-        for place, (rank, span) in enumerate(zip(self.disc_ranks, self.spans.discs, strict=True), 1):
-            mask = self.parts.discs == place
-            if not mask.any():
-                continue
-            name = naming.disc(rank)
-            values[mask] = number(name)
-            levels.append((span.middle, self._level("disc", rank, name, mask, naming, number)))
-        rank = self.sacrum_rank
-        if rank is not None and self.spans.sacrum is not None:
-            mask = self.found.sacrum
-            name = naming.names[rank]
-            values[mask] = number(name)
-            levels.append((self.spans.sacrum + 1e3, self._level("sacrum", rank, name, mask, naming, number)))
-        return [level for _, level in sorted(levels, key=lambda each: each[0])], values
+        for seen in self._seen():
+            name = naming.disc(seen.rank) if seen.kind == "disc" else naming.names[seen.rank]
+            number = number_of(name, ids)
+            values[seen.mask] = number
+            centre = self.found.points_mm(seen.mask).mean(0) if seen.centre_mm is None else seen.centre_mm
+            x, y, z = (float(value) for value in centre)
+            volume, why = int(seen.mask.sum()) * self.found.voxel_ml, naming.evidence[seen.rank]
+            levels.append(Level(seen.kind, seen.rank, name, number, (x, y, z), volume, why, seen.cut_off))
+        return levels, values
 
-    def _level(
-        self,
-        kind: str,
-        rank: int,
-        name: str,
-        mask: NDArray[np.bool_],
-        naming: Naming,
-        number: Callable[[str], int],
-        centre: Points | None = None,
-        cut_off: bool = False,
-    ) -> Level:
-        x, y, z = (float(value) for value in (self.found.points_mm(mask).mean(0) if centre is None else centre))
-        volume = int(mask.sum()) * self.found.voxel_ml
-        return Level(kind, rank, name, number(name), (x, y, z), volume, naming.evidence[rank], cut_off)
+    def _seen(self) -> list[_Seen]:
+        """What has voxels, from the head down."""
+        seen = []
+        for place, (rank, span) in enumerate(zip(self.body_ranks, self.spans.bodies, strict=True), 1):
+            centre = self.line.at(span.middle)
+            seen.append(_Seen("vertebra", rank, span.middle, self.parts.bones == place, centre, span.cut_off))
+        for place, (rank, span) in enumerate(zip(self.disc_ranks, self.spans.discs, strict=True), 1):
+            seen.append(_Seen("disc", rank, span.middle, self.parts.discs == place))
+        rank = self.sacrum_rank
+        if rank is not None:
+            seen.append(_Seen("sacrum", rank, np.inf, self.found.sacrum))
+        return sorted((each for each in seen if each.mask.any()), key=lambda each: each.along_mm)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One level before it has a name: kind, rank, place along the line and voxels; of a body also its centre."""
+
+    kind: str
+    rank: int
+    along_mm: float
+    mask: Mask
+    centre_mm: Points | None = None
+    cut_off: bool = False

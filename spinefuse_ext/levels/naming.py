@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,9 +79,11 @@ def name_ranks(ranks: Sequence[int], anchors: Sequence[Anchor]) -> Naming:
 
 
 def _check_given(given: Sequence[Anchor]) -> None:
-    for upper, lower in zip(given, given[1:], strict=False):
+    for upper, lower in itertools.pairwise(given):
         apart = HEAD_DOWN.index(lower.name) - HEAD_DOWN.index(upper.name)
-        usual = apart - sum(HEAD_DOWN.index(upper.name) < HEAD_DOWN.index(each) < HEAD_DOWN.index(lower.name) for each in EXTRA)
+        usual = apart - sum(
+            HEAD_DOWN.index(upper.name) < HEAD_DOWN.index(each) < HEAD_DOWN.index(lower.name) for each in EXTRA
+        )
         seen = lower.rank - upper.rank
         if not usual - 1 <= seen <= apart or (seen == 0 and upper.name != lower.name):
             raise LevelsError(
@@ -95,24 +98,30 @@ def _spine(ordered: Sequence[Anchor], trusted: Sequence[Anchor]) -> tuple[list[s
     trusted_names = {anchor.name for anchor in trusted} & set(EXTRA)
     for name in trusted_names:
         spine.insert(spine.index("L1" if name == "T13" else "S1"), name)
-    for upper, lower in zip(ordered, ordered[1:], strict=False):
+    for upper, lower in itertools.pairwise(ordered):
         more = (lower.rank - upper.rank) - (spine.index(lower.name) - spine.index(upper.name))
         between = f"between {upper.name} ({upper.evidence}) and {lower.name} ({lower.evidence})"
         if more == 0:
             continue
-        loins = [spine.index(upper.name) <= spine.index(border) - 1 < spine.index(lower.name) for border in ("L1", "S1")]
+        loins = [
+            spine.index(upper.name) <= spine.index(border) - 1 < spine.index(lower.name) for border in ("L1", "S1")
+        ]
         if more == 1 and any(loins):
             extra = "L6" if loins[1] else "T13"
             spine.insert(spine.index("S1" if extra == "L6" else "L1"), extra)
             other = " or a T13" if all(loins) else ""
-            doubts.append(f"There is one vertebra more {between} than usual: possibly an {extra}{other}; named {extra}.")
+            doubts.append(
+                f"There is one vertebra more {between} than usual: possibly an {extra}{other}; named {extra}."
+            )
         elif more == -1 and loins[1]:
             spine.remove("L5")
             doubts.append(
                 f"There is one vertebra fewer {between} than usual: possibly four lumbar vertebrae, or a sacralised L5."
             )
         else:
-            doubts.append(f"The labels show {abs(more)} vertebrae {'more' if more > 0 else 'fewer'} {between} than usual.")
+            doubts.append(
+                f"The labels show {abs(more)} vertebrae {'more' if more > 0 else 'fewer'} {between} than usual."
+            )
     return spine, doubts
 
 
@@ -130,6 +139,6 @@ def assumption(naming: Naming, anchors: Sequence[Anchor]) -> list[str]:
     if naming.relative or any(anchor.given for anchor in anchors) or not lumbar:
         return []
     return [
-        f"Names count up from the sacrum and assume {_LUMBAR} lumbar vertebrae; 4 or 6 are possible, and only ribs or the "
-        "whole spine tell. Give a level that is known by --anchor."
+        f"Names count up from the sacrum and assume {_LUMBAR} lumbar vertebrae; 4 or 6 are possible, and only ribs or "
+        "the whole spine tell. Give a level that is known by --anchor."
     ]

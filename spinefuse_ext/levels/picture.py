@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from spinefuse_ext.files import whole_file
 from spinefuse_ext.levels.record import Level, Levels
-from spinefuse_ext.report.drawing import panel_grid
 from spinefuse_ext.report.drawing import paint as paint_classes
+from spinefuse_ext.report.drawing import panel_grid
 from spinefuse_ext.report.palette import BACKGROUND, DPI, TEXT, structure_colour
 from spinefuse_ext.report.views import Volume, edge_letters, percentile_limits
 
@@ -48,7 +48,9 @@ def _show(ax: Axes, numbers: Volume, image: Volume | None, levels: Levels, axis:
         ax.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=(0.0, width, height, 0.0))
     flat = Volume(_slab(numbers, axis, index if image is not None else None), numbers.affine)
     colours = {level.number: structure_colour(_colour(level)) for level in levels.levels}
-    paint_classes(ax, flat, axis, 0 if flat.array.shape[axis] == 1 else index, colours, 0.55 if image is not None else 0.95)
+    paint_classes(
+        ax, flat, axis, 0 if flat.array.shape[axis] == 1 else index, colours, 0.55 if image is not None else 0.95
+    )
     style: dict[str, Any] = {"color": TEXT, "path_effects": [withStroke(linewidth=2.5, foreground=BACKGROUND)]}
     for level in levels.levels:
         across, down, _ = numbers.picture_points(np.array([level.centroid_mm]), axis)[0]

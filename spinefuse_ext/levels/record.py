@@ -122,5 +122,3 @@ def _rounded(level: Level) -> dict[str, Any]:
     content["centroid_mm"] = [round(value, 2) for value in level.centroid_mm]
     content["volume_ml"] = round(level.volume_ml, 3)
     return content
-
-

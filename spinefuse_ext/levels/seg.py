@@ -19,7 +19,7 @@ def write_levels_seg(volume: MetaTensor, found: Levels, source: str | Path, out:
     """
     if found.relative:
         raise LevelsError(
-            "A DICOM SEG of levels needs their names, but these are counted (V1, V2); give one that is known by --anchor "
-            "or --lowest_disc, or leave --dicom out."
+            "A DICOM SEG of levels needs their names, but these are counted (V1, V2); give one that is known by "
+            "--anchor or --lowest_disc, or leave --dicom out."
         )
     return write_seg(volume, source, out, structures={level.number: level.name for level in found.levels})

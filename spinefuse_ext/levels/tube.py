@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -123,7 +124,11 @@ def _joined(runs: Sequence[Span], disc: Profile) -> list[Span]:
     """Runs of bone with the gaps between them closed that are too narrow for a joint and hold no disc."""
     joined: list[Span] = []
     for run in runs:
-        if joined and run.start - joined[-1].stop < _GAP_MM and disc[int(joined[-1].stop) : int(run.start)].max() < 0.15:
+        if (
+            joined
+            and run.start - joined[-1].stop < _GAP_MM
+            and disc[int(joined[-1].stop) : int(run.start)].max() < 0.15
+        ):
             joined[-1] = replace(joined[-1], stop=run.stop)
         else:
             joined.append(run)
@@ -146,10 +151,10 @@ def _divided(bodies: Sequence[Span], shares: Profiles) -> list[Span]:
     usual = _usual(bodies)
     divided: list[Span] = []
     for body in bodies:
-        parts = int(round(body.length / (1.2 * usual))) if body.length > _LONG * usual else 1
+        parts = round(body.length / (1.2 * usual)) if body.length > _LONG * usual else 1
         cuts = _cuts(body, parts, shares)
         ends = [body.start, *cuts, body.stop]
-        divided += [Span(a, b, shape_cut=parts > 1) for a, b in zip(ends, ends[1:], strict=False)]
+        divided += [Span(a, b, shape_cut=parts > 1) for a, b in itertools.pairwise(ends)]
     return divided
 
 
@@ -167,9 +172,7 @@ def _cuts(body: Span, parts: int, shares: Profiles) -> list[float]:
 def _without_low(bodies: Sequence[Span], discs: Sequence[Span]) -> tuple[list[Span], int]:
     """Bodies without runs that are too low, unless discs lie on both sides of one: a collapsed vertebra."""
     usual = _usual(bodies)
-    kept = [
-        body for body in bodies if body.length >= _LOW * usual or body.cut_off or _between_discs(body, discs)
-    ]
+    kept = [body for body in bodies if body.length >= _LOW * usual or body.cut_off or _between_discs(body, discs)]
     return kept, len(bodies) - len(kept)
 
 

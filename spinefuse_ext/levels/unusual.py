@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def ranks_of_bodies(spans: Column) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """
     bodies, discs = spans.bodies, spans.discs
     ranks = [0]
-    for upper, lower in zip(bodies, bodies[1:], strict=False):
+    for upper, lower in itertools.pairwise(bodies):
         between = sum(upper.middle < disc.middle < lower.middle for disc in discs)
         far = (lower.middle - upper.middle) / spans.pitch_mm
         step = max(between, round(far) if far > _GAP else 1, 1)
@@ -48,13 +49,13 @@ def shape_doubts(spans: Column, ranks: Sequence[int], names: Mapping[int, str]) 
     """Sentences about levels that are missing, fused, or possibly transitional."""
     doubts = []
     for (upper, lower), (above, below) in zip(
-        zip(spans.bodies, spans.bodies[1:], strict=False), zip(ranks, ranks[1:], strict=False), strict=True
+        zip(spans.bodies, spans.bodies[1:], strict=False), itertools.pairwise(ranks), strict=True
     ):
         if below - above > 1:
             absent = ", ".join(names[rank] for rank in range(above + 1, below))
             doubts.append(
-                f"Between {names[above]} and {names[below]}, {lower.middle - upper.middle:.0f} mm apart, no vertebra was "
-                f"labelled; {absent} is counted there."
+                f"Between {names[above]} and {names[below]}, {lower.middle - upper.middle:.0f} mm apart, no vertebra "
+                f"was labelled; {absent} is counted there."
             )
         elif upper.shape_cut and lower.shape_cut and lower.start - upper.stop < 1:
             doubts.append(
@@ -75,8 +76,8 @@ def _transitional(spans: Column, names: Mapping[int, str], ranks: Sequence[int])
     last = spans.bodies[-1]
     if not any(disc.middle > last.middle for disc in above):
         doubts.append(
-            f"No disc was found between {names[ranks[-1]]} and the sacrum: possibly sacralised (a transitional vertebra), "
-            "or the disc was missed."
+            f"No disc was found between {names[ranks[-1]]} and the sacrum: possibly sacralised (a transitional "
+            "vertebra), or the disc was missed."
         )
     elif len(above) > 2 and above[-1].length < _LOW_DISC * float(np.median([disc.length for disc in above[:-1]])):
         doubts.append(

@@ -151,7 +151,8 @@ def test_given_names_that_contradict_each_other_are_refused(boxes: Boxes, affine
     classes = boxes(4, sacrum=False)
     _, plain = find_levels(classes, affine)
     points = [
-        NamedPoint("{}@{},{},{}".format(name, *plain.vertebrae[place].centroid_mm)) for name, place in (("L1", 0), ("L5", 2))
+        NamedPoint("{}@{},{},{}".format(name, *plain.vertebrae[place].centroid_mm))
+        for name, place in (("L1", 0), ("L5", 2))
     ]
     with pytest.raises(LevelsError, match="4 levels apart, but the labels show 2"):
         find_levels(classes, affine, known=Known(points))
