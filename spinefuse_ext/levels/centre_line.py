@@ -17,6 +17,8 @@ Points = NDArray[np.float64]
 _SLAB_MM, _SMOOTH_MM = 3.0, 9.0
 _STEP_MM = 1.0
 _REFINED = 2
+#: Slabs at the ends that meet only a corner of a tilted body draw the line aside: thin ones are left out, up to so many.
+_CORNER, _MOST_CORNERS = 0.5, 6
 #: Power of a voxel's depth inside bone and disc by which it counts: bodies are thick, arches and processes are not.
 _THICK = 4
 _DEEPEST_MM = 12.0
@@ -111,12 +113,27 @@ def _line_of_heights(points: Points, weights: Points) -> Points | None:
     known = total > 0.005 * np.median(total[total > 0])
     if known.sum() * _SLAB_MM < _LEAST_MM:
         return None
+    known = _without_corners(known, total)
     return _smoothed(means, total, known, _SMOOTH_MM / _SLAB_MM)
+
+
+def _without_corners(known: NDArray[np.bool_], total: Points) -> NDArray[np.bool_]:
+    """Known slabs without the thin ones at both ends; a short spine keeps all."""
+    places, usual = np.flatnonzero(known), float(np.median(total[known]))
+    if len(places) < 4 * _MOST_CORNERS:
+        return known
+    kept = known.copy()
+    for ends in (places[:_MOST_CORNERS], places[::-1][:_MOST_CORNERS]):
+        for place in ends:
+            if total[place] >= _CORNER * usual:
+                break
+            kept[place] = False
+    return kept
 
 
 def _means(bins: NDArray[np.int64], points: Points, weights: Points) -> tuple[Points, Points]:
     """Weighted mean ``(B, 3)`` and total weight ``(B,)`` of the points of each bin."""
-    total = np.bincount(bins, weights)
+    total = np.asarray(np.bincount(bins, weights), dtype=np.float64)
     sums = np.stack([np.bincount(bins, weights * axis) for axis in points.T], axis=1)
     return sums / np.maximum(total, 1e-9)[:, None], total
 
@@ -155,7 +172,7 @@ def _centred(line: Points, points: Points, weights: Points) -> Points:
     near = (far < _NEAR_MM) & (weights > 0)
     means, total = _means(nearest[near] // int(_SLAB_MM), points[near], weights[near])
     known = total > 0.01 * np.median(total[total > 0])
-    return _resampled(_smoothed(means, total, known, _SMOOTH_MM / _SLAB_MM))
+    return _resampled(_smoothed(means, total, _without_corners(known, total), _SMOOTH_MM / _SLAB_MM))
 
 
 def _with_frames(line: Points, found: Structures) -> CentreLine:

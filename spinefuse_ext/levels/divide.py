@@ -19,7 +19,7 @@ Numbers = NDArray[np.int32]
 _TOUCHING = np.ones((3, 3, 3), bool)
 _FRAGMENT_ML = 0.03  # smaller pieces are no part of a level
 _REACH_MM = 20.0  # a piece farther than this from bone of a level is an island
-_PROCESS = 0.45  # of a level: how far below the middle of its body a spinous process lies
+_PROCESS = 0.25  # of a level: how far below the middle of its body an arch and its process lie
 #: A lamina: so far behind the middle of the canal, so near to the midline (mm), and so many levels below its body.
 _LAMINA_BEHIND_MM, _LAMINA_ASIDE_MM, _LAMINA_BELOW = (8.0, 16.0), 8.0, (0.1, 0.45)
 _OFF_LINE_MM = 32.0  # a disc reaches no farther from the centre line

@@ -142,8 +142,8 @@ class _Placed:
         """A sentence where a vertebra lies below the disc that was given as the lowest one."""
         lower = [rank for rank in self.body_ranks if known.lowest_disc is not None and rank > max(self.disc_ranks)]
         return [
-            f"A vertebra lies below the lowest disc, {known.lowest_disc}, and is named {naming.names[rank]}; if the disc "
-            "below it was missed, all names stand one level too low."
+            f"A vertebra lies below the lowest disc, {known.lowest_disc}, and is named {naming.names[rank]}; if the "
+            "disc below it was missed, all names stand one level too low."
             for rank in lower
         ]
 

@@ -66,7 +66,7 @@ def shape_doubts(spans: Column, ranks: Sequence[int], names: Mapping[int, str]) 
 
 
 def _transitional(spans: Column, names: Mapping[int, str], ranks: Sequence[int]) -> list[str]:
-    if spans.sacrum is None:
+    if spans.sacrum is None or not spans.discs:
         return []
     doubts = []
     within = [disc for disc in spans.discs if disc.start > spans.sacrum + 8]
