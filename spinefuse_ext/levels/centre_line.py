@@ -17,7 +17,7 @@ Points = NDArray[np.float64]
 _SLAB_MM, _SMOOTH_MM = 3.0, 9.0
 _STEP_MM = 1.0
 _REFINED = 2
-#: Slabs at the ends that meet only a corner of a tilted body draw the line aside: thin ones are left out, up to so many.
+#: Slabs at the ends that meet only a corner of a tilted body draw the line aside: thin ones are left out, up to so many
 _CORNER, _MOST_CORNERS = 0.5, 6
 #: Power of a voxel's depth inside bone and disc by which it counts: bodies are thick, arches and processes are not.
 _THICK = 4
