@@ -69,7 +69,8 @@ def levels(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
         GridMismatchError: the image lies on another grid.
     """
     folder = check_output_folder(out)
-    check_apart(folder, (label, image, dicom, landmarks))
+    for written in (LABELS, RECORD, PICTURE, COLOURS, SEG):
+        check_apart(folder / written, (label, image, dicom, landmarks))
     number_of("L1", ids)  # an unknown name is told before the work
     known = Known([NamedPoint(text) for text in _anchors(anchor)], lowest_disc, landmarks)
     classes, affine = read_structures(label, scheme, relabel)

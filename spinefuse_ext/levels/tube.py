@@ -77,8 +77,8 @@ def profiles(found: Structures, line: CentreLine) -> Profiles:
     values = found.classes[tuple(places.T)]
     bins = np.clip(line.along(found.to_mm(places))[:, 0], 0, len(line.points_mm) - 1).astype(int)
     count = np.bincount(bins, minlength=len(line.points_mm)).astype(float)
-    shares = [_shares(values == number, bins, count) for number in (1, 2, 4)]
-    return Profiles(*shares, inside=count > 0)
+    vertebra, disc, sacrum = (_shares(values == number, bins, count) for number in (1, 2, 4))
+    return Profiles(vertebra, disc, sacrum, count > 0)
 
 
 def column(found: Structures, line: CentreLine, shares: Profiles) -> Column:
