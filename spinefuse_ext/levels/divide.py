@@ -67,7 +67,8 @@ def _grown(found: Structures, line: CentreLine, column: Column) -> Numbers:
         lamina = _lamina_of(where, line, column)
         seeds[tuple(places[lamina >= 0].T)] = np.where(lamina == 0, beyond, lamina)[lamina >= 0]
     depth = ndimage.distance_transform_edt(bone, sampling=found.spacing_mm)
-    grown = np.asarray(watershed(-depth, seeds, connectivity=_TOUCHING, mask=bone), dtype=np.int32)
+    flooded = watershed(-depth, seeds, connectivity=_TOUCHING, mask=bone)  # type: ignore[no-untyped-call]
+    grown = np.asarray(flooded, dtype=np.int32)
     grown[grown == beyond] = -1
     return grown
 
