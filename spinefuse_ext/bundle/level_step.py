@@ -25,7 +25,9 @@ def name_levels(folder: str | Path, labels: Sequence[str]) -> None:
 
     path = Path(folder) / PREDICTION_FILE
     named = set(STRUCTURES.values())
-    relabel = {value: name if name in named else "background" for value, name in enumerate(labels)}
+    relabel: dict[str | int, str | int] = {
+        value: name if name in named else "background" for value, name in enumerate(labels)
+    }
     try:
         found = levels(path, folder, relabel=relabel)
     except SpinefuseError as error:
