@@ -172,9 +172,9 @@ class _Placed:
             seen.append(_Seen("vertebra", rank, span.middle, self.parts.bones == place, centre, span.cut_off))
         for place, (rank, span) in enumerate(zip(self.disc_ranks, self.spans.discs, strict=True), 1):
             seen.append(_Seen("disc", rank, span.middle, self.parts.discs == place))
-        rank = self.sacrum_rank
-        if rank is not None:
-            seen.append(_Seen("sacrum", rank, np.inf, self.found.sacrum))
+        sacrum = self.sacrum_rank
+        if sacrum is not None:
+            seen.append(_Seen("sacrum", sacrum, np.inf, self.found.sacrum))
         return sorted((each for each in seen if each.mask.any()), key=lambda each: each.along_mm)
 
 
