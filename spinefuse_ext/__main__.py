@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
     "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
     "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, sacrum, discs and canal of a fused volume"),
+    "levels": ("spinefuse_ext.levels:levels", "number and name every vertebra and disc of a label volume"),
     "dicom-fused": ("spinefuse_ext.dicom:write_fused", "write a fused volume as a DICOM series on that of its CT"),
     "dicom-seg": ("spinefuse_ext.dicom:write_seg", "write a label volume as DICOM SEG of the series it belongs to"),
     "compare": (

@@ -52,28 +52,37 @@ _OF_LEVELS = {
         rf"(?:(?:intervertebral)?dis[ck]s?|ivd)?{_LEVEL}{_LEVEL}(?:dis[ck])?|(?:(?:intervertebral)?dis[ck]s?|ivds?)\d*"
     ),
 }
+#: Vertebrae from the head down, as most spines have them.
+_USUAL = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
+_VERTEBRA_CODES = (
+    *("14806007", "39976000", "113205007", "5329002", "36978003", "36054005", "87391001"),  # C1 to C7
+    *("64864005", "53733008", "1626008", "73071006", "56401006", "45296009", "62487009"),  # T1 to T7
+    *("11068009", "82687006", "7610001", "12989004", "23215003"),  # T8 to T12
+    *("66794005", "14293000", "36470004", "11994002", "49668003"),  # L1 to L5
+)
+_DISC_CODES = (
+    *("1078209008", "58820006", "49400002", "73959003"),  # C2/C3 to C5/C6
+    *("75095006", "37414007", "40908007", "6004007"),  # C6/C7 to T2/T3
+    *("2620004", "82965004", "72692000", "74401007", "28693002", "9188009", "113209001"),  # T3/T4 to T9/T10
+    *("34959001", "1537001", "76206002", "80064006", "67459009", "62551000", "84020006"),  # T10/T11 to L4/L5
+    "75782005",  # L5/S1
+)
+#: What single levels are called in SNOMED CT, ``L3`` and ``L3/L4``: code value and meaning.
+LEVEL_SNOMED_CT: dict[str, tuple[str, str]] = {
+    **{name: (code, f"{name} vertebra") for name, code in zip(_USUAL, _VERTEBRA_CODES, strict=True)},
+    **{
+        f"{above}/{below}": (code, f"{above}/{below} intervertebral disc")
+        for above, below, code in zip(_USUAL[1:], (*_USUAL[2:], "S1"), _DISC_CODES, strict=True)
+    },
+    "S1": SNOMED_CT["sacrum"],
+    **dict.fromkeys(("T13", "L6"), SNOMED_CT["vertebra"]),  # which have no code of their own
+    **dict.fromkeys(("T12/T13", "T13/L1", "L4/S1", "L5/L6", "L6/S1"), SNOMED_CT["disc"]),
+}
 #: Codes of before SNOMED CT (SRT) that DICOM files still carry, and those of single levels.
 _OTHER_CODES: dict[str, str] = {
-    **{"T-11510": "vertebra", "T-1151F": "canal", "T-11AD0": "sacrum"},
-    **dict.fromkeys(
-        (
-            *("14806007", "39976000", "113205007", "5329002", "36978003", "36054005", "87391001"),  # C1 to C7
-            *("64864005", "53733008", "1626008", "73071006", "56401006", "45296009", "62487009"),  # T1 to T7
-            *("11068009", "82687006", "7610001", "12989004", "23215003"),  # T8 to T12
-            *("66794005", "14293000", "36470004", "11994002", "49668003"),  # L1 to L5
-        ),
-        "vertebra",
-    ),
-    **dict.fromkeys(
-        (
-            *("1078209008", "58820006", "49400002", "73959003"),  # to C5/C6
-            *("75095006", "37414007", "40908007", "6004007"),  # to T2/T3
-            *("2620004", "82965004", "72692000", "74401007", "28693002", "9188009", "113209001"),  # to T9/T10
-            *("34959001", "1537001", "76206002", "80064006", "67459009", "62551000", "84020006"),  # to L4/L5
-            *("715056000", "75782005"),  # L5/S1
-        ),
-        "disc",
-    ),
+    **{"T-11510": "vertebra", "T-1151F": "canal", "T-11AD0": "sacrum", "715056000": "disc"},
+    **dict.fromkeys(_VERTEBRA_CODES, "vertebra"),
+    **dict.fromkeys(_DISC_CODES, "disc"),
 }
 
 

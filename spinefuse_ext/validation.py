@@ -68,6 +68,10 @@ class LandmarkError(SpinefuseError):
     """A landmark file cannot be read, or two of them do not describe the same points."""
 
 
+class LevelsError(SpinefuseError):
+    """A label volume shows no levels that can be told apart, or what names them contradicts itself."""
+
+
 class TransformError(SpinefuseError):
     """A transform file cannot be read, or does not say one map from CT to MR points."""
 

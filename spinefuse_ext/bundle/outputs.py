@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 #: What each verb writes into its folder, as patterns.
 FUSED = ("fused.nii.gz", "fused_dicom", "contribution.nii.gz", "features.nii.gz", "overlay")
-SEGMENTED = ("prediction*.nii.gz", "prediction.dcm", "disagreement.nii.gz", "trust.json")
+SEGMENTED = ("prediction*.nii.gz", "prediction.dcm", "disagreement.nii.gz", "trust.json", "levels.*")
 SCORED = ("metrics.csv", "val_*_raw.csv", "val_*_summary.csv", "scores.csv", "summary.csv")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.bundle.level_step import name_levels
 from spinefuse_ext.bundle.outputs import FUSED, SEGMENTED, replaced, tell_outdated
 from spinefuse_ext.bundle.paths import absolute, existing, find_bundle, listed, weights_path
 from spinefuse_ext.bundle.results import FUSED_FILE, PREDICTION_FILE, tell_fused, tell_segmented
@@ -104,6 +105,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
+    levels: bool = False,
     delta: str | Sequence[str] = (),
     bundle: str | None = None,
     **overrides: Any,
@@ -130,6 +132,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         ct_landmarks: points on the CT of a pair, by which the MR is registered first.
         mr_landmarks: points of the same names on the MR.
         transform: transform file from CT to MR points, in place of landmarks.
+        levels: also number and name every vertebra and disc, as ``spinefuse levels`` does.
         delta: config files that the checkpoint was trained with on top of ``train.json``.
         bundle: folder of the bundle.
         overrides: settings of the segmentation by config id, such as ``--save_subnetworks True``.
@@ -163,9 +166,11 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         image = existing(image, "The image")
         item = {key: image} | ({} if series is None else {series_key(key): str(series)})
     settings = _single_case(item | source, out, weights, PREDICTION_FILE)
-    return _run_chain(
-        [*runs, BundleRun(folder, configs, settings, overrides)], _paths(image, dicom, ct, mr, *files.values())
-    )
+    last = BundleRun(folder, configs, settings, overrides)
+    result = _run_chain([*runs, last], _paths(image, dicom, ct, mr, *files.values()))
+    if levels:
+        name_levels(last.settings["output_dir"], last.labels)
+    return result
 
 
 def _run_chain(runs: Sequence[BundleRun], inputs: Sequence[str]) -> CaseResult:

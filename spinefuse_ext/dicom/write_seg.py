@@ -24,13 +24,15 @@ from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.source import Source, opened_source, read_headers
 from spinefuse_ext.files import check_output_file, whole_file
-from spinefuse_ext.labels import SNOMED_CT, STRUCTURES
+from spinefuse_ext.labels import LEVEL_SNOMED_CT, SNOMED_CT, STRUCTURES
 from spinefuse_ext.validation import SegError, UnknownLabelError
 
 logger = logging.getLogger(__name__)
 
 _TOLERANCE_VOXELS = 0.5
 _SERIES_NUMBER = 1000
+#: What a segment may be: a structure or a single level.
+_CODES = {**SNOMED_CT, **LEVEL_SNOMED_CT}
 
 
 def write_seg(
@@ -58,8 +60,8 @@ def write_seg(
         modality: "CT" or "MR", where the folder holds several series.
         series: description, number or UID of the series, where the modality is not enough.
         structures: what the label numbers mean, by default as in ``STRUCTURES`` (1 vertebra, 2 disc, 3 canal, 4
-            sacrum); numbers of one structure become one segment. Names in a label file, as 3D Slicer writes them, come
-            before its numbers.
+            sacrum), or single levels (``L3``, ``L3/L4``); numbers of one structure become one segment. Names in a label
+            file, as 3D Slicer writes them, come before its numbers.
         relabel: structure of a name or value in a label file that is none of these.
 
     Raises:
@@ -129,12 +131,13 @@ def _check_target(out: Path, source: Source) -> None:
 def _numbered(labels: MetaTensor, structures: Mapping[int, str], what: str) -> tuple[list[str], MetaTensor]:
     """Return the structures in the order of their table, and the labels with the number, from 1, of each in it."""
     wanted = {int(label): str(name) for label, name in structures.items() if name != STRUCTURES[0]}
-    unknown = sorted(set(wanted.values()) - set(SNOMED_CT))
+    unknown = sorted(set(wanted.values()) - set(_CODES))
     if unknown:
         raise UnknownLabelError(
-            f"No code is known for {', '.join(unknown)}; name structures of {', '.join(SNOMED_CT)}."
+            f"No code is known for {', '.join(unknown)}; name structures of {', '.join(SNOMED_CT)}, or levels such as "
+            "L3 and L3/L4."
         )
-    names = [name for name in SNOMED_CT if name in wanted.values()]
+    names = [name for name in _CODES if name in wanted.values()]
     if labels.ndim != 4 or labels.shape[0] != 1:
         raise ValueError(f"Expected a label volume (1, X, Y, Z), got {tuple(labels.shape)}.")
     voxels = labels.as_tensor().cpu().numpy()
@@ -216,8 +219,8 @@ def _description(number: int, name: str) -> Any:
 
     from spinefuse_ext.report.palette import structure_colour
 
-    label = next(label for label, structure in STRUCTURES.items() if structure == name)
-    value, meaning = SNOMED_CT[name]
+    label = next((label for label, structure in STRUCTURES.items() if structure == name), number)
+    value, meaning = _CODES[name]
     colour = structure_colour(label)
     return SegmentDescription(
         segment_number=number,

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from spinefuse_ext.data.phantom.case import Phantom, make_phantom
+from spinefuse_ext.data.phantom.labels import PhantomLabels, make_phantom_labels
 from spinefuse_ext.data.phantom.points import PointPair
 from spinefuse_ext.data.phantom.write import write_phantom, write_phantoms
 
-__all__ = ["Phantom", "PointPair", "make_phantom", "write_phantom", "write_phantoms"]
+__all__ = [
+    "Phantom",
+    "PhantomLabels",
+    "PointPair",
+    "make_phantom",
+    "make_phantom_labels",
+    "write_phantom",
+    "write_phantoms",
+]

@@ -33,12 +33,14 @@ def draw_anatomy(spine: Spine, rng: np.random.Generator) -> Anatomy:
     return Anatomy(spine, Texture(rng), draw_roots(spine, rng))
 
 
-def paint(anatomy: Anatomy, posture: Posture, grid: Grid, sharpness_mm: float | None = None) -> Canvas:
+def paint(
+    anatomy: Anatomy, posture: Posture, grid: Grid, sharpness_mm: float | None = None, kind: type[Canvas] = Canvas
+) -> Canvas:
     """Tissues of a posture on a grid; works in slabs so that memory stays small. ``sharpness_mm``: see ``Canvas``."""
-    whole = Canvas(grid, sharpness_mm)
+    whole = kind(grid, sharpness_mm)
     for first in range(0, grid.shape[2], _SLAB):
         last = min(first + _SLAB, grid.shape[2])
-        part = Canvas(grid.slab(first, last), sharpness_mm)
+        part = kind(grid.slab(first, last), sharpness_mm)
         _paint_slab(part, anatomy, posture)
         for image, piece in zip(
             (whole.hu, whole.t2, whole.label, whole.number), (part.hu, part.t2, part.label, part.number), strict=True
