@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
-from spinefuse_ext.networks.fused import add_convolution
+from spinefuse_ext.networks.kernels import join
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
-from spinefuse_ext.networks.strips import eager_on_cpu
+from spinefuse_ext.networks.runner import run, run_chain
 from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
 
+#: Makes a block, ``(B, dim, *S) -> (B, dim, *S)``, of its sizes.
+NewBlock = Callable[..., nn.Module]
 #: Corrections of the maximum up to this part of the range are none.
 CORRECTION_THRESHOLD = 0.12
 #: Part of that threshold in training: corrections a little below it still learn, so that they can pass it again.
@@ -41,29 +42,21 @@ class PairFeatures(NamedTuple):
 
 
 class BlockStack(nn.ModuleList):
-    """Blocks one after another, each recomputed in the backward pass when ``checkpointing``: same shape in and out."""
+    """Blocks one after another, each recomputed in the backward pass when ``checkpointing``: same shape in and out.
+
+    The first may work in the memory of what the stack is given, which is of no use afterwards.
+    """
 
     def __init__(self, blocks: list[nn.Module], checkpointing: bool = False) -> None:
         super().__init__(blocks)
         self.checkpointing = checkpointing
 
-    def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
-        """The blocks, of which the first may ``overwrite`` ``x`` and each other what the one before it made."""
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.jit.is_scripting():
             for block in self:
                 x = block(x)
-        else:
-            for block in self:
-                x = run_block(block, x, self.checkpointing, overwrite)
-                overwrite = True
-        return x
-
-
-def run_block(block: nn.Module, x: torch.Tensor, checkpointing: bool, overwrite: bool = False) -> torch.Tensor:
-    """``block(x, overwrite)``, recomputed in the backward pass when ``checkpointing``."""
-    if checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, x, use_reentrant=False)
-    return block(x, overwrite)
+            return x
+        return run_chain(self, x, checkpointing=self.checkpointing, overwrite=True)
 
 
 class FusionEncoder(nn.Module):
@@ -82,11 +75,11 @@ class FusionEncoder(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # of one channel that lies last in memory the convolution makes channels that do: four times faster
         image = image.flatten(1).unsqueeze(-1).reshape(image.movedim(1, -1).shape).movedim(-1, 1)
-        shared = self.shared(channels_last(self.embedding(image)), True)
-        detail = self.detail(shared)
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return self.base(shared, True), detail
-        return run_block(self.base, shared, self.checkpointing, overwrite=True), detail
+        shared = self.shared(channels_last(self.embedding(image)))
+        if torch.jit.is_scripting():
+            return self.base(shared), self.detail(shared)
+        detail = run(self.detail, shared)
+        return run(self.base, shared, checkpointing=self.checkpointing, overwrite=True), detail
 
 
 class FusionDecoder(nn.Module):
@@ -95,25 +88,16 @@ class FusionDecoder(nn.Module):
     ``skip``, an image ``(B, 1, *S)`` added before the sigmoid, exists for CDDFuse's weights; this project uses none.
     """
 
+    if TYPE_CHECKING:
+        reduce: Any
+
     def __init__(self, reduce: nn.Module, blocks: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.reduce, self.blocks, self.head = reduce, blocks, head
 
     def features(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
         """Both branches joined and decoded up to the head: ``(B, dim, *S)``."""
-        return self.blocks(self._join(base, detail), True)
-
-    def _join(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
-        # half a matrix for each, summed: the same as the whole for both in one tensor, which need not be made then
-        weight = self.reduce.weight.split([base.shape[1], detail.shape[1]], dim=1)  # type: ignore[operator]
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            in_place = eager_on_cpu(base) and not torch.is_grad_enabled()
-            if in_place:
-                joined = (F.conv2d if base.ndim == 4 else F.conv3d)(base, weight[0])
-                add_convolution(joined, detail, weight[1], None)
-                return joined
-        of_base = F.linear(base.movedim(1, -1), weight[0].flatten(1))
-        return of_base.add_(F.linear(detail.movedim(1, -1), weight[1].flatten(1))).movedim(-1, 1)
+        return self.blocks(join(base, detail, self.reduce.weight))
 
     def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         logits = at_least_float32(self.head(self.features(base, detail)))
@@ -165,8 +149,12 @@ class SparseCorrection(nn.Module):
         self.soft_threshold, self.leak, self.soft = SOFT_THRESHOLD, self.LEAK, True
         self.trained_share = TRAINED_SHARE
         self.tone_reach = tone_reach
-        for start in (head[-1].weight, tone[-1].weight, tone[-1].bias):
-            nn.init.zeros_(start)  # type: ignore[arg-type]
+        for start in (
+            head[-1].get_parameter("weight"),
+            tone[-1].get_parameter("weight"),
+            tone[-1].get_parameter("bias"),
+        ):
+            nn.init.zeros_(start)
 
     def forward(self, features: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
         pair = at_least_float32(pair)
@@ -189,8 +177,12 @@ class SpineFusionNet(nn.Module):
         dim: channels throughout; even.
         num_blocks: Restormer blocks of the encoder and of the decoder.
         num_heads: heads of the channel attention; divides ``dim``.
-        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels) or ``"cddfuse"``.
-        detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
+        block: each block of the encoder and of the decoder: ``"restormer"``, or any class or function that makes a block
+            of ``(spatial_dims, dim, num_heads)``; a config names it with ``"_mode_": "callable"``.
+        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels), ``"cddfuse"``, or any class
+            or function, called in the same way.
+        detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling), ``"bounded_inn"`` (its exponent bounded), or
+            any class or function, called with ``(spatial_dims, dim, depth=3)`` or a ``depth`` of 1.
         output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
             (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
         threshold: of the sparse correction, in [0, 1]: corrections up to it are none. None is 0.12. More at inference,
@@ -212,8 +204,9 @@ class SpineFusionNet(nn.Module):
         num_blocks: tuple[int, int] = (4, 4),
         num_heads: int = 8,
         *,
-        base: str = "lsra",
-        detail: str = "cnn",
+        block: str | NewBlock = "restormer",
+        base: str | NewBlock = "lsra",
+        detail: str | NewBlock = "cnn",
         output: str = "sigmoid",
         threshold: float | None = None,
         tone_reach: float | None = None,
@@ -229,11 +222,11 @@ class SpineFusionNet(nn.Module):
             names = " and ".join(of_correction)
             raise ConfigError(f"The setting {names} belongs to the output 'correction', but the output is {output!r}.")
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
-        new_base = partial(chosen("base", base, BASES), spatial_dims, dim, num_heads)
-        new_detail = partial(chosen("detail", detail, DETAILS), spatial_dims, dim)
+        new_block = partial(_maker("block", block, BLOCKS), spatial_dims, dim, num_heads)
+        new_base = partial(_maker("base", base, BASES), spatial_dims, dim, num_heads)
+        new_detail = partial(_maker("detail", detail, DETAILS), spatial_dims, dim)
         encoder_blocks, decoder_blocks = (
-            BlockStack([RestormerBlock(spatial_dims, dim, num_heads) for _ in range(count)], checkpointing)
-            for count in num_blocks
+            BlockStack([new_block() for _ in range(count)], checkpointing) for count in num_blocks
         )
         heads = [
             nn.Sequential(
@@ -272,8 +265,11 @@ class SpineFusionNet(nn.Module):
 
     def fuse_features(self, features: PairFeatures, x: torch.Tensor) -> torch.Tensor:
         """Both modalities of the pair ``x`` merged branch by branch, then decoded: ``(B, 1, *S)`` in [0, 1]."""
-        base = self.base_fusion(features.base_ct + features.base_mr, True)
-        detail = self.detail_fusion(features.detail_ct + features.detail_mr)
+        base, detail = features.base_ct + features.base_mr, features.detail_ct + features.detail_mr
+        if torch.jit.is_scripting():
+            base, detail = self.base_fusion(base), self.detail_fusion(detail)
+        else:
+            base, detail = run(self.base_fusion, base, overwrite=True), run(self.detail_fusion, detail)
         if self.correction is None:
             return self.decoder(base, detail)
         return self.correction(self.decoder.features(base, detail), x)
@@ -298,8 +294,20 @@ def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:
     return LiteTransformerBlock(spatial_dims, dim, max(1, num_heads // 2))
 
 
-BASES: dict[str, Callable[..., nn.Module]] = {"lsra": _lite_transformer, "cddfuse": DenseRestormerBlock}
-DETAILS: dict[str, Callable[..., nn.Module]] = {
+def _maker(setting: str, value: str | NewBlock, names: dict[str, NewBlock]) -> NewBlock:
+    if isinstance(value, str):
+        return chosen(setting, value, names)
+    if not callable(value) or isinstance(value, nn.Module):
+        raise ConfigError(
+            f"The setting {setting} is one of {', '.join(names)} or what makes a block, got {type(value).__name__}; "
+            'in a config give its _target_ with "_mode_": "callable".'
+        )
+    return value
+
+
+BLOCKS: dict[str, NewBlock] = {"restormer": RestormerBlock}
+BASES: dict[str, NewBlock] = {"lsra": _lite_transformer, "cddfuse": DenseRestormerBlock}
+DETAILS: dict[str, NewBlock] = {
     "cnn": DetailEncoder,
     "inn": CouplingDetailEncoder,
     "bounded_inn": partial(CouplingDetailEncoder, exponent_limit=2.0),
