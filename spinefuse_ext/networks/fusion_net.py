@@ -10,26 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
-from torch.nn import functional as F
 
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
 from spinefuse_ext.networks.kernels import join
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
 from spinefuse_ext.networks.runner import run, run_chain
+from spinefuse_ext.networks.sparse_correction import SparseCorrection, tone_network
 from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
 
 #: Makes a block, ``(B, dim, *S) -> (B, dim, *S)``, of its sizes.
 NewBlock = Callable[..., nn.Module]
-#: Corrections of the maximum up to this part of the range are none.
-CORRECTION_THRESHOLD = 0.12
-#: Part of that threshold in training: corrections a little below it still learn, so that they can pass it again.
-TRAINED_SHARE = 2 / 3
-#: The same while corrections are still small and learnt, softly thresholded.
-SOFT_THRESHOLD = 0.01
-#: Too little to be seen.
-TONE_REACH = 0.01
 
 
 class PairFeatures(NamedTuple):
@@ -104,71 +96,6 @@ class FusionDecoder(nn.Module):
         return torch.sigmoid(logits if skip is None else logits + skip)
 
 
-class SparseCorrection(nn.Module):
-    """Features ``(B, dim, *S)`` and a pair in [0, 1] to the pair's maximum, corrected where it pays: ``(B, 1, *S)``.
-
-    Two things change the maximum. ``tone``, a small network of the two values at a voxel alone, moves its brightness by
-    up to ``tone_reach`` of it, so that fewer different pairs of values become one grey level; air stays black. The
-    correction, made of the features, is 0 unless it is larger than ``threshold`` (hard thresholding): most voxels
-    copy the brighter modality, and only edges that one modality hides are redrawn. Both start at zero, so an untrained
-    network gives the maximum rule.
-
-    Hard thresholding teaches nothing below the threshold. So corrections are first trained while ``soft`` is set:
-    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``. Then they
-    are trained with ``TRAINED_SHARE`` of the hard threshold.
-
-    Args:
-        head: features to the raw correction, its last layer a convolution.
-        tone: the four images ``(B, 4, *S)`` of CT, MR, their maximum and minimum, in [-2, 2], to ``(B, 1, *S)``; its
-            last layer is a convolution with bias.
-        threshold: corrections up to it are none.
-        tone_reach: how much brighter or darker the tone makes a voxel at most, as a part of its brightness.
-
-    Attributes:
-        soft: as above, at first True; evaluation mode ignores it.
-
-    Raises:
-        ConfigError: a negative threshold, or a reach that is not in [0, 1).
-    """
-
-    LEAK = 0.3
-
-    def __init__(
-        self,
-        head: nn.Sequential,
-        tone: nn.Sequential,
-        threshold: float = CORRECTION_THRESHOLD,
-        tone_reach: float = TONE_REACH,
-    ) -> None:
-        super().__init__()
-        if not threshold >= 0:
-            raise ConfigError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
-        if not 0 <= tone_reach < 1:
-            raise ConfigError(f"Expected a reach of the tone of 0 or more and less than 1, got {tone_reach}.")
-        self.head, self.tone, self.threshold = head, tone, threshold
-        self.soft_threshold, self.leak, self.soft = SOFT_THRESHOLD, self.LEAK, True
-        self.trained_share = TRAINED_SHARE
-        self.tone_reach = tone_reach
-        for start in (
-            head[-1].get_parameter("weight"),
-            tone[-1].get_parameter("weight"),
-            tone[-1].get_parameter("bias"),
-        ):
-            nn.init.zeros_(start)
-
-    def forward(self, features: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
-        pair = at_least_float32(pair)
-        raw = at_least_float32(self.head(features))
-        brightest = pair.amax(1, keepdim=True)
-        if self.soft and self.training:
-            leak = self.leak * raw
-            return (brightest + F.softshrink(raw, self.soft_threshold) + (leak - leak.detach())).clamp(0, 1)
-        levels = torch.cat((pair, brightest, pair.amin(1, keepdim=True)), dim=1) * 4 - 2
-        toned = brightest * (1 + self.tone_reach * torch.tanh(at_least_float32(self.tone(levels))))
-        threshold = self.threshold * self.trained_share if self.training else self.threshold
-        return (toned + torch.where(raw.abs() > threshold, raw, 0.0)).clamp(0, 1)
-
-
 class SpineFusionNet(nn.Module):
     """CT and MR ``(B, 2, *S)`` in [0, 1] to their fusion ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
 
@@ -177,10 +104,10 @@ class SpineFusionNet(nn.Module):
         dim: channels throughout; even.
         num_blocks: Restormer blocks of the encoder and of the decoder.
         num_heads: heads of the channel attention; divides ``dim``.
-        block: each block of the encoder and of the decoder: ``"restormer"``, or any class or function that makes a block
-            of ``(spatial_dims, dim, num_heads)``; a config names it with ``"_mode_": "callable"``.
-        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels), ``"cddfuse"``, or any class
-            or function, called in the same way.
+        block: each block of the encoder and of the decoder: ``"restormer"``, or any class or function that makes one of
+            ``(spatial_dims, dim, num_heads)``; a config names it with ``"_mode_": "callable"``.
+        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels), ``"cddfuse"``, or any
+            class or function, called in the same way.
         detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling), ``"bounded_inn"`` (its exponent bounded), or
             any class or function, called with ``(spatial_dims, dim, depth=3)`` or a ``depth`` of 1.
         output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
@@ -240,7 +167,7 @@ class SpineFusionNet(nn.Module):
         self.detail_fusion = new_detail(depth=1)
         self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, heads[0])
         self.correction = (
-            SparseCorrection(heads[1], _tone(spatial_dims), **of_correction) if output == "correction" else None
+            SparseCorrection(heads[1], tone_network(spatial_dims), **of_correction) if output == "correction" else None
         )
         start_from(self, weights)
 
@@ -281,13 +208,6 @@ class SpineFusionNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pair ``(B, 2, *S)`` in [0, 1], CT first, to the fused image ``(B, 1, *S)`` in [0, 1]."""
         return self.fuse_features(self.encode(x), x)
-
-
-def _tone(spatial_dims: int, width: int = 32) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (4, width):
-        layers += [Conv[Conv.CONV, spatial_dims](channels, width, 1), nn.GELU()]
-    return nn.Sequential(*layers, Conv[Conv.CONV, spatial_dims](width, 1, 1))
 
 
 def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:
