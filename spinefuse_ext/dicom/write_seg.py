@@ -24,7 +24,7 @@ from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.source import Source, opened_source, read_headers
 from spinefuse_ext.files import check_output_file, whole_file
-from spinefuse_ext.labels import SNOMED_CT, STRUCTURES
+from spinefuse_ext.labels import SNOMED_CT, STRUCTURES, structure_colour
 from spinefuse_ext.validation import SegError, UnknownLabelError
 
 logger = logging.getLogger(__name__)
@@ -213,8 +213,6 @@ def _description(number: int, name: str) -> Any:
     from highdicom.color import CIELabColor
     from highdicom.content import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
-
-    from spinefuse_ext.report.palette import structure_colour
 
     label = next(label for label, structure in STRUCTURES.items() if structure == name)
     value, meaning = SNOMED_CT[name]

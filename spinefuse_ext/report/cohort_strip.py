@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from spinefuse_ext.files import whole_file
+from spinefuse_ext.labels import STRUCTURE_COLOURS
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report.drawing import add_legend, annotate, panel_grid, show_slice
-from spinefuse_ext.report.palette import BACKGROUND, DPI, ERROR_COLOURS, STRUCTURE_COLOURS, TEXT
+from spinefuse_ext.report.palette import BACKGROUND, DPI, ERROR_COLOURS, TEXT
 from spinefuse_ext.report.registration_figures import (
     CT_WINDOW_HU,
     bone_level,
