@@ -9,7 +9,7 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, FusionMetric, bone_level_of
 from spinefuse_ext.metrics.convention import Convention
-from spinefuse_ext.validation import chosen
+from spinefuse_ext.validation import check_choice
 
 
 def fusion_scores(
@@ -37,7 +37,7 @@ def fusion_scores(
     bone_level = None if ct_window_hu is None else bone_level_of(ct_window_hu)
     handlers = {}
     for name in known if scores is None else scores:
-        metric = FusionMetric(chosen("scores", name, known), slice_axis, convention, bone_level=bone_level)
+        metric = FusionMetric(check_choice("scores", name, known), slice_axis, convention, bone_level=bone_level)
         keys = [str(CaseKeys.PRED), str(CaseKeys.IMAGE)]
         handlers[f"val_{name}"] = IgniteMetricHandler(
             metric_fn=metric, output_transform=from_engine(keys), save_details=True

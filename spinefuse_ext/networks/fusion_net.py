@@ -18,7 +18,7 @@ from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, c
 from spinefuse_ext.networks.runner import run, run_chain
 from spinefuse_ext.networks.sparse_correction import SparseCorrection, tone_network
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_spatial_dims
 
 #: Makes a block, ``(B, dim, *S) -> (B, dim, *S)``, of its sizes.
 NewBlock = Callable[..., nn.Module]
@@ -142,7 +142,7 @@ class SpineFusionNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        chosen("output", output, ("sigmoid", "correction"))
+        check_choice("output", output, ("sigmoid", "correction"))
         given = {"threshold": threshold, "tone_reach": tone_reach}
         of_correction = {name: value for name, value in given.items() if value is not None}
         if of_correction and output != "correction":
@@ -216,7 +216,7 @@ def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:
 
 def _maker(setting: str, value: str | NewBlock, names: dict[str, NewBlock]) -> NewBlock:
     if isinstance(value, str):
-        return chosen(setting, value, names)
+        return check_choice(setting, value, names)
     if not callable(value) or isinstance(value, nn.Module):
         raise ConfigError(
             f"The setting {setting} is one of {', '.join(names)} or what makes a block, got {type(value).__name__}; "

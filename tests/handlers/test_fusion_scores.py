@@ -28,7 +28,7 @@ def _evaluate(handlers: dict[str, IgniteMetricHandler], pair: torch.Tensor) -> d
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset([{"image": pair}]), batch_size=1),
         network=Brightest(),
-        additional_metrics=handlers,
+        key_val_metric=dict(handlers),
     )
     evaluator.run()
     return dict(evaluator.state.metrics)
