@@ -45,8 +45,10 @@ def test_each_score_is_that_of_its_metric_in_a_run() -> None:
 
 def test_bone_begins_where_the_window_says() -> None:
     pair = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(0))
-    bright = [_evaluate(fusion_scores(["bone_brightness"], ct_window_hu=[-200, end]), pair) for end in (400, 2000)]
-    assert bright[0] != bright[1]
+    scores = [
+        _evaluate(fusion_scores(["soft_tissue_correlation"], ct_window_hu=[-200, end]), pair) for end in (400, 2000)
+    ]
+    assert scores[0] != scores[1]
 
 
 def test_all_scores_without_a_choice() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
 
 import torch
 
@@ -57,10 +56,14 @@ def _coupling(coupling: AffineCoupling) -> Block:
 
 
 @BLOCKS.register(CouplingDetailEncoder)
-def _couplings(encoder: CouplingDetailEncoder) -> Block:
+def _couplings(encoder: CouplingDetailEncoder) -> Block | None:
+    parts = [part for part in map(BLOCKS.find, encoder.children()) if part is not None]
+    if len(parts) < len(encoder):
+        return None
+
     def run(x: torch.Tensor, overwrite: bool) -> torch.Tensor:
-        for coupling in encoder.children():
-            x = _coupling(cast(AffineCoupling, coupling))(x, overwrite)
+        for part in parts:
+            x = part(x, overwrite)
         return x
 
     return run
