@@ -64,12 +64,12 @@ def gated_convolution(
     wide_bias: torch.Tensor | None,
     local: torch.Tensor,
     local_bias: torch.Tensor | None,
-    groups: int,
 ) -> torch.Tensor:
-    """Two convolutions of ``x`` ``(B, C, *S)``; the GELU of half of the channels times the other half.
+    """Two convolutions of ``x`` ``(B, C, *S)``, the second by groups; the GELU of half the channels times the others.
 
     On a CPU each half has memory of its own, which is faster than half of both.
     """
+    groups = wide.shape[0] // local.shape[1]
     if not torch.jit.is_scripting():
         halves = eager_on_cpu(x)
         if halves:

@@ -120,7 +120,7 @@ class GatedFeedForward(FeedForward):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         wide, local = self.project_in.conv, self.dwconv.conv
-        return self.project_out(gated_convolution(x, wide.weight, wide.bias, local.weight, local.bias, local.groups))
+        return self.project_out(gated_convolution(x, wide.weight, wide.bias, local.weight, local.bias))
 
 
 class PreNormBlock(nn.Module):

@@ -16,10 +16,9 @@ from spinefuse_ext.networks.streamed.registry import FEED_FORWARDS, FeedForward
 @FEED_FORWARDS.register(GatedFeedForward)
 def _gated(layers: GatedFeedForward) -> FeedForward:
     (wide, wide_bias), (local, local_bias) = kernel_of(layers.project_in), kernel_of(layers.dwconv)
-    groups = layers.dwconv.conv.groups
 
     def hidden(x: torch.Tensor) -> torch.Tensor:
-        return gated_convolution(x, wide, wide_bias, local, local_bias, groups)
+        return gated_convolution(x, wide, wide_bias, local, local_bias)
 
     return FeedForward(hidden, partial(_add_output, layers.project_out))
 
