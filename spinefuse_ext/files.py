@@ -14,8 +14,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spinefuse_ext.formats import data_paths, is_system_name
+from spinefuse_ext.renamed import renamed
 from spinefuse_ext.validation import OutputError
 
 #: Bytes written on trial before the work; a disk or a quota that has no room for them has none for an image.
@@ -26,7 +28,7 @@ _KEPT_NAME_BYTES = 200  # of a target's name, in the name of its temporary folde
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffixes; rename it to ``path`` on success, delete it on an error.
 
     Raises:
@@ -41,7 +43,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; move it to ``path`` (replacing what stands there) on success, delete it on an error.
 
     A folder that has to stay itself, for it is a mount point, the working folder or in a folder of somebody else, gets
@@ -269,3 +271,13 @@ def _move(source: Path, place: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         shutil.move(source, place)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__,
+        {
+            "whole_file": "spinefuse_ext.files.atomic_write",
+            "whole_folder": "spinefuse_ext.files.atomic_folder",
+        },
+    )

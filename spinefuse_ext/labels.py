@@ -11,6 +11,10 @@ from spinefuse_ext.names import normal_form
 #: Classes of the segmentation network, in channel order.
 STRUCTURES: dict[int, str] = {0: "background", 1: "vertebra", 2: "disc", 3: "canal", 4: "sacrum"}
 
+#: Class index -> colour, of the colour-blind-safe set of Okabe and Ito (2008); index 0 is background and never painted.
+#: No structure of the package has an error's colour.
+STRUCTURE_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#f0e442", "#cc79a7", "#d55e00")
+
 #: CT from which on a voxel is bone, spongy bone included, in HU: in outlines, in the choice of slices and in scores.
 BONE_HU = 150.0
 
@@ -84,6 +88,11 @@ _OTHER_CODES: dict[str, str] = {
     **dict.fromkeys(_VERTEBRA_CODES, "vertebra"),
     **dict.fromkeys(_DISC_CODES, "disc"),
 }
+
+
+def structure_colour(label: int) -> str:
+    """Colour of a class index; indices past the table go round it again without the background."""
+    return STRUCTURE_COLOURS[1 + (label - 1) % (len(STRUCTURE_COLOURS) - 1)]
 
 
 def plain_name(name: str) -> str:

@@ -7,12 +7,13 @@ import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from monai.utils import look_up_option
 
 from spinefuse_ext.names import on_disk
+from spinefuse_ext.renamed import renamed
 
 Number = TypeVar("Number", int, float)
 
@@ -181,7 +182,7 @@ def check_whole_or_none(setting: str, value: int | None) -> int | None:
     return None if value is None else check_number(setting, value, whole=True)
 
 
-def chosen(setting: str, value: Any, choices: Any) -> Any:
+def check_choice(setting: str, value: Any, choices: Any) -> Any:
     """What ``value`` stands for among ``choices``, a StrEnum, a mapping by name or a collection of names.
 
     Raises:
@@ -237,3 +238,7 @@ def check_classes(
             f"Expected labels 0 to {num_classes - 1} for a network of {num_classes} classes, got {lowest} to "
             f"{highest} in {where}. Remap the labels, set ignore_index or give the network more output channels."
         )
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"chosen": "spinefuse_ext.validation.check_choice"})

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from spinefuse_ext.files import (
+    atomic_folder,
+    atomic_write,
     check_apart,
     check_output_file,
     check_output_folder,
     empty_folder,
-    whole_file,
-    whole_folder,
 )
 from spinefuse_ext.validation import OutputError
 
@@ -21,7 +21,7 @@ from spinefuse_ext.validation import OutputError
 def test_a_file_appears_when_it_is_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "new" / "image.nii.gz"
     for text in ("first", "second"):
-        with whole_file(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text(text)
             assert temporary.name.endswith("image.nii.gz")  # writers choose the format by the name
             assert not target.exists() or target.read_text() == "first"
@@ -39,7 +39,7 @@ def test_a_file_that_fails_leaves_the_old_one_and_no_trace(tmp_path: Path) -> No
 
 
 def test_forgetting_to_write_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "table.csv"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "table.csv"):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -47,7 +47,7 @@ def test_forgetting_to_write_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_appears_when_it_is_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "runs" / "case"
     for name in ("first.txt", "second.txt"):
-        with whole_folder(target) as temporary:
+        with atomic_folder(target) as temporary:
             (temporary / name).write_text(name)
             assert not (target / name).exists()
         assert [path.name for path in target.iterdir()] == [name]
@@ -66,33 +66,33 @@ def test_a_folder_that_fails_leaves_the_old_one_and_no_trace(tmp_path: Path) -> 
 def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     """A colleague who may read a plain new folder may read this one."""
     (tmp_path / "plain").mkdir()
-    with whole_folder(tmp_path / "case") as folder:
+    with atomic_folder(tmp_path / "case") as folder:
         (folder / "x.txt").touch()
     assert (tmp_path / "case").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def _write_half(target: Path) -> None:
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("half")
         raise OSError("disk full")
 
 
 def _fill_half(target: Path) -> None:
-    with whole_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         (temporary / "half.txt").touch()
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("write", [whole_file, whole_folder])
+@pytest.mark.parametrize("write", [atomic_write, atomic_folder])
 def test_a_link_stays_and_what_it_leads_to_is_written(write: Any, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk" / "real")
     for text in ("first", "second"):
         with write(tmp_path / "out") as temporary:
-            (temporary / "x" if write is whole_folder else temporary).write_text(text)
+            (temporary / "x" if write is atomic_folder else temporary).write_text(text)
         assert (tmp_path / "out").is_symlink()
         real = tmp_path / "disk" / "real"
-        assert (real / "x" if write is whole_folder else real).read_text() == text
+        assert (real / "x" if write is atomic_folder else real).read_text() == text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "out"]
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["real"]
 
@@ -124,7 +124,7 @@ def staying(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_folder_that_has_to_stay_is_written_into(staying: Path) -> None:
     before = staying.stat().st_ino
-    with whole_folder(staying) as temporary:
+    with atomic_folder(staying) as temporary:
         (temporary / "new.txt").touch()
         assert (staying / "old.txt").exists()
     assert sorted(path.name for path in staying.iterdir()) == [".DS_Store", "new.txt"]
@@ -143,7 +143,7 @@ def test_a_folder_keeps_its_rights_and_what_the_system_put_there(tmp_path: Path)
     target.mkdir(mode=0o700)
     target.chmod(0o2770)
     (target / ".DS_Store").touch()
-    with whole_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         (temporary / "new.txt").touch()
     assert stat.S_IMODE(target.stat().st_mode) == 0o2770
     assert sorted(path.name for path in target.iterdir()) == [".DS_Store", "new.txt"]
@@ -169,8 +169,8 @@ def test_a_target_that_cannot_be_is_one_sentence_before_and_after_the_work(case:
     file, folder, message = _refusals(tmp_path)[case]
     before = sorted(tmp_path.rglob("*"))
     for check, write, target in (
-        (check_output_file, whole_file, file),
-        (check_output_folder, whole_folder, folder),
+        (check_output_file, atomic_write, file),
+        (check_output_folder, atomic_folder, folder),
     ):
         for call in (check, lambda path, write=write: write(path).__enter__()):
             with pytest.raises(OutputError, match=message) as refused:
@@ -196,7 +196,7 @@ def test_a_check_leaves_nothing_behind(check: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_one_sentence_and_leaves_no_trace(number: int, tmp_path: Path) -> None:
     def write() -> None:
-        with whole_folder(tmp_path / "a" / "out") as folder:
+        with atomic_folder(tmp_path / "a" / "out") as folder:
             (folder / "half.txt").touch()
             raise OSError(number, "no room")
 
@@ -216,13 +216,13 @@ def test_a_full_disk_is_found_before_the_work(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "x") as temporary:
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "x") as temporary:
         temporary.write_text((tmp_path / "gone").read_text())
 
 
 def test_a_long_name_that_the_disk_allows_is_written(tmp_path: Path) -> None:
     target = tmp_path / ("n" * 250)
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.touch()
     assert list(tmp_path.iterdir()) == [target]
 

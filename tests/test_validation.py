@@ -12,10 +12,10 @@ from spinefuse_ext.validation import (
     ConfigError,
     MissingPathError,
     SpinefuseError,
+    check_choice,
     check_exists,
     check_same_shape,
     check_spatial_dims,
-    chosen,
 )
 
 
@@ -29,12 +29,12 @@ def test_every_cause_has_a_type_that_says_what_it_means() -> None:
 
 
 def test_a_choice_is_found_or_all_choices_are_named() -> None:
-    assert chosen("base", "lsra", {"lsra": 1, "inn": 2}) == 1
-    assert chosen("competition", "soft", Competition) is Competition.SOFT
+    assert check_choice("base", "lsra", {"lsra": 1, "inn": 2}) == 1
+    assert check_choice("competition", "soft", Competition) is Competition.SOFT
     with pytest.raises(ConfigError, match=r"competition cannot be 'softt'; did you mean 'soft'.* one of sharpened, "):
-        chosen("competition", "softt", Competition)
+        check_choice("competition", "softt", Competition)
     with pytest.raises(ConfigError, match=r"base cannot be '0123456789'\. It is one of inn, lsra\."):
-        chosen("base", "0123456789", {"lsra": 1, "inn": 2})
+        check_choice("base", "0123456789", {"lsra": 1, "inn": 2})
 
 
 def test_shapes_are_listed_by_name() -> None:

@@ -48,7 +48,7 @@ from spinefuse_ext.data.phantom.canvas import Grid
 from spinefuse_ext.data.phantom.posture import Motion, move, stand
 from spinefuse_ext.data.phantom.spine import draw_spine
 from spinefuse_ext.data.phantom.surroundings import paint_surroundings
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import atomic_folder
 from spinefuse_ext.safe_load import load_plain
 
 Array = NDArray[Any]
@@ -63,7 +63,7 @@ BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth i
 
 
 def write_case(folder: Path, images: dict[str, Array], affine: Array) -> None:
-    with whole_folder(folder) as new:
+    with atomic_folder(folder) as new:
         for name, voxels in images.items():
             kind = np.int16 if name == "ct" else np.uint8
             nib.save(nib.Nifti1Image(voxels.astype(kind), affine), new / f"{name}.nii")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.safe_load import load_plain
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     for name in ("unet", "vnet"):
         weights = load_plain(getattr(options, name))
         joined |= {key.replace("network", name, 1): value.contiguous() for key, value in weights.items()}
-    with whole_file(options.out) as new:
+    with atomic_write(options.out) as new:
         torch.save(joined, new)
 
 

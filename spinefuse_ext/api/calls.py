@@ -16,7 +16,7 @@ from spinefuse_ext.api.session import Session, session
 from spinefuse_ext.bundle import single_case
 from spinefuse_ext.bundle.outputs import FUSED, SEGMENTED
 from spinefuse_ext.bundle.results import FUSED_FILE, PREDICTION_FILE, structure_trust, structure_volumes
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.registration import case
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.mutual_information import Limits
@@ -207,7 +207,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but one
         paths = {name: call.inputs.optional_image(one, name) for name, one in images.items()}
         if not call.stays and "save_seg" not in overrides:
             overrides = {"save_seg": False, **overrides}  # nobody would see it
-        result = single_case.segment(out=str(call.out), delta=delta, **paths, **files, **given, **overrides)
+        options: dict[str, Any] = {**paths, **files, **given, **overrides}
+        result = single_case.segment(out=str(call.out), delta=delta, **options)
         return _segmentation(call, result)
 
 
@@ -261,7 +262,7 @@ def _report(call: Session) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     plain = call.inputs.plain(text)
     if call.stays and plain != text:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(plain, encoding="utf-8")
     report: dict[str, Any] = json.loads(plain)
     return report

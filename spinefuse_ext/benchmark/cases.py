@@ -20,7 +20,7 @@ from spinefuse_ext.data.phantom import make_phantom
 from spinefuse_ext.data.stack import stack_slices
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.enums import MODALITIES
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import atomic_folder
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.validation import ImageReadError
 
@@ -64,7 +64,7 @@ def make_input(case: PanelCase, variant: str, inputs: Path) -> Input:
     folder = inputs / case.name / variant
     making = {"variant": variant, "case": json.loads(json.dumps(asdict(case), default=str))}
     if not _made(folder, making):
-        with whole_folder(folder) as new:
+        with atomic_folder(folder) as new:
             _make(case, variant, new)
             (new / _MADE).write_text(json.dumps(making, indent=1) + "\n", encoding="utf-8")
     image = next(path for path in sorted(folder.iterdir()) if path.name.startswith("image"))

@@ -34,14 +34,14 @@ from spinefuse_ext.benchmark.table import (
 from spinefuse_ext.benchmark.trust import relation, trust_figure, trust_pairs
 from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
 from spinefuse_ext.bundle.paths import find_bundle, listed
-from spinefuse_ext.files import check_output_folder, whole_file
+from spinefuse_ext.files import atomic_write, check_output_folder
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
 from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.runs.configs import check_places, config_files
 from spinefuse_ext.runs.run import BundleRun
-from spinefuse_ext.validation import ConfigError, check_exists, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_exists
 
 _SUBJECTS = ("weights",)
 
@@ -89,7 +89,7 @@ def benchmark(  # noqa: PLR0913 (the options of the verb, all keyword-only but t
         bundle: folder of the bundle.
         overrides: settings by config id, as for ``spinefuse segment``.
     """
-    chosen("subject", subject, _SUBJECTS)
+    check_choice("subject", subject, _SUBJECTS)
     folder = check_output_folder(Path(out).absolute())
     others = [_earlier(one) for one in ([beside] if isinstance(beside, str) else beside)]
     cases = chosen_cases(read_panel(panel, data_dir), None if groups is None else listed(groups), quick=quick)
@@ -176,7 +176,7 @@ def _report(
     pairs = trust_pairs(outcome.records)
     found = relation(pairs, threshold)
     outcome = Outcome(outcome.name, outcome.records, outcome.making, found)
-    with whole_file(out / "trust.png") as temporary:
+    with atomic_write(out / "trust.png") as temporary:
         trust_figure(pairs, threshold).savefig(temporary, dpi=DPI, format="png")
     write_tables(out, outcome, others, pictures)
     printed = [markdown([row_of(record) for record in outcome.records]), markdown(group_rows(outcome.records))]
@@ -191,7 +191,7 @@ def _weights_of(checkpoint: Path, out: Path) -> Path:
     if state is not None:
         save_whole(state["objects"]["network"], path)
     else:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             shutil.copyfile(checkpoint, temporary)
     return path
 

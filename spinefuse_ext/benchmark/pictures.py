@@ -13,7 +13,7 @@ from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.panel import BODIES, PARTS, WHOLE
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import MODALITIES
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.image_panels import segmentations_panel
 from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
@@ -40,7 +40,7 @@ def save_picture(path: Path, one: Input, prediction: MetaTensor, labels: Sequenc
     if BODIES in one.case.knows:
         known = [labels.index("vertebra")]
     figure = segmentations_panel(results, truth, axis=_axis(image), limits=limits, names=names, known=known)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
     return path
 

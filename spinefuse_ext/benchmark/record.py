@@ -13,7 +13,7 @@ from typing import Any
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.cost import Cost
 from spinefuse_ext.benchmark.score import Bodies, Far, Scores
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 
 _VERSION = 2  # rises when the scores of a prediction change
 
@@ -93,7 +93,7 @@ class Records:
     def keep(self, one: Input, record: Record) -> None:
         """Write the record of an input."""
         content = {"key": self.key, "input": self._input(one), "record": record.as_json()}
-        with whole_file(self._path(one)) as temporary:
+        with atomic_write(self._path(one)) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def _path(self, one: Input) -> Path:

@@ -13,7 +13,7 @@ from spinefuse_ext.benchmark.panel import PARTS, PanelCase
 from spinefuse_ext.benchmark.record import Record, record_of
 from spinefuse_ext.benchmark.score import MERGED, SCORED
 from spinefuse_ext.benchmark.trust import GOOD_DICE, Relation
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.table_files import write_table_csv
 from spinefuse_ext.report.tables import Table, Value
 from spinefuse_ext.validation import ConfigError, check_exists
@@ -87,14 +87,14 @@ def write_tables(out: Path, outcome: Outcome, others: Sequence[Outcome], picture
         "groups": [_plain(row) for row in group_rows(outcome.records)],
         "cases": [record.as_json() for record in outcome.records],
     }
-    with whole_file(out / TABLE) as temporary:
+    with atomic_write(out / TABLE) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for name, rows in (
         ("table.csv", [row_of(one) for one in outcome.records]),
         ("groups.csv", group_rows(outcome.records)),
     ):
         write_table_csv(out / name, Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows)))
-    with whole_file(out / "table.md") as temporary:
+    with atomic_write(out / "table.md") as temporary:
         temporary.write_text(page(outcome, others, pictures, out), encoding="utf-8")
 
 

@@ -1,5 +1,13 @@
-"""The verbs that work with bundles, and the steps that configs of earlier versions name here."""
+"""The verbs that work with bundles."""
 
-from spinefuse_ext.runs import check_run, tell_run
+from __future__ import annotations
 
-__all__ = ["check_run", "tell_run"]
+from typing import TYPE_CHECKING
+
+from spinefuse_ext.renamed import renamed
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__,
+        {"check_run": "spinefuse_ext.runs.check_run", "tell_run": "spinefuse_ext.runs.log_run"},
+    )

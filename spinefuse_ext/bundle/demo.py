@@ -15,7 +15,7 @@ from typing import Any
 
 from spinefuse_ext.bundle.methods import merged
 from spinefuse_ext.bundle.paths import find_bundle
-from spinefuse_ext.files import check_output_folder, empty_folder, whole_file
+from spinefuse_ext.files import atomic_write, check_output_folder, empty_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import ConfigError
@@ -145,9 +145,9 @@ class _Run:
     def finish(self) -> None:
         from spinefuse_ext.report import build_report
 
-        with whole_file(self.folder / "timings.json") as path:
+        with atomic_write(self.folder / "timings.json") as path:
             path.write_text(json.dumps(self.timings_s, indent=4), encoding="utf-8")
-        with whole_file(self.folder / DONE) as path:
+        with atomic_write(self.folder / DONE) as path:
             path.write_text("\n".join(self.commands) + "\n", encoding="utf-8")
         report = build_report(self.folder)
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.files import empty_folder, whole_file
+from spinefuse_ext.files import atomic_write, empty_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import ConfigError
 
@@ -53,7 +53,7 @@ class MethodRecord:
         return False
 
     def _write(self) -> None:
-        with whole_file(self.folder / RECORD) as path:
+        with atomic_write(self.folder / RECORD) as path:
             content = {"steps_s": self.steps_s, "commands": self.commands, "settings": dict(self.settings)}
             path.write_text(json.dumps(content, indent=4), encoding="utf-8")
 

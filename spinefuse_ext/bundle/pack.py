@@ -18,7 +18,7 @@ from spinefuse_ext import __version__
 from spinefuse_ext.bundle.archive import PACKAGE, WEIGHTS, released_files, write_archive
 from spinefuse_ext.bundle.doctor import check_bundle
 from spinefuse_ext.bundle.paths import BUNDLES, find_bundle
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.validation import ConfigError, PackError, WeightsError, check_exists
 
@@ -163,11 +163,11 @@ def _plain_weights(folder: Path, path: Path) -> bytes:
 def _write(release: Release, out: Path, host: str | None) -> None:
     path = out / f"{release.title}.zip"
     before = _digest(path, "sha256") if path.is_file() else None
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         write_archive(temporary, release.files, release.name)
     checksum = _digest(path, "sha256")
     # without the _v of the archive: in a list of release files MONAI would take it for a bundle
-    with whole_file(out / f"{release.name}-{release.version}.sha256") as temporary:
+    with atomic_write(out / f"{release.name}-{release.version}.sha256") as temporary:
         temporary.write_text(f"{checksum}  {path.name}\n", encoding="utf-8")
     if host is not None:
         _list_release(out / MODEL_INFO, release, {"checksum": _digest(path, "sha1"), "source": f"{host}/{path.name}"})
@@ -185,7 +185,7 @@ def _list_release(path: Path, release: Release, entry: dict[str, str]) -> None:
             raise TypeError("no dictionary")
     except (ValueError, TypeError) as error:
         raise PackError(f"{path} is no list of releases ({error}); delete it, and pack every bundle again.") from error
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         text = json.dumps({**known, release.title: entry}, indent=4, sort_keys=True)
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -16,7 +16,7 @@ from spinefuse_ext.cohort.plausibility import implausible_size
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
 from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.dicom.volume import read_volume, write_volume
-from spinefuse_ext.files import check_apart, whole_folder
+from spinefuse_ext.files import atomic_folder, check_apart
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
@@ -44,7 +44,7 @@ def prepare_case(job: Job) -> None:
     check_apart(job.folder, job.inputs.values())
     check_replaceable(job.folder)
     key, started = job.key(), time.perf_counter()
-    with whole_folder(job.folder) as folder:
+    with atomic_folder(job.folder) as folder:
         given: dict[str, Any] = {role: path for role, path in job.inputs.items() if role not in _OWN}
         options = {name: value for name, value in job.options.items() if name not in _OF_LABEL}
         fit = register_case(job.inputs["ct"], job.inputs["mr"], folder, **given, **options)

@@ -12,7 +12,7 @@ from spinefuse_ext.cohort.outcome import Outcome
 from spinefuse_ext.data.cohort import case_files
 from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.enums import CaseKeys, Section
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 
 _NUMBERS = ("model", "landmarks", "fre_rms_mm", "tre_mean_mm", "tre_largest_mm", "worst", "covered", "edge_overlap")
 
@@ -56,7 +56,7 @@ def write_csv(path: Path, outcomes: Sequence[Outcome], sections: Mapping[str, st
     """Write one row a case, as a spreadsheet or statistics program reads it; what was not measured is empty."""
     axes = [f"{image}_spacing_mm_{axis}" for image in ("ct", "mr") for axis in (1, 2, 3)]
     header = ["case", "patient", "verdict", "section", *_NUMBERS, *axes, "outside_limits", "warnings", "error"]
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8-sig") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8-sig") as file:
         rows = csv.writer(file)
         rows.writerow(header)
         for one in outcomes:
@@ -68,6 +68,6 @@ def write_csv(path: Path, outcomes: Sequence[Outcome], sections: Mapping[str, st
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         text = json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.data.sections import draw_sections
 from spinefuse_ext.dicom.kind import is_dicom_file
 from spinefuse_ext.enums import CaseKeys, Section
-from spinefuse_ext.files import check_output_file, whole_file
+from spinefuse_ext.files import atomic_write, check_output_file
 from spinefuse_ext.formats import (
     DICOM_FOLDER,
     IMAGE_SUFFIXES,
@@ -79,7 +79,7 @@ def make_datalist(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         for section, names in sections.items()
     }
     check_patients_apart(content, root)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     return path
 

@@ -22,7 +22,7 @@ import spinefuse_ext
 from spinefuse_ext.dicom.image_files import image_files
 from spinefuse_ext.dicom.label_names import name_files
 from spinefuse_ext.enums import CaseKeys
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import ConfigError, OutputError
 
@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _write(entry: dict[str, Any], path: Path) -> None:
     try:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save(entry, temporary)
     except (OSError, OutputError, RuntimeError) as error:  # torch says RuntimeError when the disk is full
         raise ConfigError(

@@ -11,7 +11,7 @@ from typing import Any
 from monai.data import NibabelWriter
 from monai.data.folder_layout import FolderLayoutBase
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class WholeNibabelWriter(NibabelWriter):
             self.affine = self.get_meta_info(meta_dict)[1]
 
     def write(self, filename: str | os.PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
-        with whole_file(os.fspath(filename)) as temporary:
+        with atomic_write(os.fspath(filename)) as temporary:
             super().write(temporary, verbose=False, **kwargs)
         if verbose:
             logger.info("wrote %s", os.fspath(filename))

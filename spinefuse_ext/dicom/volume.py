@@ -18,7 +18,7 @@ from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.dicom.odd_content import content_findings
 from spinefuse_ext.dicom.outside_view import named_gaps, without_gaps
 from spinefuse_ext.dicom.white_frame import without_frame
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.formats import IMAGE_SUFFIXES, NIFTI, format_of, header_of, image_suffix, is_detached
 from spinefuse_ext.validation import ImageReadError, check_exists
 
@@ -116,7 +116,7 @@ def write_volume(image: MetaTensor, path: str | Path, dtype: np.dtype[Any] | typ
     nifti.set_qform(nifti.affine, code="scanner")
     if not np.allclose(nifti.get_qform(), nifti.affine, atol=1e-3):
         nifti.set_qform(None, code="unknown")  # a quaternion cannot hold the shear of a tilted gantry
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         nib.save(nifti, temporary)
 
 

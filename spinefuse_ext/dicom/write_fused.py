@@ -22,7 +22,7 @@ from spinefuse_ext.dicom.source import opened_source
 from spinefuse_ext.dicom.tilt import Upright, upright_grid
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.dicom.write_series import save_instance
-from spinefuse_ext.files import check_output_folder, whole_folder
+from spinefuse_ext.files import atomic_folder, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.validation import FusedSeriesError, GridMismatchError, PatientMismatchError
 
@@ -81,7 +81,7 @@ def _write(fused: str | Path | MetaTensor, ct: Origin, other: Origin | None, out
     volume = fused if isinstance(fused, MetaTensor) else read_volume(fused)
     grid = upright_grid(ct.source.affine, ct.source.shape)
     voxels = _on_grid(volume, ct, grid)
-    with whole_folder(out) as temporary:
+    with atomic_folder(out) as temporary:
         for number, image in zip(ct.instance_numbers(), _images(voxels, ct, other, grid), strict=True):
             image.InstanceNumber = number
             save_instance(image, temporary / f"fused_{number:04d}.dcm")

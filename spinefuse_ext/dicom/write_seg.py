@@ -23,8 +23,8 @@ from spinefuse_ext.dicom.label_grid import label_on_grid
 from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.source import Source, opened_source, read_headers
-from spinefuse_ext.files import check_output_file, whole_file
-from spinefuse_ext.labels import LEVEL_SNOMED_CT, SNOMED_CT, STRUCTURES
+from spinefuse_ext.files import atomic_write, check_output_file
+from spinefuse_ext.labels import LEVEL_SNOMED_CT, SNOMED_CT, STRUCTURES, structure_colour
 from spinefuse_ext.validation import SegError, UnknownLabelError
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def _write(
             logger.warning("%s: the %s lies outside the images or between them and is not in %s", what, name, out)
     centroids = {names[number - 1]: _centroid_within(numbers, number, found) for number in placed}
     tolerance = _TOLERANCE_VOXELS * np.maximum(1, _size_in_voxels(numbers, found))
-    with whole_file(out) as temporary:
+    with atomic_write(out) as temporary:
         _build(np.searchsorted([0, *placed], frames * np.isin(frames, placed)), list(centroids), found).save_as(
             temporary
         )
@@ -216,8 +216,6 @@ def _description(number: int, name: str) -> Any:
     from highdicom.color import CIELabColor
     from highdicom.content import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
-
-    from spinefuse_ext.report.palette import structure_colour
 
     label = next((label for label, structure in STRUCTURES.items() if structure == name), number)
     value, meaning = _CODES[name]

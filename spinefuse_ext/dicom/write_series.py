@@ -16,7 +16,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset, validate_file_meta
 from pydicom.valuerep import format_number_as_ds
 
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import atomic_folder
 
 _STORAGE = {"CT": uid.CTImageStorage, "MR": uid.MRImageStorage}
 _INTERCEPT = {"CT": -1024, "MR": 0}
@@ -93,7 +93,7 @@ def write_series(
     shared.SeriesNumber = series_number
     shared.SeriesDescription = series_description
     shared.FrameOfReferenceUID = frame_of_reference or _uid("frame", series_uid)
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for number, single in _instances(slices, shared):
             save_instance(single, temporary / f"{modality}_{number:04d}.dcm")
     return Path(folder)

@@ -15,7 +15,7 @@ from spinefuse_ext.engines.step import StepTrainer, finite_everywhere, plain
 from spinefuse_ext.engines.streams import case_names, check_finite, check_no_label, endless, loader_length
 from spinefuse_ext.enums import EpochBy, Section, for_labelled, for_unlabelled, is_of_stream
 from spinefuse_ext.enums import SemiSegKeys as Keys
-from spinefuse_ext.validation import ConfigError, DatalistError, check_classes, chosen
+from spinefuse_ext.validation import ConfigError, DatalistError, check_choice, check_classes
 
 #: Entries that only the handlers and the loss of a step need: dropped before the output is split into cases.
 _STEP_ONLY = (
@@ -82,7 +82,7 @@ class SemiSupervisedTrainer(StepTrainer):
         planned_epochs: int | None = None,
         **workflow: Any,
     ) -> None:
-        by_unlabelled = chosen("epoch_by", epoch_by, EpochBy) == EpochBy.UNLABELLED
+        by_unlabelled = check_choice("epoch_by", epoch_by, EpochBy) == EpochBy.UNLABELLED
         if workflow.get("epoch_length") is None and unlabelled_data_loader is not None and by_unlabelled:
             workflow["epoch_length"] = loader_length(unlabelled_data_loader)
             if workflow["epoch_length"] is None:

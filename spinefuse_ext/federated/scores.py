@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from spinefuse_ext.enums import FederatedModel
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 
 #: In the column of the scored site: the mean over the validation cases of all sites.
 POOLED = "pooled"
@@ -60,7 +60,7 @@ class FederatedScores:
     def write(self, path: Path) -> None:
         """Write the table as CSV, whole."""
         names = list(self.rows[0].metrics) if self.rows else []
-        with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([*_PLACE, *names])
             for row in self.rows:

@@ -12,7 +12,7 @@ from spinefuse_ext.enums import FederatedModel
 from spinefuse_ext.federated.averaging import Weights, average_weights
 from spinefuse_ext.federated.scores import POOLED, FederatedScores, score_at
 from spinefuse_ext.federated.site import FederatedPlan, FederatedSite, plan_federation
-from spinefuse_ext.files import check_output_folder, whole_file
+from spinefuse_ext.files import atomic_write, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.validation import ConfigError, check_exists
@@ -76,7 +76,7 @@ def federate(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
     for site in hospitals:
         site.close()
     verdict = scores.verdict(rounds)
-    with whole_file(place / "verdict.txt") as path:
+    with atomic_write(place / "verdict.txt") as path:
         path.write_text(verdict + "\n", encoding="utf-8")
     _tell(verdict)
 

@@ -8,6 +8,7 @@ from spinefuse_ext.handlers.copy_paste import CopyPasteHandler
 from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
 from spinefuse_ext.handlers.epoch_seed import EpochSeedHandler
 from spinefuse_ext.handlers.fused_image import FusedImageHandler
+from spinefuse_ext.handlers.fusion_scores import fusion_scores
 from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.min_max_similarity import MinMaxSimilarityHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
@@ -40,6 +41,7 @@ __all__ = [
     "WholeCheckpointSaver",
     "add_term",
     "case_meta",
+    "fusion_scores",
     "gaussian_ramp",
     "loss_terms",
     "training_progress",

@@ -14,7 +14,7 @@ from ignite.engine import Engine
 from ignite.handlers.checkpoint import BaseSaveHandler
 from monai.handlers import CheckpointSaver
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.safe_load import check_archive
 
 
@@ -23,7 +23,7 @@ def save_whole(state: Any, path: str | Path) -> None:
 
     Every tensor is stored as one of the CPU, so that a machine without a GPU can read it with any tool.
     """
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         torch.save(on_cpu(state), file)
         file.flush()
         os.fsync(file.fileno())

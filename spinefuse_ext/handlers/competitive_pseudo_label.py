@@ -15,7 +15,7 @@ from spinefuse_ext.enums import Competition
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.losses import disagreement_mask, sharpen
-from spinefuse_ext.validation import ConfigError, check_number, check_part, check_whole_or_none, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_number, check_part, check_whole_or_none
 
 _SMOOTH = 1e-5
 _UNDECIDED = -1
@@ -68,7 +68,7 @@ class CompetitivePseudoLabelHandler:
         ignore_index: int | None = None,
     ) -> None:
         self.temperature = check_number("temperature", temperature, above=0)
-        self.competition = chosen("competition", competition, Competition)
+        self.competition = check_choice("competition", competition, Competition)
         self.tolerance = check_number("tolerance", tolerance, least=0)
         self.hysteresis = check_number("hysteresis", hysteresis, least=0)
         self.score_ema = check_number("score_ema", score_ema, least=0, below=1)

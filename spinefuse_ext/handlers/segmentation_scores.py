@@ -21,7 +21,7 @@ from monai.utils import ImageMetaKey
 from torch import nn
 
 from spinefuse_ext.enums import CaseKeys, SubNetwork
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.handlers.outputs import case_meta
 from spinefuse_ext.metrics.segmentation import (
     NOT_IN_TRUTH,
@@ -191,7 +191,7 @@ def _mean_sd(rows: Sequence[dict[str, Any]], score: str) -> tuple[float, float]:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["case"])
         writer.writeheader()
         writer.writerows(rows)

@@ -12,14 +12,14 @@ from monai.data import MetaTensor
 from monai.utils import ensure_tuple
 
 from spinefuse_ext.dicom.volume import read_volume, write_volume
-from spinefuse_ext.files import check_apart, check_output_folder, whole_file
+from spinefuse_ext.files import atomic_write, check_apart, check_output_folder
+from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.levels.anchors import NamedPoint
 from spinefuse_ext.levels.find import Known, find_levels
 from spinefuse_ext.levels.ids import number_of
 from spinefuse_ext.levels.picture import write_picture
 from spinefuse_ext.levels.read import read_structures
 from spinefuse_ext.levels.record import Levels, write_levels
-from spinefuse_ext.report.palette import structure_colour
 from spinefuse_ext.report.views import as_volume
 from spinefuse_ext.validation import GridMismatchError, check_exists
 
@@ -111,7 +111,7 @@ def _write_colours(found: Levels, path: Path) -> None:
         colour = structure_colour(place + 1)
         red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
         lines.append(f"{level.number} {level.name} {red} {green} {blue} 255")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

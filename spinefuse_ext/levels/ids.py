@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spinefuse_ext.labels import VERTEBRAE
-from spinefuse_ext.validation import chosen
+from spinefuse_ext.validation import check_choice
 
 #: From the head down. A thirteenth thoracic and a sixth lumbar vertebra stand where they occur.
 HEAD_DOWN = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 14)), *(f"L{n}" for n in range(1, 7)), "S1")
@@ -41,7 +41,7 @@ def number_of(name: str, ids: str = "verse") -> int:
     Raises:
         ConfigError: no such ids.
     """
-    table: Mapping[str, int] = _VERTEBRA_NUMBERS[chosen("ids", ids, sorted(_VERTEBRA_NUMBERS))]
+    table: Mapping[str, int] = _VERTEBRA_NUMBERS[check_choice("ids", ids, sorted(_VERTEBRA_NUMBERS))]
     above, slash, _ = name.partition("/")
     number = _COUNTED + int(above[1:]) if above.startswith("V") else table[above]
     return number + DISC if slash else number

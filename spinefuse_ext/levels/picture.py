@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
+from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.levels.record import Level, Levels
 from spinefuse_ext.report.drawing import paint as paint_classes
 from spinefuse_ext.report.drawing import panel_grid
-from spinefuse_ext.report.palette import BACKGROUND, DPI, TEXT, structure_colour
+from spinefuse_ext.report.palette import BACKGROUND, DPI, TEXT
 from spinefuse_ext.report.views import Volume, edge_letters, percentile_limits
 
 _SAGITTAL, _CORONAL = 0, 1
@@ -36,7 +37,7 @@ def write_picture(path: Path, numbers: Volume, levels: Levels, image: Volume | N
         middle = shown.voxels(centres)[:, axis]
         index = int(np.clip(round(float(np.median(middle))), 0, shown.array.shape[axis] - 1))
         _show(ax, shown, under, levels, axis, index)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor=BACKGROUND)
 
 

@@ -16,7 +16,7 @@ from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.levels.ids import SCHEMES
 from spinefuse_ext.names import listed
 from spinefuse_ext.registration.label_values import whole_labels
-from spinefuse_ext.validation import ConfigError, check_exists, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_exists
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def read_structures(
         for sentence in label.meta.get("warnings", ()):
             logger.info("%s", sentence)
         return label.numpy()[0].astype(np.uint8), np.asarray(label.affine.numpy(), dtype=np.float64)
-    ranges = SCHEMES[chosen("scheme", scheme, sorted(SCHEMES))]
+    ranges = SCHEMES[check_choice("scheme", scheme, sorted(SCHEMES))]
     if relabel is not None:
         raise ConfigError("The settings scheme and relabel both say what the numbers are; leave one out.")
     volume = read_volume(path)

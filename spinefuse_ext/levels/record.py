@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.validation import LevelsError, check_exists
 
 SPACE = "RAS, mm"
@@ -72,7 +72,7 @@ class Levels:
 
 def write_levels(levels: Levels, path: Path) -> None:
     """Write ``levels.json``."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(levels.content(), indent=1) + "\n", encoding="utf-8")
 
 

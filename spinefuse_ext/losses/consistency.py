@@ -7,7 +7,7 @@ from torch.nn.modules.loss import _Loss
 
 from spinefuse_ext.enums import Consistency
 from spinefuse_ext.losses.global_sums import foreground_dice_loss, mean_over_ranks
-from spinefuse_ext.validation import check_same_shape, chosen
+from spinefuse_ext.validation import check_choice, check_same_shape
 
 _LEAST_PROBABILITY = 1e-7  # its logarithm is finite, and so is the gradient
 
@@ -53,7 +53,7 @@ class ConsistencyLoss(_Loss):
 
     def __init__(self, kind: str = Consistency.BRIER) -> None:
         super().__init__()
-        self.kind = chosen("kind", kind, Consistency)
+        self.kind = check_choice("kind", kind, Consistency)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """``input``, ``target``: softmax ``(B, K, *S)``; returns a scalar.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from monai.utils import StrEnum, convert_to_tensor
 
-from spinefuse_ext.validation import ConfigError, check_number, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_number
 
 PEAK = 255.0
 #: Grey levels are snapped to multiples of 1/4096: what went through float32 in [0, 1] is again one value per level.
@@ -111,7 +111,7 @@ def whole_levels(fused: torch.Tensor, sources: torch.Tensor | None, data_range: 
 
 def convention_of(name: str, score: str, *, printed: bool = True) -> Convention:
     """Return the convention; raise ``ConfigError`` for an unknown one, or when the paper prints no such score."""
-    convention = Convention(chosen("convention", name, Convention))
+    convention = Convention(check_choice("convention", name, Convention))
     if convention is Convention.PAPER and not printed:
         raise ConfigError(f"The paper prints no formula for {score}; use convention 'evaluator'.")
     return convention

@@ -28,7 +28,7 @@ from spinefuse_ext.metrics.recoverability import (
 )
 from spinefuse_ext.metrics.structural import structural_similarity
 from spinefuse_ext.metrics.visibility import ct_visibility, false_edges, mr_visibility, visibility
-from spinefuse_ext.validation import ConfigError, DatalistError, ImageReadError, check_number, chosen
+from spinefuse_ext.validation import ConfigError, DatalistError, ImageReadError, check_choice, check_number
 
 Score = Callable[..., torch.Tensor]
 
@@ -98,13 +98,13 @@ class FusionMetric(CumulativeIterationMetric):
         bone_level: float | None = None,
     ) -> None:
         super().__init__()
-        self.score: Score = metric if callable(metric) else chosen("metric", metric, _NAMED)
+        self.score: Score = metric if callable(metric) else check_choice("metric", metric, _NAMED)
         if bone_level is not None and self.score in _WITH_BONE_LEVEL:
             self.score = partial(self.score, bone_level=check_number("bone_level", bone_level))
         if slice_axis not in (None, 0, 1, 2):
             raise ConfigError(f"Expected slice_axis 0, 1, 2 or None, got {slice_axis}.")
         self.slice_axis = slice_axis
-        self.convention = chosen("convention", convention, Convention)
+        self.convention = check_choice("convention", convention, Convention)
         self.data_range = check_number("data_range", data_range, above=0)
         self.eight_bit = eight_bit
 

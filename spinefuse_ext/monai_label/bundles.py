@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser, download
 
 from spinefuse_ext.bundle.archive import WEIGHTS
 from spinefuse_ext.bundle.paths import BUNDLES, find_bundle
-from spinefuse_ext.files import whole_file, whole_folder
+from spinefuse_ext.files import atomic_folder, atomic_write
 from spinefuse_ext.handlers.checkpoints import save_whole, stored_devices
 from spinefuse_ext.monai_label.checksums import NONE, beside, verify
 from spinefuse_ext.networks.weights import fitting_weights
@@ -75,7 +75,7 @@ def provide_bundle(name: str, models: str | Path, source: BundleSource, weights:
     """
     target = Path(models) / name
     if not target.is_dir():
-        with whole_folder(target) as new:
+        with atomic_folder(target) as new:
             _fetch(name, new, source)
             if weights is not None:
                 _put_weights(check_exists(weights, "The checkpoint"), new)
@@ -166,7 +166,7 @@ def _unpacked(place: Path, name: str) -> Path:
 
 
 def _put_weights(weights: Path, bundle: Path) -> None:
-    with whole_file(bundle / WEIGHTS) as temporary:
+    with atomic_write(bundle / WEIGHTS) as temporary:
         shutil.copyfile(weights, temporary)
 
 

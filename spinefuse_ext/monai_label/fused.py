@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.transforms import FindImagesd
 from spinefuse_ext.validation import check_exists
 
@@ -41,7 +41,7 @@ class FusedVolumes:
         target = self._target(request)
         if not target.is_file():
             file, _ = self.fuse({**request, "result_extension": ".nii.gz", "result_dtype": None})
-            with whole_file(target) as temporary:
+            with atomic_write(target) as temporary:
                 shutil.move(file, temporary)
             for old in target.parent.glob(f"{target.name.partition('-')[0]}-*.nii.gz"):
                 if old != target:

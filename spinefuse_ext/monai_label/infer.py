@@ -16,7 +16,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 
 from spinefuse_ext.data.siblings import case_name
 from spinefuse_ext.enums import CaseKeys
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.literal import check_literal
 from spinefuse_ext.metrics.trust import disagreement_share, trust_scores
 from spinefuse_ext.monai_label.fused import FusedVolumes
@@ -159,7 +159,7 @@ class ChainTask(InferTask):
 
 def _keep(volume: Path, image: Path) -> None:
     target = image.parent / CaseKeys.FUSED / f"{case_name(image) or image.parent.name}_fused.nii.gz"
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         shutil.copyfile(volume, temporary)
     logger.info("The fused volume is in %s.", target)
 

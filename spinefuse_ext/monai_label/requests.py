@@ -15,7 +15,7 @@ from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import RESULT_SUFFIXES
 from spinefuse_ext.literal import check_literal
 from spinefuse_ext.registration.models import Model
-from spinefuse_ext.validation import ConfigError, check_plain_name, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_plain_name
 
 #: Names and paths of images and files, which no config is given; they may be called anything.
 NAMES = {str(name) for name in (CaseKeys.IMAGE, CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, *RegistrationKeys)}
@@ -98,7 +98,7 @@ def _text(name: str, value: Any) -> str:
 
 def _model(name: str, value: Any) -> str | None:
     text = _text(name, value)
-    return str(chosen(name, text, Model)) if text else None
+    return str(check_choice(name, text, Model)) if text else None
 
 
 def _truth(name: str, value: Any) -> bool:
@@ -142,7 +142,7 @@ def _one_of(choices: tuple[str, ...]) -> Check:
     def check(name: str, value: Any) -> str | None:
         text = _text(name, value)
         spelled = next((choice for choice in choices if choice.lower() == text.lower()), text)
-        return str(chosen(name, spelled, choices)) if text else None
+        return str(check_choice(name, spelled, choices)) if text else None
 
     return check
 
@@ -180,7 +180,7 @@ def _file(name: str, value: Any) -> Any:
 
 def _images(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return str(chosen(name, _text(name, value), ("all", "labeled", "unlabeled")))
+        return str(check_choice(name, _text(name, value), ("all", "labeled", "unlabeled")))
     if not isinstance(value, list) or not all(isinstance(image, str) for image in value):
         raise ConfigError(f"The setting {name} is all, labeled, unlabeled, or a list of images, got {value!r}.")
     return value

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from spinefuse_ext.bundle.paths import BUNDLES
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.origins import ORIGINS, origin_list
 from spinefuse_ext.validation import ConfigError, MissingPackageError
@@ -102,5 +102,5 @@ def check_dcmqi(app: Path) -> None:
 
 def write_app(folder: Path) -> None:
     """Write ``main.py``, by which MONAI Label finds the app."""
-    with whole_file(folder / "main.py") as temporary:
+    with atomic_write(folder / "main.py") as temporary:
         temporary.write_text(_MAIN, encoding="utf-8")

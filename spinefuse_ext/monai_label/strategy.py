@@ -12,7 +12,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.monai_label.cases import each_case
 from spinefuse_ext.monai_label.requests import checked
 
@@ -54,7 +54,7 @@ class ScoreFile:
         return content
 
     def write(self, scores: Mapping[str, Mapping[str, Any]]) -> None:
-        with whole_file(self.path) as temporary:
+        with atomic_write(self.path) as temporary:
             temporary.write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
 

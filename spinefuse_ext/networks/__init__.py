@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from spinefuse_ext.networks.allocator import keep_freed_memory
 from spinefuse_ext.networks.blend import BlendFusionNet
 from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion, SingleModality
@@ -17,7 +19,7 @@ from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
 from spinefuse_ext.networks.pair_channels import PairChannels
 from spinefuse_ext.networks.pair_seg_net import PairSegNet
-from spinefuse_ext.networks.placement import place, unwrap
+from spinefuse_ext.networks.placement import to_device, unwrap
 from spinefuse_ext.networks.plane_inferer import PlanesInferer, planes_of
 from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.restormer import RestormerBlock
@@ -29,6 +31,7 @@ from spinefuse_ext.networks.vnet import VNet
 from spinefuse_ext.networks.wavelet import WaveletFusion
 from spinefuse_ext.networks.weights import load_weights
 from spinefuse_ext.networks.without_mr import CopyWithoutMRInferer, copy_without_mr
+from spinefuse_ext.renamed import renamed
 
 __all__ = [
     "BlendFusionNet",
@@ -67,9 +70,12 @@ __all__ = [
     "keep_freed_memory",
     "load_weights",
     "modality_contribution",
-    "place",
     "planes_of",
     "start_from",
+    "to_device",
     "unwrap",
     "window_inferer",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"place": "spinefuse_ext.networks.to_device"})

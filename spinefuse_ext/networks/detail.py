@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from monai.networks.blocks.convolutions import ResidualUnit
 from monai.networks.layers.factories import Conv
@@ -11,8 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.lite_transformer import check_even
-from spinefuse_ext.networks.restormer import at_least_float32, channels_last
-from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, run_in_strips
+from spinefuse_ext.networks.restormer import at_least_float32
 from spinefuse_ext.validation import check_spatial_dims
 
 
@@ -36,14 +33,6 @@ class DetailEncoder(ResidualUnit):
             norm=None,
             last_conv_only=True,
         )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            cut = in_strips(x)
-            if cut:
-                add = partial(add_in_strips, self.conv, halo=reach(self.conv), rows_per_halo=32)
-                return each_item(add, channels_last(x))
-        return x + self.conv(x)
 
 
 class Bottleneck(nn.Sequential):
@@ -92,14 +81,6 @@ class AffineCoupling(nn.Module):
         self.exponent_limit = exponent_limit
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            cut = in_strips(x)
-            if cut:
-                halo = reach(self.shuffle) + reach(self.offset) + max(reach(self.log_scale), reach(self.shift))
-                return each_item(partial(run_in_strips, self._couple, halo=halo), channels_last(x))
-        return self._couple(x)
-
-    def _couple(self, x: torch.Tensor) -> torch.Tensor:
         first, second = self.shuffle(x).chunk(2, dim=1)
         second = second + self.offset(first)
         exponent = at_least_float32(self.log_scale(second))

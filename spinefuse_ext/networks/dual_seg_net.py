@@ -11,7 +11,7 @@ from torch import nn
 from spinefuse_ext.enums import SubNetwork
 from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import chosen
+from spinefuse_ext.validation import check_choice
 
 
 class DualSegNet(SeenPlanes):
@@ -41,7 +41,7 @@ class DualSegNet(SeenPlanes):
         super().__init__(planes)
         self.unet = unet
         self.vnet = vnet
-        self.output = str(chosen("output", output, SubNetwork).value)
+        self.output = str(check_choice("output", output, SubNetwork).value)
         start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
-from spinefuse_ext.networks.fused import add_convolution
+from spinefuse_ext.networks.kernels import join
 from spinefuse_ext.networks.lite_transformer import DenseRestormerBlock, LiteTransformerBlock
 from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, channels_last
-from spinefuse_ext.networks.strips import eager_on_cpu
+from spinefuse_ext.networks.runner import run, run_chain
+from spinefuse_ext.networks.sparse_correction import SparseCorrection, tone_network
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import ConfigError, check_spatial_dims, chosen
+from spinefuse_ext.validation import ConfigError, check_choice, check_spatial_dims
 
-#: Corrections of the maximum up to this part of the range are none.
-CORRECTION_THRESHOLD = 0.12
-#: Part of that threshold in training: corrections a little below it still learn, so that they can pass it again.
-TRAINED_SHARE = 2 / 3
-#: The same while corrections are still small and learnt, softly thresholded.
-SOFT_THRESHOLD = 0.01
-#: Too little to be seen.
-TONE_REACH = 0.01
+#: Makes a block, ``(B, dim, *S) -> (B, dim, *S)``, of its sizes.
+NewBlock = Callable[..., nn.Module]
 
 
 class PairFeatures(NamedTuple):
@@ -41,29 +34,21 @@ class PairFeatures(NamedTuple):
 
 
 class BlockStack(nn.ModuleList):
-    """Blocks one after another, each recomputed in the backward pass when ``checkpointing``: same shape in and out."""
+    """Blocks one after another, each recomputed in the backward pass when ``checkpointing``: same shape in and out.
+
+    The first may work in the memory of what the stack is given, which is of no use afterwards.
+    """
 
     def __init__(self, blocks: list[nn.Module], checkpointing: bool = False) -> None:
         super().__init__(blocks)
         self.checkpointing = checkpointing
 
-    def forward(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
-        """The blocks, of which the first may ``overwrite`` ``x`` and each other what the one before it made."""
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.jit.is_scripting():
             for block in self:
                 x = block(x)
-        else:
-            for block in self:
-                x = run_block(block, x, self.checkpointing, overwrite)
-                overwrite = True
-        return x
-
-
-def run_block(block: nn.Module, x: torch.Tensor, checkpointing: bool, overwrite: bool = False) -> torch.Tensor:
-    """``block(x, overwrite)``, recomputed in the backward pass when ``checkpointing``."""
-    if checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, x, use_reentrant=False)
-    return block(x, overwrite)
+            return x
+        return run_chain(self, x, checkpointing=self.checkpointing, overwrite=True)
 
 
 class FusionEncoder(nn.Module):
@@ -82,11 +67,11 @@ class FusionEncoder(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # of one channel that lies last in memory the convolution makes channels that do: four times faster
         image = image.flatten(1).unsqueeze(-1).reshape(image.movedim(1, -1).shape).movedim(-1, 1)
-        shared = self.shared(channels_last(self.embedding(image)), True)
-        detail = self.detail(shared)
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return self.base(shared, True), detail
-        return run_block(self.base, shared, self.checkpointing, overwrite=True), detail
+        shared = self.shared(channels_last(self.embedding(image)))
+        if torch.jit.is_scripting():
+            return self.base(shared), self.detail(shared)
+        detail = run(self.detail, shared)
+        return run(self.base, shared, checkpointing=self.checkpointing, overwrite=True), detail
 
 
 class FusionDecoder(nn.Module):
@@ -95,90 +80,20 @@ class FusionDecoder(nn.Module):
     ``skip``, an image ``(B, 1, *S)`` added before the sigmoid, exists for CDDFuse's weights; this project uses none.
     """
 
+    if TYPE_CHECKING:
+        reduce: Any
+
     def __init__(self, reduce: nn.Module, blocks: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.reduce, self.blocks, self.head = reduce, blocks, head
 
     def features(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
         """Both branches joined and decoded up to the head: ``(B, dim, *S)``."""
-        return self.blocks(self._join(base, detail), True)
-
-    def _join(self, base: torch.Tensor, detail: torch.Tensor) -> torch.Tensor:
-        # half a matrix for each, summed: the same as the whole for both in one tensor, which need not be made then
-        weight = self.reduce.weight.split([base.shape[1], detail.shape[1]], dim=1)  # type: ignore[operator]
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            in_place = eager_on_cpu(base) and not torch.is_grad_enabled()
-            if in_place:
-                joined = (F.conv2d if base.ndim == 4 else F.conv3d)(base, weight[0])
-                add_convolution(joined, detail, weight[1], None)
-                return joined
-        of_base = F.linear(base.movedim(1, -1), weight[0].flatten(1))
-        return of_base.add_(F.linear(detail.movedim(1, -1), weight[1].flatten(1))).movedim(-1, 1)
+        return self.blocks(join(base, detail, self.reduce.weight))
 
     def forward(self, base: torch.Tensor, detail: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         logits = at_least_float32(self.head(self.features(base, detail)))
         return torch.sigmoid(logits if skip is None else logits + skip)
-
-
-class SparseCorrection(nn.Module):
-    """Features ``(B, dim, *S)`` and a pair in [0, 1] to the pair's maximum, corrected where it pays: ``(B, 1, *S)``.
-
-    Two things change the maximum. ``tone``, a small network of the two values at a voxel alone, moves its brightness by
-    up to ``tone_reach`` of it, so that fewer different pairs of values become one grey level; air stays black. The
-    correction, made of the features, is 0 unless it is larger than ``threshold`` (hard thresholding): most voxels
-    copy the brighter modality, and only edges that one modality hides are redrawn. Both start at zero, so an untrained
-    network gives the maximum rule.
-
-    Hard thresholding teaches nothing below the threshold. So corrections are first trained while ``soft`` is set:
-    softly thresholded at ``SOFT_THRESHOLD``, with ``LEAK`` as the gradient below it, and without ``tone``. Then they
-    are trained with ``TRAINED_SHARE`` of the hard threshold.
-
-    Args:
-        head: features to the raw correction, its last layer a convolution.
-        tone: the four images ``(B, 4, *S)`` of CT, MR, their maximum and minimum, in [-2, 2], to ``(B, 1, *S)``; its
-            last layer is a convolution with bias.
-        threshold: corrections up to it are none.
-        tone_reach: how much brighter or darker the tone makes a voxel at most, as a part of its brightness.
-
-    Attributes:
-        soft: as above, at first True; evaluation mode ignores it.
-
-    Raises:
-        ConfigError: a negative threshold, or a reach that is not in [0, 1).
-    """
-
-    LEAK = 0.3
-
-    def __init__(
-        self,
-        head: nn.Sequential,
-        tone: nn.Sequential,
-        threshold: float = CORRECTION_THRESHOLD,
-        tone_reach: float = TONE_REACH,
-    ) -> None:
-        super().__init__()
-        if not threshold >= 0:
-            raise ConfigError(f"Expected a threshold of corrections of 0 or more, got {threshold}.")
-        if not 0 <= tone_reach < 1:
-            raise ConfigError(f"Expected a reach of the tone of 0 or more and less than 1, got {tone_reach}.")
-        self.head, self.tone, self.threshold = head, tone, threshold
-        self.soft_threshold, self.leak, self.soft = SOFT_THRESHOLD, self.LEAK, True
-        self.trained_share = TRAINED_SHARE
-        self.tone_reach = tone_reach
-        for start in (head[-1].weight, tone[-1].weight, tone[-1].bias):
-            nn.init.zeros_(start)  # type: ignore[arg-type]
-
-    def forward(self, features: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
-        pair = at_least_float32(pair)
-        raw = at_least_float32(self.head(features))
-        brightest = pair.amax(1, keepdim=True)
-        if self.soft and self.training:
-            leak = self.leak * raw
-            return (brightest + F.softshrink(raw, self.soft_threshold) + (leak - leak.detach())).clamp(0, 1)
-        levels = torch.cat((pair, brightest, pair.amin(1, keepdim=True)), dim=1) * 4 - 2
-        toned = brightest * (1 + self.tone_reach * torch.tanh(at_least_float32(self.tone(levels))))
-        threshold = self.threshold * self.trained_share if self.training else self.threshold
-        return (toned + torch.where(raw.abs() > threshold, raw, 0.0)).clamp(0, 1)
 
 
 class SpineFusionNet(nn.Module):
@@ -189,8 +104,12 @@ class SpineFusionNet(nn.Module):
         dim: channels throughout; even.
         num_blocks: Restormer blocks of the encoder and of the decoder.
         num_heads: heads of the channel attention; divides ``dim``.
-        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels) or ``"cddfuse"``.
-        detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling) or ``"bounded_inn"`` (its exponent bounded).
+        block: each block of the encoder and of the decoder: ``"restormer"``, or any class or function that makes one of
+            ``(spatial_dims, dim, num_heads)``; a config names it with ``"_mode_": "callable"``.
+        base: ``"lsra"`` (Lite Transformer block, half of the heads on half of the channels), ``"cddfuse"``, or any
+            class or function, called in the same way.
+        detail: ``"cnn"`` (plain), ``"inn"`` (CDDFuse's affine coupling), ``"bounded_inn"`` (its exponent bounded), or
+            any class or function, called with ``(spatial_dims, dim, depth=3)`` or a ``depth`` of 1.
         output: how the fused image is made of the decoded features: ``"sigmoid"`` (as CDDFuse) or ``"correction"``
             (a sparse correction of the pair's maximum, ``SparseCorrection``); reconstructions are always sigmoid.
         threshold: of the sparse correction, in [0, 1]: corrections up to it are none. None is 0.12. More at inference,
@@ -212,8 +131,9 @@ class SpineFusionNet(nn.Module):
         num_blocks: tuple[int, int] = (4, 4),
         num_heads: int = 8,
         *,
-        base: str = "lsra",
-        detail: str = "cnn",
+        block: str | NewBlock = "restormer",
+        base: str | NewBlock = "lsra",
+        detail: str | NewBlock = "cnn",
         output: str = "sigmoid",
         threshold: float | None = None,
         tone_reach: float | None = None,
@@ -222,18 +142,18 @@ class SpineFusionNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        chosen("output", output, ("sigmoid", "correction"))
+        check_choice("output", output, ("sigmoid", "correction"))
         given = {"threshold": threshold, "tone_reach": tone_reach}
         of_correction = {name: value for name, value in given.items() if value is not None}
         if of_correction and output != "correction":
             names = " and ".join(of_correction)
             raise ConfigError(f"The setting {names} belongs to the output 'correction', but the output is {output!r}.")
         convolution = partial(Conv[Conv.CONV, spatial_dims], bias=False)
-        new_base = partial(chosen("base", base, BASES), spatial_dims, dim, num_heads)
-        new_detail = partial(chosen("detail", detail, DETAILS), spatial_dims, dim)
+        new_block = partial(_maker("block", block, BLOCKS), spatial_dims, dim, num_heads)
+        new_base = partial(_maker("base", base, BASES), spatial_dims, dim, num_heads)
+        new_detail = partial(_maker("detail", detail, DETAILS), spatial_dims, dim)
         encoder_blocks, decoder_blocks = (
-            BlockStack([RestormerBlock(spatial_dims, dim, num_heads) for _ in range(count)], checkpointing)
-            for count in num_blocks
+            BlockStack([new_block() for _ in range(count)], checkpointing) for count in num_blocks
         )
         heads = [
             nn.Sequential(
@@ -247,7 +167,7 @@ class SpineFusionNet(nn.Module):
         self.detail_fusion = new_detail(depth=1)
         self.decoder = FusionDecoder(convolution(2 * dim, dim, 1), decoder_blocks, heads[0])
         self.correction = (
-            SparseCorrection(heads[1], _tone(spatial_dims), **of_correction) if output == "correction" else None
+            SparseCorrection(heads[1], tone_network(spatial_dims), **of_correction) if output == "correction" else None
         )
         start_from(self, weights)
 
@@ -272,8 +192,11 @@ class SpineFusionNet(nn.Module):
 
     def fuse_features(self, features: PairFeatures, x: torch.Tensor) -> torch.Tensor:
         """Both modalities of the pair ``x`` merged branch by branch, then decoded: ``(B, 1, *S)`` in [0, 1]."""
-        base = self.base_fusion(features.base_ct + features.base_mr, True)
-        detail = self.detail_fusion(features.detail_ct + features.detail_mr)
+        base, detail = features.base_ct + features.base_mr, features.detail_ct + features.detail_mr
+        if torch.jit.is_scripting():
+            base, detail = self.base_fusion(base), self.detail_fusion(detail)
+        else:
+            base, detail = run(self.base_fusion, base, overwrite=True), run(self.detail_fusion, detail)
         if self.correction is None:
             return self.decoder(base, detail)
         return self.correction(self.decoder.features(base, detail), x)
@@ -287,19 +210,24 @@ class SpineFusionNet(nn.Module):
         return self.fuse_features(self.encode(x), x)
 
 
-def _tone(spatial_dims: int, width: int = 32) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (4, width):
-        layers += [Conv[Conv.CONV, spatial_dims](channels, width, 1), nn.GELU()]
-    return nn.Sequential(*layers, Conv[Conv.CONV, spatial_dims](width, 1, 1))
-
-
 def _lite_transformer(spatial_dims: int, dim: int, num_heads: int) -> nn.Module:
     return LiteTransformerBlock(spatial_dims, dim, max(1, num_heads // 2))
 
 
-BASES: dict[str, Callable[..., nn.Module]] = {"lsra": _lite_transformer, "cddfuse": DenseRestormerBlock}
-DETAILS: dict[str, Callable[..., nn.Module]] = {
+def _maker(setting: str, value: str | NewBlock, names: dict[str, NewBlock]) -> NewBlock:
+    if isinstance(value, str):
+        return check_choice(setting, value, names)
+    if not callable(value) or isinstance(value, nn.Module):
+        raise ConfigError(
+            f"The setting {setting} is one of {', '.join(names)} or what makes a block, got {type(value).__name__}; "
+            'in a config give its _target_ with "_mode_": "callable".'
+        )
+    return value
+
+
+BLOCKS: dict[str, NewBlock] = {"restormer": RestormerBlock}
+BASES: dict[str, NewBlock] = {"lsra": _lite_transformer, "cddfuse": DenseRestormerBlock}
+DETAILS: dict[str, NewBlock] = {
     "cnn": DetailEncoder,
     "inn": CouplingDetailEncoder,
     "bounded_inn": partial(CouplingDetailEncoder, exponent_limit=2.0),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.networks.blocks.convolutions import Convolution
@@ -14,16 +11,15 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
+from spinefuse_ext.networks.kernels import convolve
 from spinefuse_ext.networks.restormer import (
     ChannelAttention,
     GatedFeedForward,
     PreNormBlock,
-    at_least_float32,
     channels_last,
     check_heads,
 )
-from spinefuse_ext.networks.strips import LocalFunction, can_stream, is_exporting, reach, strips
+from spinefuse_ext.networks.strips import is_exporting
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 
 POOL_SIZE = 8
@@ -45,14 +41,15 @@ class PooledAttention(nn.Module):
         self.key_value = convolution(dim, 2 * dim, 1)
         self.project_out = convolution(dim, dim, 1)
 
-    def _cell(self, x: torch.Tensor) -> list[int]:
+    def cell(self, x: torch.Tensor) -> list[int]:
         """Voxels of one cell along each axis of ``x`` ``(B, C, *S)``."""
         return [(size + self.pool_size - 1) // self.pool_size for size in x.shape[2:]]
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
-        return self._cell_means(x, self._cell(x))
+        return self.cell_means(x, self.cell(x))
 
-    def _cell_means(self, x: torch.Tensor, cell: list[int]) -> torch.Tensor:
+    def cell_means(self, x: torch.Tensor, cell: list[int]) -> torch.Tensor:
+        """Means of ``x`` over cells, the last ones of an axis perhaps smaller: ``(B, C, *S) -> (B, C, *cells)``."""
         if self.spatial_dims == 2:
             return F.avg_pool2d(x, cell, cell, ceil_mode=True, count_include_pad=False)
         return F.avg_pool3d(x, cell, cell, ceil_mode=True, count_include_pad=False)
@@ -61,12 +58,12 @@ class PooledAttention(nn.Module):
         """``(B, C, *S) -> (B, heads, voxels, C / heads)``."""
         return x.reshape(x.shape[0], self.num_heads, x.shape[1] // self.num_heads, -1).transpose(2, 3)
 
-    def _keys_and_values(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def keys_and_values(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of the grid ``(B, C, *cells)``, each ``(B, heads, cells, C / heads)``."""
         key, value = self.key_value(channels_last(pooled)).chunk(2, dim=1)
         return self._tokens(key), self._tokens(value)
 
-    def _attend(
+    def attend(
         self, x: torch.Tensor, key: torch.Tensor, value: torch.Tensor, filled: torch.Tensor | None = None
     ) -> torch.Tensor:
         """What each voxel of ``x`` ``(B, C, *S)`` finds in the grid, of which ``filled`` ``(1, cells)``; same shape."""
@@ -74,12 +71,12 @@ class PooledAttention(nn.Module):
         return self.project_out(attended.transpose(2, 3).reshape(x.shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+        if not torch.jit.is_scripting():
             exported = is_exporting()
             if exported:
                 return self._any_size(x)
-        key, value = self._keys_and_values(self._pool(x))
-        return self._attend(x, key, value)
+        key, value = self.keys_and_values(self._pool(x))
+        return self.attend(x, key, value)
 
     def _any_size(self, x: torch.Tensor) -> torch.Tensor:
         """``self(x)`` for a graph that is to hold for other sizes than that of ``x``: pooling has no size in it.
@@ -87,32 +84,14 @@ class PooledAttention(nn.Module):
         The grid always has ``pool_size`` cells per axis; those that a smaller image does not fill are masked.
         """
         pooled, filled = x, x.new_ones((), dtype=torch.bool)
-        for size, cell in zip(x.shape[2:], self._cell(x), strict=True):
+        for size, cell in zip(x.shape[2:], self.cell(x), strict=True):
             row = torch.arange(size, device=x.device) // cell
             member = (row.unsqueeze(1) == torch.arange(self.pool_size, device=x.device)).to(x.dtype)  # (size, cells)
             voxels = member.sum(0)
             pooled = torch.tensordot(pooled, member / voxels.clamp(min=1), dims=([2], [0]))  # this axis goes last
             filled = filled.unsqueeze(-1) & (voxels > 0)
-        key, value = self._keys_and_values(pooled)
-        return self._attend(x, key, value, filled.reshape(1, -1))
-
-    def can_stream(self) -> bool:
-        """``in_strips`` does what ``forward`` does."""
-        return True
-
-    def in_strips(self, x: torch.Tensor) -> LocalFunction:
-        """``self`` for the rows of one image ``x`` ``(1, C, *S)`` that the result is given."""
-        key, value = self._keys_and_values(self._pool_in_strips(x))
-        return lambda rows: self._attend(rows, key, value)
-
-    def _pool_in_strips(self, x: torch.Tensor) -> torch.Tensor:
-        """The pooled grid of one image ``(1, C, *S)``, half precision summed in float32."""
-        cell, size = self._cell(x), x.shape[2]
-        row = torch.arange(size, device=x.device) // cell[0]
-        rows = [self._cell_means(strip.rows(x), [1, *cell[1:]]) for strip in strips(x, 0)]
-        flat = at_least_float32(torch.cat(rows, dim=2))
-        sums = flat.new_zeros(1, x.shape[1], int(row[-1]) + 1, *flat.shape[3:]).index_add_(2, row, flat)
-        return (sums / row.bincount().reshape(-1, *[1] * (x.ndim - 3))).to(x.dtype)
+        key, value = self.keys_and_values(pooled)
+        return self.attend(x, key, value, filled.reshape(1, -1))
 
 
 class GatedConvolution(nn.Sequential):
@@ -128,24 +107,6 @@ class GatedConvolution(nn.Sequential):
             convolution(dim, dim, 1),
         )
 
-    def can_stream(self) -> bool:
-        """``finish`` of ``local`` does what ``forward`` does."""
-        return True
-
-    def local(self, x: torch.Tensor) -> torch.Tensor:
-        """All up to the gate, which no voxel far away has a part in; no gradients."""
-        run: Any = F.conv2d if x.ndim == 4 else F.conv3d
-        x, layer = channels_last(x), self[0]
-        parts = zip(layer.weight.chunk(2), layer.bias.chunk(2), strict=True)  # type: ignore[operator]
-        value, gate = (run(x, *part) for part in parts)  # each in memory of its own, as bfloat16 is slow to cut
-        return self[2](value.mul_(gate.sigmoid_()))
-
-    def finish(self, local: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """The gate, made from the ``mean`` ``(1, C)`` of each channel of ``local``, and the last layer."""
-        gate = self[3].fc(mean).unflatten(1, (-1, *[1] * (local.ndim - 2)))  # type: ignore[operator]
-        run: Any = F.conv2d if local.ndim == 4 else F.conv3d
-        return run(local, self[4].weight * gate, self[4].bias)
-
 
 class LongShortRangeMixing(nn.Module):
     """Half of the channels to the long-range branch, half to the short-range one: ``(B, C, *S) -> (B, C, *S)``."""
@@ -158,28 +119,6 @@ class LongShortRangeMixing(nn.Module):
         far, near = x.chunk(2, dim=1)
         return torch.cat((self.long_range(far), self.short_range(near)), dim=1)
 
-    def can_stream(self) -> bool:
-        """``update_in_strips`` does what ``forward`` does, if both branches can be worked on in strips."""
-        return can_stream(self.long_range, self.short_range)
-
-    def update_in_strips(self, x: torch.Tensor, norm: nn.Module) -> Iterator[int]:
-        """Add ``self(norm(x))`` to one image ``x`` ``(1, C, *S)`` in place; yields how many of its rows are done."""
-        far, near = (torch.empty_like(half) for half in x.chunk(2, dim=1))
-        total = at_least_float32(x.new_zeros(near.shape[:2]))
-        for strip in strips(x, reach(self)):
-            normed = norm(strip.take(x))
-            strip.rows(far).copy_(strip.core(normed[:, : far.shape[1]]))
-            local = strip.core(self.short_range.local(normed[:, far.shape[1] :]))  # type: ignore[operator]
-            strip.rows(near).copy_(local)
-            total += at_least_float32(local).flatten(2).sum(2)
-        attend = self.long_range.in_strips(far)  # type: ignore[operator]
-        mean = (total / math.prod(x.shape[2:])).to(x.dtype)
-        for strip in strips(x, 0):
-            to_far, to_near = strip.rows(x).chunk(2, dim=1)
-            to_far += attend(strip.rows(far))
-            to_near += self.short_range.finish(strip.rows(near), mean)  # type: ignore[operator]
-            yield strip.last
-
 
 class FlatFeedForward(nn.Sequential):
     """Two layers of the same width with a GELU between them: ``(B, C, *S) -> (B, C, *S)``."""
@@ -187,18 +126,6 @@ class FlatFeedForward(nn.Sequential):
     def __init__(self, spatial_dims: int, dim: int) -> None:
         convolution = Conv[Conv.CONV, spatial_dims]
         super().__init__(convolution(dim, dim, 1), nn.GELU(), convolution(dim, dim, 1))
-
-    def can_stream(self) -> bool:
-        """``add_output`` of ``hidden`` does what ``forward`` does."""
-        return True
-
-    def hidden(self, x: torch.Tensor) -> torch.Tensor:
-        """What the last layer is given: ``(B, C, *S)`` kept."""
-        return gelu_of_convolution(x, self[0].weight, self[0].bias)  # type: ignore[arg-type]
-
-    def add_output(self, total: torch.Tensor, hidden: torch.Tensor) -> None:
-        """Add to ``total`` ``(B, C, *S)``, in place, what the last layer makes of ``hidden``."""
-        add_convolution(total, hidden, self[2].weight, self[2].bias)  # type: ignore[arg-type]
 
 
 class LiteTransformerBlock(PreNormBlock):
@@ -239,25 +166,21 @@ class DenseChannelAttention(ChannelAttention):
     Nothing stands between projection and convolution, so both are run as the one convolution that they amount to.
     """
 
+    if TYPE_CHECKING:
+        qkv: Any
+        qkv_dwconv: Any
+
     def __init__(self, spatial_dims: int, dim: int, num_heads: int) -> None:
         super().__init__(spatial_dims, dim, num_heads)
         self.qkv_dwconv = Convolution(spatial_dims, 3 * dim, 3 * dim, bias=False, conv_only=True)
 
-    def _merged(self) -> torch.Tensor:
-        """The weight of that one convolution."""
-        project = self.qkv.conv.weight  # type: ignore[union-attr]
-        dense = self.qkv_dwconv.conv.weight  # type: ignore[union-attr]
-        return torch.tensordot(dense, project.flatten(1), dims=([1], [0])).movedim(-1, 1)  # type: ignore[operator]
+    def merged(self) -> torch.Tensor:
+        """The weight of that one convolution: ``(3 dim, dim, 3, ...)``."""
+        project, dense = self.qkv.conv.weight, self.qkv_dwconv.conv.weight
+        return torch.tensordot(dense, project.flatten(1), dims=([1], [0])).movedim(-1, 1)
 
     def _mix(self, x: torch.Tensor) -> torch.Tensor:
-        weight = self._merged()
-        return F.conv2d(x, weight, padding=1) if self.spatial_dims == 2 else F.conv3d(x, weight, padding=1)
-
-    def _mix_apart(self, order: torch.Tensor) -> tuple[LocalFunction, LocalFunction]:
-        run: Any = F.conv2d if self.spatial_dims == 2 else F.conv3d
-        weight = self._merged()
-        parts = weight[order], weight[len(order) :]
-        return partial(run, weight=parts[0], padding=1), partial(run, weight=parts[1], padding=1)
+        return convolve(x, self.merged())
 
 
 class DenseRestormerBlock(PreNormBlock):

@@ -10,7 +10,7 @@ from torch import nn
 
 from spinefuse_ext.enums import MeanTeacherOutput
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import chosen
+from spinefuse_ext.validation import check_choice
 
 
 class MeanTeacherNet(nn.Module):
@@ -32,7 +32,7 @@ class MeanTeacherNet(nn.Module):
         super().__init__()
         self.student = network
         self.teacher = copy.deepcopy(network).requires_grad_(False)
-        self.output = str(chosen("output", output, MeanTeacherOutput).value)
+        self.output = str(check_choice("output", output, MeanTeacherOutput).value)
         start_from(self, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

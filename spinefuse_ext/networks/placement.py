@@ -11,7 +11,7 @@ from spinefuse_ext.networks.allocator import keep_freed_memory
 from spinefuse_ext.networks.unloaded import start_from
 
 
-def place(
+def to_device(
     network: nn.Module,
     device: torch.device | str,
     compile: bool = False,

@@ -43,7 +43,7 @@ class Strip:
 
 def eager_on_cpu(x: torch.Tensor) -> bool:
     """Whether ``x`` is on a CPU and each operation runs at once, without tracing or compilation."""
-    tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+    tracing = torch.jit.is_tracing()
     return x.device.type == "cpu" and not tracing and not torch.compiler.is_compiling()
 
 
@@ -60,11 +60,6 @@ def in_strips(x: torch.Tensor) -> bool:
     """
     least = STRIP_VOXELS // 4 if x.dtype == torch.float32 else 2 * STRIP_VOXELS
     return eager_on_cpu(x) and not torch.is_grad_enabled() and math.prod(x.shape[2:]) >= least
-
-
-def can_stream(*modules: nn.Module) -> bool:
-    """Whether all ``modules`` say, by a method ``can_stream``, that they can be worked on strip by strip."""
-    return all(getattr(module, "can_stream", bool)() for module in modules)
 
 
 def strips(x: torch.Tensor, halo: int, rows_per_halo: int = ROWS_PER_HALO) -> Iterator[Strip]:

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
 from spinefuse_ext.dicom.volume import read_volume, write_volume
-from spinefuse_ext.files import check_apart, check_output_folder, whole_folder
+from spinefuse_ext.files import atomic_folder, check_apart, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.case_inputs import Start, read_start
 from spinefuse_ext.registration.centring import initial_centring
@@ -143,7 +143,7 @@ def _check_target(out: Path) -> None:
 
 
 def _write(out: Path, ct: MetaTensor, mr: MetaTensor, fit: LandmarkFit, report: dict[str, Any]) -> None:
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         write_volume(ct, folder / CT_FILE)
         write_volume(mr, folder / MR_FILE)
         name = TRANSFORM_FILE if fit.is_linear else FIELD_FILE

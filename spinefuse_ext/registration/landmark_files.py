@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spinefuse_ext.files import check_output_file, whole_file
+from spinefuse_ext.files import atomic_write, check_output_file
 from spinefuse_ext.registration.landmark_csv import format_csv, parse_csv
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.slicer_fcsv import format_fcsv, parse_fcsv
@@ -46,7 +46,7 @@ def read_landmarks(path: str | Path, coordinate_system: str | None = None) -> La
 def write_landmarks(landmarks: Landmarks, path: str | Path) -> None:
     """Write ``.mrk.json`` (schema 1.0.3) or ``.fcsv`` (4.11), LPS mm, as 3D Slicer saves them, or ``.csv``, RAS mm."""
     write = _FORMAT[_suffix(Path(path))]
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(write(landmarks), encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.landmarks import RAS_LPS
 from spinefuse_ext.registration.linear import LinearMap, to_itk
@@ -62,7 +62,7 @@ def write_transform(
         raise ValueError(f"Expected a grid and a file ending in .h5 for a {fit.model} fit, got {given} and {path}.")
     else:
         transform = transform_on(fit, grid, spacing_mm)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         itk.transformwrite(transform, str(temporary))
 
 

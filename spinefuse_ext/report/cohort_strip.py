@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
+from spinefuse_ext.labels import STRUCTURE_COLOURS
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report.drawing import add_legend, annotate, panel_grid, show_slice
-from spinefuse_ext.report.palette import BACKGROUND, DPI, ERROR_COLOURS, STRUCTURE_COLOURS, TEXT
+from spinefuse_ext.report.palette import BACKGROUND, DPI, ERROR_COLOURS, TEXT
 from spinefuse_ext.report.registration_figures import (
     CT_WINDOW_HU,
     bone_level,
@@ -84,7 +85,7 @@ def cohort_strip(
 
 def save_jpeg(figure: Figure, path: str | Path) -> None:
     """Write a figure as JPEG, whole or not at all: a tenth of the bytes of a PNG, and a page may hold hundreds."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         options = {"quality": _QUALITY, "optimize": True}
         figure.savefig(temporary, format="jpeg", dpi=DPI, facecolor=figure.get_facecolor(), pil_kwargs=options)
 

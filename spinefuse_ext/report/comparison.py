@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.fusion_section import LOWER_IS_BETTER, SHORT_NAMES
 from spinefuse_ext.report.tables import DASH, Better, Table, Value
 from spinefuse_ext.validation import SpinefuseError, check_exists
@@ -163,7 +163,7 @@ def write_scores(path: str | Path, slices: Sequence[Scored]) -> None:
     """Write one row a slice, ``case,slice,<score>,...``, or one a case without ``slice``; with every digit."""
     names = score_names({"": slices})
     keys = _KEYS if any(one.index is not None for one in slices) else _KEYS[:1]
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow((*keys, *names))
         writer.writerows(

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from spinefuse_ext.labels import STRUCTURES
+from spinefuse_ext.labels import STRUCTURES, structure_colour
 from spinefuse_ext.report.drawing import add_legend, annotate, outline, paint, panel_grid, show_slice, write_name
-from spinefuse_ext.report.palette import ERROR_COLOURS, ERROR_NAMES, structure_colour
+from spinefuse_ext.report.palette import ERROR_COLOURS, ERROR_NAMES
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU, bone_mask, ct_limits
 from spinefuse_ext.report.views import (
     ImageLike,

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spinefuse_ext.labels import STRUCTURES
+from spinefuse_ext.labels import STRUCTURES, structure_colour
 from spinefuse_ext.report.drawing import add_legend, annotate, outline, paint, panel_grid, show_slice, write_name
-from spinefuse_ext.report.palette import structure_colour
 from spinefuse_ext.report.views import ImageLike, Limits, Volume, as_volumes, informative_slices, percentile_limits
 
 #: Panels in a row; more than these are spread over further rows, so that none gets too small to be judged.

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.report.tables import Table
 
@@ -104,6 +104,6 @@ def write_page(path: str | Path, *, title: str, sections: Sequence[Section], foo
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html").stream(title=title, sections=sections, footer=footer)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         page.dump(file, encoding="utf-8", errors="replace")  # a lone surrogate of a file name becomes a question mark
     return Path(path)

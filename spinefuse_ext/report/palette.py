@@ -1,4 +1,4 @@
-"""Colours and sizes of every figure: structures and errors from the colour-blind-safe set of Okabe and Ito (2008)."""
+"""Colours and sizes of every figure, errors from the colour-blind-safe set of Okabe and Ito (2008)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ PAPER = "#ffffff"
 INK = "#1d2730"
 GRID = "#dfe5ea"
 
-#: Class index -> colour; index 0 is background and is never painted. No structure of the package has an error's colour.
-STRUCTURE_COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#f0e442", "#cc79a7", "#d55e00")
-
 #: What a prediction got wrong, in the order of ``error_classes``: missed, extra, other structure.
 ERROR_COLOURS = ("#d55e00", "#cc79a7", "#f0e442")
 ERROR_NAMES = ("missed", "extra", "other structure")
@@ -28,8 +25,3 @@ CURVE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 #: Tints (red, green, blue factors) that tell CT tiles from MR tiles in a checkerboard.
 CT_TINT = (1.0, 0.91, 0.76)
 MR_TINT = (0.74, 0.90, 1.0)
-
-
-def structure_colour(label: int) -> str:
-    """Colour of a class index; indices past the table go round it again without the background."""
-    return STRUCTURE_COLOURS[1 + (label - 1) % (len(STRUCTURE_COLOURS) - 1)]

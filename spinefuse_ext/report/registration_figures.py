@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.filters import threshold_otsu
 
-from spinefuse_ext.labels import BONE_HU
+from spinefuse_ext.labels import BONE_HU, STRUCTURE_COLOURS
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report.drawing import annotate, extent_mm, outline, panel_grid, show_slice
-from spinefuse_ext.report.palette import CT_TINT, MR_TINT, STRUCTURE_COLOURS, TEXT
+from spinefuse_ext.report.palette import CT_TINT, MR_TINT, TEXT
 from spinefuse_ext.report.views import ImageLike, Limits, Volume, as_volumes, informative_slices, percentile_limits
 
 #: Grey limits that show soft tissue, disc and bone of the spine together.

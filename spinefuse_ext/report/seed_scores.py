@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_names
 
 #: Per method and seed, the scores of the cases.
@@ -101,7 +101,7 @@ def values_of(scores: Comparison, method: str, name: str) -> dict[str, float]:
 
 def write_all_scores(path: str | Path, scores: SeedScores) -> None:
     """Write every number as ``method,seed,case,score,value``, a row each, for calculation elsewhere."""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("method", "seed", "case", "score", "value"))
         writer.writerows(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.comparison import MeanSd
 from spinefuse_ext.report.tables import DASH, Table, Value
 
@@ -29,7 +29,7 @@ def write_table_csv(path: str | Path, table: Table) -> None:
     header: list[str] = []
     for name, wide in zip(table.header, spread, strict=True):
         header += [f"{name} mean", f"{name} SD", f"{name} n"] if wide else [name]
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(
@@ -63,7 +63,7 @@ def write_latex(path: str | Path, table: Table, *, label: str) -> None:
         r"\end{tabular}",
         r"\end{table}",
     ]
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 
-def tell_run(
+def log_run(
     device: torch.device | str,
     *,
     amp: bool = False,

@@ -20,7 +20,7 @@ from scipy.ndimage import zoom
 from skimage.color import ycbcr2rgb
 from skimage.segmentation import find_boundaries
 
-from spinefuse_ext.files import whole_folder
+from spinefuse_ext.files import atomic_folder
 from spinefuse_ext.labels import BONE_HU
 from spinefuse_ext.metrics.fidelity import bone_level_of
 from spinefuse_ext.validation import ConfigError, check_same_shape
@@ -112,7 +112,7 @@ class SaveOverlayd(MapTransform):
         check_same_shape(fused=fused[0], pair=pair[0])
         volumes = [np.asarray(channel.cpu(), dtype=np.float64).clip(0, 1) for channel in (fused[0], *pair)]
         spacing_mm = affine_to_spacing(np.asarray(pair.affine.cpu()))
-        with whole_folder(Path(self.folder_layout.filename(subject=_subject(pair)))) as folder:
+        with atomic_folder(Path(self.folder_layout.filename(subject=_subject(pair)))) as folder:
             for index in shown_slices(volumes[1], volumes[2], self.slice_axis, self.slices):
                 hung = [upright(volume, self.slice_axis, index, spacing_mm) for volume in volumes]
                 picture = self.draw(hung[0], hung[1], hung[2], self.bone_level)

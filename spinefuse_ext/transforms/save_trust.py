@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.files import whole_file
+from spinefuse_ext.files import atomic_write
 from spinefuse_ext.metrics.trust import trust_scores
 from spinefuse_ext.transforms.keep_spine import ISLANDS
 from spinefuse_ext.validation import ConfigError
@@ -85,7 +85,7 @@ class SaveTrustd(MapTransform):
         }
         if islands is not None:
             content[ISLANDS] = dict(islands)
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
     def _warn(self, path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:

@@ -96,10 +96,10 @@ def semi_supervised_step_3d() -> Step:
     from spinefuse_ext.engines import SemiSupervisedTrainer
     from spinefuse_ext.handlers import CompetitivePseudoLabelHandler
     from spinefuse_ext.losses import SemiSupervisedLoss
-    from spinefuse_ext.networks import place
+    from spinefuse_ext.networks import to_device
 
     size = (64, 64, 48)
-    network = place(_pair(3), "cpu", channels_last=True)
+    network = to_device(_pair(3), "cpu", channels_last=True)
     labelled = {"image": torch.rand(2, 1, *size), "label": torch.randint(0, 4, (2, 1, *size))}
     trainer = SemiSupervisedTrainer(
         device="cpu",
@@ -162,9 +162,9 @@ def _phantoms(folder: Path) -> Path:
 
 def segment_volume() -> Step:
     """A sliding window over a volume of the size of the smallest left atrium scan of Xiong et al., both networks."""
-    from spinefuse_ext.networks import place, window_inferer
+    from spinefuse_ext.networks import to_device, window_inferer
 
-    network = place(_pair(3), "cpu", channels_last=True).eval()
+    network = to_device(_pair(3), "cpu", channels_last=True).eval()
     inferer = window_inferer(3, (112, 112, 80), 0, amp=True, overlap=0.5, mode="gaussian")
     volume = torch.rand(1, 1, 148, 141, 88)
 
@@ -274,7 +274,7 @@ def measure_throughput(device: str, **options: int) -> None:
     from naive_cddfuse import NaiveCDDFuse
 
     from spinefuse_ext.networks import SpineFusionNet
-    from spinefuse_ext.networks.placement import place
+    from spinefuse_ext.networks.placement import to_device
 
     networks: dict[str, Callable[[], nn.Module]] = {
         "CDDFuse composition, naive": lambda: NaiveCDDFuse(SpineFusionNet(**CDDFUSE)),
@@ -285,7 +285,7 @@ def measure_throughput(device: str, **options: int) -> None:
     first = None
     for name, make in networks.items():
         for compiled in (False, True):
-            network = place(make().eval(), device, compile=compiled)
+            network = to_device(make().eval(), device, compile=compiled)
             if compiled and isinstance(network, NaiveCDDFuse):
                 network.compile()  # it calls none of its children, which `place` compiles
             rate = pairs_per_second(network, device, **options)

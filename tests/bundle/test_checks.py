@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle import check_run
+from spinefuse_ext.runs import check_run
 from spinefuse_ext.validation import ConfigError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from spinefuse_ext.bundle import tell_run
+from spinefuse_ext.runs import log_run
 
 
 def test_the_line_names_device_processes_and_switches(
@@ -13,7 +13,7 @@ def test_the_line_names_device_processes_and_switches(
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "1")
     with caplog.at_level(logging.INFO):
-        tell_run("cpu", amp=True, channels_last=True, cache="disk")
+        log_run("cpu", amp=True, channels_last=True, cache="disk")
     assert (
         "Running on cpu, 1 process, mixed precision bfloat16, torch.compile off, channels last on, cache disk"
         in caplog.text
@@ -25,5 +25,5 @@ def test_one_process_of_several_speaks(caplog: pytest.LogCaptureFixture, monkeyp
     with caplog.at_level(logging.INFO):
         for rank in range(3):
             monkeypatch.setenv("RANK", str(rank))
-            assert "3 processes, mixed precision off" in tell_run("cpu")
+            assert "3 processes, mixed precision off" in log_run("cpu")
     assert caplog.text.count("Running on") == 1

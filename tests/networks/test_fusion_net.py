@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.bundle import ConfigParser
 from monai.networks.utils import eval_mode
+from torch import nn
 
 from spinefuse_ext.losses import DecompositionLoss, FusionLoss, ReconstructionLoss, StructureFusionLoss
 from spinefuse_ext.networks import SpineFusionNet
@@ -284,3 +288,35 @@ def test_refuses_another_number_of_channels() -> None:
 def test_refuses_an_unknown_variant_and_names_the_nearest(option: str, typo: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"The setting {option} cannot be '{typo}'; did you mean '{nearest}'"):
         SpineFusionNet(**(SMALL | {option: typo}))
+
+
+class ResidualConvolution(nn.Module):
+    """A block from outside the package: it knows nothing of strips."""
+
+    def __init__(self, spatial_dims: int, dim: int, num_heads: int = 1, depth: int = 1) -> None:
+        super().__init__()
+        self.layer = (nn.Conv2d if spatial_dims == 2 else nn.Conv3d)(dim, dim, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layer(x)
+
+
+@pytest.mark.parametrize("part", ["block", "base", "detail"])
+def test_a_config_names_a_block_of_its_own(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spinefuse_ext.networks.strips.STRIP_VOXELS", 64)
+    monkeypatch.setitem(sys.modules, "own_blocks", SimpleNamespace(ResidualConvolution=ResidualConvolution))
+    named = {"_target_": "own_blocks.ResidualConvolution", "_mode_": "callable"}
+    config = {"network": {"_target_": "spinefuse_ext.networks.SpineFusionNet", **SMALL, part: named}}
+    network = ConfigParser(config).get_parsed_content("network")
+    x = torch.rand(1, 2, 45, 31)
+    with eval_mode(network):
+        in_parts = network(x)
+        torch.testing.assert_close(torch.jit.script(network)(x), in_parts, atol=1e-5, rtol=0)
+    assert any(isinstance(module, ResidualConvolution) for module in network.modules())
+
+
+def test_refuses_a_block_that_was_made_already() -> None:
+    with pytest.raises(
+        ConfigError, match="The setting base is one of lsra, cddfuse or what makes a block, got Identity"
+    ):
+        SpineFusionNet(**SMALL, base=nn.Identity())  # type: ignore[arg-type]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from spinefuse_ext.networks import VNet, place
+from spinefuse_ext.networks import VNet, to_device
 
 
 def test_the_network_itself_is_placed() -> None:
     network = nn.Sequential(nn.Linear(3, 2))
-    assert place(network, torch.device("meta")) is network
+    assert to_device(network, torch.device("meta")) is network
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
 
 
@@ -21,9 +21,9 @@ def test_freed_memory_is_kept_on_a_cpu_only(
     device: torch.device | str, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[None] = []
-    module = sys.modules[place.__module__]  # the package shows the function under the module's name
+    module = sys.modules[to_device.__module__]  # the package shows the function under the module's name
     monkeypatch.setattr(module, "keep_freed_memory", lambda: calls.append(None))
-    place(nn.Linear(3, 2), device)
+    to_device(nn.Linear(3, 2), device)
     assert len(calls) == asked
 
 
@@ -32,9 +32,9 @@ def test_compiling_touches_every_child_and_keeps_the_names_of_the_weights(monkey
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
     network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
     names = list(network.state_dict())
-    assert place(network, "cpu") is network
+    assert to_device(network, "cpu") is network
     assert compiled == []
-    place(network, "cpu", compile=True)
+    to_device(network, "cpu", compile=True)
     assert compiled == list(network.children())
     assert list(network.state_dict()) == names
 
@@ -45,7 +45,7 @@ def test_every_feature_has_its_channels_last_even_that_of_the_first_convolution(
     network = VNet(dims, 1, 3, channels=(4, 8, 8))
     x = torch.rand(2, 1, *[8] * dims)
     expected = network.eval()(x)
-    placed = place(network, "cpu", channels_last=True)
+    placed = to_device(network, "cpu", channels_last=True)
     features: list[torch.Tensor] = []
     for module in placed.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
@@ -61,4 +61,4 @@ def test_a_compiled_network_computes_the_same() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)).eval()
     x = torch.rand(5, 3)
     expected = network(x)
-    torch.testing.assert_close(place(network, "cpu", compile=True)(x), expected)
+    torch.testing.assert_close(to_device(network, "cpu", compile=True)(x), expected)

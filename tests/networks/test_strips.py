@@ -22,9 +22,11 @@ from spinefuse_ext.networks import (
 from spinefuse_ext.networks.detail import CouplingDetailEncoder
 from spinefuse_ext.networks.lite_transformer import FlatFeedForward, LongShortRangeMixing
 from spinefuse_ext.networks.restormer import ChannelAttention, PreNormBlock
+from spinefuse_ext.networks.runner import run, run_chain
+from spinefuse_ext.networks.streamed import BLOCKS
 from spinefuse_ext.networks.strips import add_in_strips, each_item, in_strips, reach, strips
 
-BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
+TRANSFORMER_BLOCKS: list[Callable[..., nn.Module]] = [RestormerBlock, LiteTransformerBlock, DenseRestormerBlock]
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +42,14 @@ def _perturbed(block: nn.Module) -> nn.Module:
 
 
 def _both(block: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The result in strips, and that of the path with gradients, which is never in strips."""
+    """The result of the runner, and that of the plain mathematics."""
     with torch.no_grad():
         assert in_strips(x)
-        return block(x), torch.enable_grad()(block)(x).detach()
+        return run(block, x), block(x)
 
 
 @pytest.mark.parametrize("size", [(37, 19), (3, 50), (200, 1), (11, 7, 5), (9, 4, 40)])
-@pytest.mark.parametrize("block_type", BLOCKS)
+@pytest.mark.parametrize("block_type", TRANSFORMER_BLOCKS)
 def test_blocks_in_strips_equal_whole_blocks(block_type: Callable[..., nn.Module], size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     block = _perturbed(block_type(len(size), 8, 2))
@@ -78,6 +80,37 @@ def test_children_that_cannot_stream_run_plainly(
     torch.testing.assert_close(large, whole, atol=1e-5, rtol=1e-5)
 
 
+class _Doubled(RestormerBlock):
+    """Inherits all but what it computes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_block_of_another_type_is_not_taken_for_its_base_class() -> None:
+    torch.manual_seed(0)
+    large, whole = _both(_perturbed(_Doubled(2, 8, 2)), torch.randn(1, 8, 37, 19))
+    torch.testing.assert_close(large, whole, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("block_type", [*TRANSFORMER_BLOCKS, DetailEncoder, CouplingDetailEncoder])
+def test_the_blocks_of_the_network_are_known(block_type: Callable[..., nn.Module]) -> None:
+    block = block_type(2, 8) if block_type in (DetailEncoder, CouplingDetailEncoder) else block_type(2, 8, 2)
+    assert BLOCKS.find(block) is not None
+
+
+def test_a_chain_leaves_alone_what_a_block_only_passes_on() -> None:
+    torch.manual_seed(0)
+    given = torch.randn(1, 37, 19, 8).movedim(-1, 1)
+    x = given.clone()
+    chain = [nn.Identity(), _perturbed(RestormerBlock(2, 8, 2)), _perturbed(RestormerBlock(2, 8, 2))]
+    with torch.no_grad():
+        result = run_chain(chain, x)
+        expected = nn.Sequential(*chain)(given)
+    torch.testing.assert_close(x, given, atol=0, rtol=0)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("size", [(230, 3), (17, 30), (120, 5, 2)])
 def test_detail_encoder_in_strips_equals_the_whole(size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -93,16 +126,16 @@ def test_couplings_in_strips_equal_the_whole(size: tuple[int, ...]) -> None:
     torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("block_type", BLOCKS)
+@pytest.mark.parametrize("block_type", TRANSFORMER_BLOCKS)
 def test_a_block_changes_what_it_is_given_only_if_told(block_type: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     block = _perturbed(block_type(2, 8, 2))
     given = torch.randn(1, 37, 19, 8).movedim(-1, 1)
     x = given.clone()
     with torch.no_grad():
-        result = block(x)
+        result = run(block, x)
         torch.testing.assert_close(x, given, atol=0, rtol=0)
-        in_place = block(x, overwrite=True)
+        in_place = run(block, x, overwrite=True)
     assert in_place.data_ptr() == x.data_ptr()
     torch.testing.assert_close(in_place, result, atol=0, rtol=0)
 
@@ -136,8 +169,7 @@ def test_any_size_equals_the_whole_block(height: int, width: int, bias: bool, ba
     block = _perturbed(RestormerBlock(2, 8, 2, bias=bias))
     x = torch.randn(batch, 8, height, width)
     with torch.no_grad():
-        result = block(x)
-    torch.testing.assert_close(result, block(x).detach(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(run(block, x), block(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"base": "cddfuse", "detail": "inn"}], ids=["default", "cddfuse"])
@@ -150,7 +182,7 @@ def test_the_network_fuses_alike_in_strips(options: dict[str, Any]) -> None:
     torch.testing.assert_close(in_parts, network(x).detach(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("block_type", BLOCKS)
+@pytest.mark.parametrize("block_type", TRANSFORMER_BLOCKS)
 def test_bfloat16_in_strips_is_as_close_to_float32_as_whole(block_type: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     block = block_type(2, 16, 2).eval()
@@ -163,13 +195,13 @@ def test_bfloat16_in_strips_is_as_close_to_float32_as_whole(block_type: Callable
 
 def test_a_blank_image_is_finite() -> None:
     with torch.inference_mode():
-        assert RestormerBlock(2, 8, 2)(torch.zeros(1, 8, 40, 40)).isfinite().all()
+        assert run(RestormerBlock(2, 8, 2), torch.zeros(1, 8, 40, 40)).isfinite().all()
 
 
 def test_meta_data_come_through() -> None:
     x = MetaTensor(torch.randn(1, 8, 40, 40), meta={"name": "case"})
     with torch.inference_mode():
-        result = RestormerBlock(2, 8, 2)(x)
+        result = run(RestormerBlock(2, 8, 2), x)
     assert isinstance(result, MetaTensor)
 
 
@@ -195,8 +227,7 @@ def test_lite_transformer_of_any_size_equals_the_whole_block(height: int, width:
     block = _perturbed(LiteTransformerBlock(2, 8, 2, pool_size=pool_size, kernel_size=5))
     x = torch.randn(2, 8, height, width)
     with torch.no_grad():
-        result = block(x)
-    torch.testing.assert_close(result, block(x).detach(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(run(block, x), block(x), atol=1e-5, rtol=1e-5)
 
 
 def test_reach_adds_up_along_a_chain() -> None:

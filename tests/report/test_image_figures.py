@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 
+from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.report import (
     checkerboard,
@@ -18,7 +19,7 @@ from spinefuse_ext.report import (
     segmentations_panel,
 )
 from spinefuse_ext.report.image_panels import error_classes
-from spinefuse_ext.report.palette import ERROR_COLOURS, structure_colour
+from spinefuse_ext.report.palette import ERROR_COLOURS
 from spinefuse_ext.report.registration_figures import tile_mask
 
 SPACING_MM = (1.0, 2.0, 4.0)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
+from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.report.boxes import box_plot
 from spinefuse_ext.report.comparison import Scored
 from spinefuse_ext.report.comparison_parts import Making
 from spinefuse_ext.report.method_comparison import MethodRuns, Roles, protocol_tables, write_method_comparison
 from spinefuse_ext.report.method_panels import methods_panel
-from spinefuse_ext.report.palette import structure_colour
 from spinefuse_ext.report.segmentation_comparison import overlap_scores
 
 ROLES = Roles(("supervised_unet",), "all_labels")

@@ -8,8 +8,8 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from spinefuse_ext.labels import STRUCTURES
-from spinefuse_ext.report.palette import BACKGROUND, ERROR_COLOURS, structure_colour
+from spinefuse_ext.labels import STRUCTURES, structure_colour
+from spinefuse_ext.report.palette import BACKGROUND, ERROR_COLOURS
 
 #: What is left of linear RGB without one of the three cones (Machado et al., IEEE TVCG 2009, severity 1).
 BLINDNESS = {

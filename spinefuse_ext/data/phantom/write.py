@@ -16,7 +16,7 @@ from spinefuse_ext.data.phantom.points import PointPair
 from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.enums import PhantomStyle
-from spinefuse_ext.files import check_output_folder, whole_folder
+from spinefuse_ext.files import atomic_folder, check_output_folder
 from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.registration.landmark_files import write_landmarks
 from spinefuse_ext.validation import ConfigError
@@ -76,7 +76,7 @@ def write_phantom(phantom: Phantom, folder: str | Path, *, dicom: bool = True) -
     over the CT: at a CT point, the way to the same tissue in the MR, its components along **R, A, S** in mm (negate the
     first two for ITK, which works in LPS).
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for name in ("ct", "mr", "mr_aligned", "label", "vertebrae"):
             image: MetaTensor = getattr(phantom, name)
             write_volume(image, temporary / f"{name}.nii.gz", dtype=image.numpy().dtype)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spinefuse_ext.networks.fused import add_convolution, gelu_of_convolution
+from spinefuse_ext.networks.kernels import add_convolution, gelu_of_convolution
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+from monai.bundle import ConfigParser
+
+from spinefuse_ext import bundle, files, networks, runs, validation
+
+OLD_AND_NEW = [
+    ("spinefuse_ext.bundle.check_run", runs.check_run),
+    ("spinefuse_ext.bundle.tell_run", runs.log_run),
+    ("spinefuse_ext.runs.tell_run", runs.log_run),
+    ("spinefuse_ext.networks.place", networks.to_device),
+    ("spinefuse_ext.validation.chosen", validation.check_choice),
+    ("spinefuse_ext.files.whole_file", files.atomic_write),
+    ("spinefuse_ext.files.whole_folder", files.atomic_folder),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_AND_NEW)
+def test_a_config_with_an_old_name_gets_the_new_function_and_a_warning(old: str, new: object) -> None:
+    parser = ConfigParser({"step": {"_target_": old, "_mode_": "callable"}})
+    with pytest.warns(DeprecationWarning, match=f"{old} is spinefuse_ext.* now; the old name goes with the next"):
+        assert parser.get_parsed_content("step") is new
+
+
+def test_a_name_that_never_was_is_missing_as_ever() -> None:
+    with pytest.raises(AttributeError, match=r"module 'spinefuse_ext\.networks' has no attribute 'palce'"):
+        networks.palce  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(bundle, "check")
