@@ -9,6 +9,9 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+#: What PyTorch calls an x86 processor without AVX-512, which has no instructions for bfloat16.
+_WITHOUT_BFLOAT16 = "AVX2"
+
 
 def log_run(
     device: torch.device | str,
@@ -43,4 +46,9 @@ def log_run(
     )
     if os.environ.get("RANK", "0") == "0":
         logger.info(line)
+        if amp and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == _WITHOUT_BFLOAT16:
+            logger.warning(
+                "This processor has no instructions for bfloat16, so mixed precision is several times slower than "
+                "float32 on it; give --amp False."
+            )
     return line

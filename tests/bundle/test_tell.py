@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+import torch
 
 from spinefuse_ext.runs import log_run
 
@@ -27,3 +28,15 @@ def test_one_process_of_several_speaks(caplog: pytest.LogCaptureFixture, monkeyp
             monkeypatch.setenv("RANK", str(rank))
             assert "3 processes, mixed precision off" in log_run("cpu")
     assert caplog.text.count("Running on") == 1
+
+
+@pytest.mark.parametrize(
+    ("processor", "amp", "warned"), [("AVX2", True, True), ("AVX512", True, False), ("AVX2", False, False)]
+)
+def test_a_processor_that_mixed_precision_makes_slow_is_told(
+    processor: str, amp: bool, warned: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    log_run("cpu", amp=amp)
+    assert ("give --amp False" in caplog.text) == warned
