@@ -10,19 +10,27 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.classical import check_pair
-from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid
+from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid, halved, mean_of_three
 from spinefuse_ext.networks.restormer import at_least_float32
 from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import check_number, check_spatial_dims
 
 #: Details are about so much fainter than images; the network sees them enlarged by it.
 DETAIL_GAIN = 4.0
+#: One grey level of 255: details fainter than this are not told apart.
+FAINTEST = 1 / 255
+#: How sharply the stronger of two details wins at first: of one twice as strong, 2 ** 6 to 1.
+DETAIL_STEEPNESS = 6.0
+#: How sharply the brighter of the coarsest images wins at first: of one brighter by a tenth of the range, e ** 2 to 1.
+BASE_STEEPNESS = 20.0
+#: Most of the coarsest image that CT has at first where it is smooth, and how fast that grows with its detail.
+CEILING, SURFACE_GAIN = 0.6, 6.0
 
 
 class GuidanceLevel(nn.Module):
-    """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and the share of CT.
+    """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and what speaks for CT.
 
-    The share is ``(B, 1, *S)`` in (0, 1); that of MR is the rest.
+    The latter is a logit ``(B, 1, *S)``: 0 at first, nothing for either scan.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, channels: int) -> None:
@@ -31,23 +39,28 @@ class GuidanceLevel(nn.Module):
         self.first = convolution(in_channels, channels, 3, padding=1)
         self.second = convolution(channels, channels, 3, padding=1)
         self.share = convolution(channels, 1, 1)
-        nn.init.normal_(self.share.weight, std=0.05)  # both have about a half at first
+        nn.init.normal_(self.share.weight, std=0.05)
         nn.init.zeros_(self.share.bias)
 
     def forward(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = F.leaky_relu(self.first(seen), 0.1)
         features = F.leaky_relu(self.second(features), 0.1)
-        return features, torch.sigmoid(at_least_float32(self.share(features)))
+        return features, at_least_float32(self.share(features))
 
 
 class BlendFusionNet(nn.Module):
     """CT and MR ``(B, 2, *S)`` in [0, 1] to their blend ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
 
-    Both are parted into Laplacian pyramids. From the coarsest scale to the finest small convolutions look at the two
-    images of the scale, at their details and at what the coarser scale found, and say which share CT has at each
-    voxel; MR has the rest. The blended details are put together again. So, with given shares, the blend is linear in
-    the sources. It is then held between the darker and the brighter of both at each voxel: two equal sources give
-    themselves back, air stays black, and no edge overshoots. After the idea of HybridFusion (arXiv 2602.20851).
+    Both are parted into Laplacian pyramids. At each scale the stronger detail of the two wins (its mean magnitude
+    over three voxels an axis), and of the coarsest images the brighter one. There CT has at most a part where it is
+    smooth, so that MR is seen inside white bone, and may have all where its detail is strong, at the surface of bone.
+    How sharply one wins, that part and the growth are learnt. From the coarsest scale to the finest small convolutions
+    look at the two images of the scale, at their details and at what the coarser scale found, and shift the decision.
+
+    The outcome is the share of CT at each voxel; MR has the rest. The blended details are put together again. So, with
+    given shares, the blend is linear in the sources. It is then held between the darker and the brighter of both at
+    each voxel: two equal sources give themselves back, air stays black, and no edge overshoots. After the idea of
+    HybridFusion (arXiv 2602.20851); it begins as the selection of Burt and Adelson (IEEE Trans. Commun. 1983).
 
     Args:
         spatial_dims: 2 or 3.
@@ -60,15 +73,18 @@ class BlendFusionNet(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int = 2, levels: int = 4, channels: int = 8, *, weights: str | Path | None = None
+        self, spatial_dims: int = 2, levels: int = 1, channels: int = 8, *, weights: str | Path | None = None
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
         self.levels = check_number("levels", levels, least=1, whole=True)
         channels = check_number("channels", channels, least=1, whole=True)
-        self.detail_gain = DETAIL_GAIN
-        sees = [2] + [4 + channels] * levels
+        self.detail_gain, self.faintest = DETAIL_GAIN, FAINTEST
+        sees = [4] + [4 + channels] * levels
         self.guidance = nn.ModuleList(GuidanceLevel(spatial_dims, number, channels) for number in sees)
+        self.steepness = nn.Parameter(torch.tensor([BASE_STEEPNESS] + [DETAIL_STEEPNESS] * levels))
+        self.ceiling = nn.Parameter(torch.tensor(CEILING).logit())
+        self.surface_gain = nn.Parameter(torch.tensor(SURFACE_GAIN))
         start_from(self, weights)
 
     def shares(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -89,16 +105,26 @@ class BlendFusionNet(nn.Module):
         return torch.minimum(torch.maximum(blended, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
 
     def _shares(self, images: list[torch.Tensor], parts: list[torch.Tensor]) -> list[torch.Tensor]:
-        shares: list[torch.Tensor] = []
-        seen = images[self.levels]
+        strengths = [mean_of_three(part.abs()) for part in parts[: self.levels]]
+        share, features = self._base_share(images[self.levels], halved(strengths[self.levels - 1]))
+        shares = [share]
         for step, level in enumerate(self.guidance):
-            features, share = level(seen)
-            shares.insert(0, share)
-            finer = self.levels - 1 - step
-            if finer >= 0:
-                image = images[finer]
+            if step > 0:
+                finer = self.levels - step
+                image, strength = images[finer], strengths[finer] + self.faintest
                 seen = torch.cat((image, self.detail_gain * parts[finer], doubled(features, image)), dim=1)
+                features, logit = level(seen)
+                ahead = torch.log(strength[:, :1] / strength[:, 1:])
+                shares.insert(0, torch.sigmoid(logit + self.steepness[step] * ahead))
         return shares
+
+    def _base_share(self, image: torch.Tensor, strength: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Share of CT in the coarsest image ``(B, 2, *S)``, whose details have this strength, and the features."""
+        features, logit = self.guidance[0](torch.cat((image, self.detail_gain * strength), dim=1))
+        brighter = torch.sigmoid(logit + self.steepness[0] * (image[:, :1] - image[:, 1:]))
+        ceiling = torch.sigmoid(self.ceiling)
+        surface = torch.tanh(F.relu(self.surface_gain) * strength[:, :1])
+        return brighter * (ceiling + (1 - ceiling) * surface), features
 
 
 def _blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
