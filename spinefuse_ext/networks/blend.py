@@ -21,10 +21,10 @@ DETAIL_GAIN = 4.0
 FAINTEST = 1 / 255
 #: How sharply the stronger of two details wins at first: of one twice as strong, 2 ** 6 to 1.
 DETAIL_STEEPNESS = 6.0
-#: How sharply the brighter of the coarsest images wins at first: of one brighter by a tenth of the range, e ** 2 to 1.
-BASE_STEEPNESS = 20.0
+#: How sharply the brighter of the coarsest images wins at first: of one brighter by a tenth of the range, e ** 3 to 1.
+BASE_STEEPNESS = 30.0
 #: Most of the coarsest image that CT has at first where it is smooth, and how fast that grows with its detail.
-CEILING, SURFACE_GAIN = 0.6, 6.0
+CEILING, SURFACE_GAIN = 0.65, 3.0
 
 
 class GuidanceLevel(nn.Module):
