@@ -21,6 +21,7 @@ from spinefuse_ext.networks.placement import place, unwrap
 from spinefuse_ext.networks.plane_inferer import PlanesInferer, planes_of
 from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.restormer import RestormerBlock
+from spinefuse_ext.networks.selection import SelectionFusionNet
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
 from spinefuse_ext.networks.sub_networks import EachSubNetwork, each_sub_network
 from spinefuse_ext.networks.u2fusion import U2FusionNet
@@ -51,7 +52,11 @@ __all__ = [
     "PairSegNet",
     "PlanesInferer",
     "RestormerBlock",
+<<<<<<< HEAD
     "SeenPlanes",
+=======
+    "SelectionFusionNet",
+>>>>>>> 9365386 (SelectionFusionNet: the stronger detail of CT and MR wins, white bone shows the MR inside; weights and scores; the blend stays)
     "ShapeDiscriminator",
     "ShapeSegNet",
     "SingleModality",

@@ -10,27 +10,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.classical import check_pair
-from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid, halved, mean_of_three
+from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid
 from spinefuse_ext.networks.restormer import at_least_float32
 from spinefuse_ext.networks.unloaded import start_from
 from spinefuse_ext.validation import check_number, check_spatial_dims
 
 #: Details are about so much fainter than images; the network sees them enlarged by it.
 DETAIL_GAIN = 4.0
-#: One grey level of 255: details fainter than this are not told apart.
-FAINTEST = 1 / 255
-#: How sharply the stronger of two details wins at first: of one twice as strong, 2 ** 6 to 1.
-DETAIL_STEEPNESS = 6.0
-#: How sharply the brighter of the coarsest images wins at first: of one brighter by a tenth of the range, e ** 3 to 1.
-BASE_STEEPNESS = 30.0
-#: Most of the coarsest image that CT has at first where it is smooth, and how fast that grows with its detail.
-CEILING, SURFACE_GAIN = 0.65, 3.0
 
 
 class GuidanceLevel(nn.Module):
     """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and what speaks for CT.
 
-    The latter is a logit ``(B, 1, *S)``: 0 at first, nothing for either scan.
+    The latter is the logit ``(B, 1, *S)`` of the share of CT; that of MR is the rest.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, channels: int) -> None:
@@ -39,7 +31,7 @@ class GuidanceLevel(nn.Module):
         self.first = convolution(in_channels, channels, 3, padding=1)
         self.second = convolution(channels, channels, 3, padding=1)
         self.share = convolution(channels, 1, 1)
-        nn.init.normal_(self.share.weight, std=0.05)
+        nn.init.normal_(self.share.weight, std=0.05)  # both have about a half at first
         nn.init.zeros_(self.share.bias)
 
     def forward(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,16 +43,11 @@ class GuidanceLevel(nn.Module):
 class BlendFusionNet(nn.Module):
     """CT and MR ``(B, 2, *S)`` in [0, 1] to their blend ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
 
-    Both are parted into Laplacian pyramids. At each scale the stronger detail of the two wins (its mean magnitude
-    over three voxels an axis), and of the coarsest images the brighter one. There CT has at most a part where it is
-    smooth, so that MR is seen inside white bone, and may have all where its detail is strong, at the surface of bone.
-    How sharply one wins, that part and the growth are learnt. From the coarsest scale to the finest small convolutions
-    look at the two images of the scale, at their details and at what the coarser scale found, and shift the decision.
-
-    The outcome is the share of CT at each voxel; MR has the rest. The blended details are put together again. So, with
-    given shares, the blend is linear in the sources. It is then held between the darker and the brighter of both at
-    each voxel: two equal sources give themselves back, air stays black, and no edge overshoots. After the idea of
-    HybridFusion (arXiv 2602.20851); it begins as the selection of Burt and Adelson (IEEE Trans. Commun. 1983).
+    Both are parted into Laplacian pyramids. From the coarsest scale to the finest small convolutions look at the two
+    images of the scale, at their details and at what the coarser scale found, and say which share CT has at each
+    voxel; MR has the rest. The blended details are put together again. So, with given shares, the blend is linear in
+    the sources. It is then held between the darker and the brighter of both at each voxel: two equal sources give
+    themselves back, air stays black, and no edge overshoots. After the idea of HybridFusion (arXiv 2602.20851).
 
     Args:
         spatial_dims: 2 or 3.
@@ -73,18 +60,15 @@ class BlendFusionNet(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int = 2, levels: int = 1, channels: int = 8, *, weights: str | Path | None = None
+        self, spatial_dims: int = 2, levels: int = 4, channels: int = 8, *, weights: str | Path | None = None
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
         self.levels = check_number("levels", levels, least=1, whole=True)
         channels = check_number("channels", channels, least=1, whole=True)
-        self.detail_gain, self.faintest = DETAIL_GAIN, FAINTEST
-        sees = [4] + [4 + channels] * levels
+        self.detail_gain = DETAIL_GAIN
+        sees = [2] + [4 + channels] * levels
         self.guidance = nn.ModuleList(GuidanceLevel(spatial_dims, number, channels) for number in sees)
-        self.steepness = nn.Parameter(torch.tensor([BASE_STEEPNESS] + [DETAIL_STEEPNESS] * levels))
-        self.ceiling = nn.Parameter(torch.tensor(CEILING).logit())
-        self.surface_gain = nn.Parameter(torch.tensor(SURFACE_GAIN))
         start_from(self, weights)
 
     def shares(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -94,41 +78,32 @@ class BlendFusionNet(nn.Module):
 
     def blend(self, x: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
         """The pair ``(B, 2, *S)`` blended by the shares of CT, not yet held between both: ``(B, 1, *S)``."""
-        return _blended(details(gaussian_pyramid(x, self.levels)), shares)
+        return blended(details(gaussian_pyramid(x, self.levels)), shares)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_pair(x)
         x = at_least_float32(x)
         images = gaussian_pyramid(x, self.levels)
         parts = details(images)
-        blended = _blended(parts, self._shares(images, parts))
-        return torch.minimum(torch.maximum(blended, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
+        fused = blended(parts, self._shares(images, parts))
+        return torch.minimum(torch.maximum(fused, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
 
     def _shares(self, images: list[torch.Tensor], parts: list[torch.Tensor]) -> list[torch.Tensor]:
-        strengths = [mean_of_three(part.abs()) for part in parts[: self.levels]]
-        share, features = self._base_share(images[self.levels], halved(strengths[self.levels - 1]))
-        shares = [share]
+        shares: list[torch.Tensor] = []
+        seen = images[self.levels]
         for step, level in enumerate(self.guidance):
-            if step > 0:
-                finer = self.levels - step
-                image, strength = images[finer], strengths[finer] + self.faintest
+            features, logit = level(seen)
+            shares.insert(0, torch.sigmoid(logit))
+            finer = self.levels - 1 - step
+            if finer >= 0:
+                image = images[finer]
                 seen = torch.cat((image, self.detail_gain * parts[finer], doubled(features, image)), dim=1)
-                features, logit = level(seen)
-                ahead = torch.log(strength[:, :1] / strength[:, 1:])
-                shares.insert(0, torch.sigmoid(logit + self.steepness[step] * ahead))
         return shares
 
-    def _base_share(self, image: torch.Tensor, strength: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Share of CT in the coarsest image ``(B, 2, *S)``, whose details have this strength, and the features."""
-        features, logit = self.guidance[0](torch.cat((image, self.detail_gain * strength), dim=1))
-        brighter = torch.sigmoid(logit + self.steepness[0] * (image[:, :1] - image[:, 1:]))
-        ceiling = torch.sigmoid(self.ceiling)
-        surface = torch.tanh(F.relu(self.surface_gain) * strength[:, :1])
-        return brighter * (ceiling + (1 - ceiling) * surface), features
 
-
-def _blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
-    blended: list[torch.Tensor] = []
+def blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
+    """The image of these details of a pair ``(B, 2, *S)`` and shares of CT ``(B, 1, *S)``, both fine to coarse."""
+    merged: list[torch.Tensor] = []
     for part, share in zip(parts, shares):  # noqa: B905 (TorchScript knows no strict)
-        blended.append(part[:, 1:] + share * (part[:, :1] - part[:, 1:]))
-    return collapsed(blended)
+        merged.append(part[:, 1:] + share * (part[:, :1] - part[:, 1:]))
+    return collapsed(merged)
