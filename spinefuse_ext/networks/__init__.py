@@ -52,11 +52,8 @@ __all__ = [
     "PairSegNet",
     "PlanesInferer",
     "RestormerBlock",
-<<<<<<< HEAD
     "SeenPlanes",
-=======
     "SelectionFusionNet",
->>>>>>> 9365386 (SelectionFusionNet: the stronger detail of CT and MR wins, white bone shows the MR inside; weights and scores; the blend stays)
     "ShapeDiscriminator",
     "ShapeSegNet",
     "SingleModality",
