@@ -1,4 +1,4 @@
-"""Score the blend, the selection and the rules on phantoms that it has not seen, and tell how far apart their tissues are.
+"""Score the blend, the selection and the rules on phantoms that they have not seen: how far apart are tissues?
 
 Prints a table in Markdown. ``python docs/how-to/phantom_scores.py any``, where ``any`` is what
 ``any_contrast_cases.py`` made; of its sagittal phantoms the 41st to the 44th are scored.
