@@ -5,7 +5,8 @@
 
 Half of the training cases are phantoms, whose CT and MR belong together. In the others the CT is a phantom's and the MR
 a SPIDER patient's, so nothing in one tells what is in the other: the network must carry both. The last four phantoms
-validate, as they are. SPIDER: van der Graaf et al., Scientific Data 11:264, 2024, Zenodo 10159290, CC BY 4.0.
+validate, as they are. Axial cases are left out. SPIDER: van der Graaf et al., Scientific Data 11:264, 2024, Zenodo
+10159290, CC BY 4.0.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--phantoms", type=int, default=40, help="for training, half of them with the MR of a patient")
     options = parser.parse_args()
-    phantoms = sorted(options.cases.glob("phantom_*"))[: options.phantoms + HELD_OUT]
-    patients = sorted(options.cases.glob("spider_*"))
+    phantoms, patients = (
+        [case for case in sorted(options.cases.glob(f"{kind}_*")) if not case.name.endswith("_axial")]
+        for kind in ("phantom", "spider")
+    )
+    phantoms = phantoms[: options.phantoms + HELD_OUT]
     for place, phantom in enumerate(phantoms):
         target = options.out / phantom.name
         if place % 2 and place < options.phantoms:

@@ -45,12 +45,12 @@ def read_pairs(folder: Path, every: int) -> dict[str, torch.Tensor]:
 
 
 def network_of(method: str) -> torch.nn.Module:
-    """The method's network as the fusion bundle makes it; ``shipped`` and ``blend`` with the weights in the bundle."""
+    """The method's network as the fusion bundle makes it; ``shipped`` and what ``models`` has weights for with them."""
     bundle = find_bundle("fusion")
     files = ("inference.json",) if method == "shipped" else ("inference.json", f"{method}.json")
     parser = ConfigParser(merged(bundle, files))
-    if method == "blend":
-        parser["checkpoint"] = str(bundle / "models" / "blend.pt")
+    if method in ("blend", "selection"):
+        parser["checkpoint"] = str(bundle / "models" / f"{method}.pt")
     network: torch.nn.Module = parser.get_parsed_content("network")
     return network.eval()
 

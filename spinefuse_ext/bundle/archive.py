@@ -15,6 +15,7 @@ RELEASED = (
     *("LICENSE", "large_files.yml", "large_files.yaml", "large_files.json"),
     *("configs/*.json", "configs/*.yaml", "configs/*.yml", "configs/*.conf"),
     "models/blend.pt",
+    "models/selection.pt",
     *("docs/*.md", "docs/*.txt", "docs/*.png", "docs/*.svg", "docs/*.jpg"),
 )
 WEIGHTS = "models/model.pt"

@@ -8,6 +8,7 @@ from spinefuse_ext.bundle.methods import Method
 FUSION_METHODS: dict[str, Method] = {
     "ours": Method(),
     "blend": Method(("blend.json",), ("blend_train.json",)),
+    "selection": Method(("selection.json",), ("selection_train.json",)),
     "u2fusion": Method(("u2fusion.json",), ("u2fusion_train.json",)),
     "cddfuse": Method(("cddfuse.json",), ("cddfuse_train.json",)),
     "mean": Method(("mean.json",), trains=False),

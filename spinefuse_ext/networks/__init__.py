@@ -23,6 +23,7 @@ from spinefuse_ext.networks.placement import to_device, unwrap
 from spinefuse_ext.networks.plane_inferer import PlanesInferer, planes_of
 from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.restormer import RestormerBlock
+from spinefuse_ext.networks.selection import SelectionFusionNet
 from spinefuse_ext.networks.shape_seg_net import ShapeDiscriminator, ShapeSegNet
 from spinefuse_ext.networks.sub_networks import EachSubNetwork, each_sub_network
 from spinefuse_ext.networks.u2fusion import U2FusionNet
@@ -55,6 +56,7 @@ __all__ = [
     "PlanesInferer",
     "RestormerBlock",
     "SeenPlanes",
+    "SelectionFusionNet",
     "ShapeDiscriminator",
     "ShapeSegNet",
     "SingleModality",

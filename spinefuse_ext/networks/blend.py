@@ -20,9 +20,9 @@ DETAIL_GAIN = 4.0
 
 
 class GuidanceLevel(nn.Module):
-    """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and the share of CT.
+    """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and what speaks for CT.
 
-    The share is ``(B, 1, *S)`` in (0, 1); that of MR is the rest.
+    The latter is the logit ``(B, 1, *S)`` of the share of CT; that of MR is the rest.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, channels: int) -> None:
@@ -37,7 +37,7 @@ class GuidanceLevel(nn.Module):
     def forward(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = F.leaky_relu(self.first(seen), 0.1)
         features = F.leaky_relu(self.second(features), 0.1)
-        return features, torch.sigmoid(at_least_float32(self.share(features)))
+        return features, at_least_float32(self.share(features))
 
 
 class BlendFusionNet(nn.Module):
@@ -78,22 +78,22 @@ class BlendFusionNet(nn.Module):
 
     def blend(self, x: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
         """The pair ``(B, 2, *S)`` blended by the shares of CT, not yet held between both: ``(B, 1, *S)``."""
-        return _blended(details(gaussian_pyramid(x, self.levels)), shares)
+        return blended(details(gaussian_pyramid(x, self.levels)), shares)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_pair(x)
         x = at_least_float32(x)
         images = gaussian_pyramid(x, self.levels)
         parts = details(images)
-        blended = _blended(parts, self._shares(images, parts))
-        return torch.minimum(torch.maximum(blended, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
+        fused = blended(parts, self._shares(images, parts))
+        return torch.minimum(torch.maximum(fused, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
 
     def _shares(self, images: list[torch.Tensor], parts: list[torch.Tensor]) -> list[torch.Tensor]:
         shares: list[torch.Tensor] = []
         seen = images[self.levels]
         for step, level in enumerate(self.guidance):
-            features, share = level(seen)
-            shares.insert(0, share)
+            features, logit = level(seen)
+            shares.insert(0, torch.sigmoid(logit))
             finer = self.levels - 1 - step
             if finer >= 0:
                 image = images[finer]
@@ -101,8 +101,9 @@ class BlendFusionNet(nn.Module):
         return shares
 
 
-def _blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
-    blended: list[torch.Tensor] = []
+def blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
+    """The image of these details of a pair ``(B, 2, *S)`` and shares of CT ``(B, 1, *S)``, both fine to coarse."""
+    merged: list[torch.Tensor] = []
     for part, share in zip(parts, shares):  # noqa: B905 (TorchScript knows no strict)
-        blended.append(part[:, 1:] + share * (part[:, :1] - part[:, 1:]))
-    return collapsed(blended)
+        merged.append(part[:, 1:] + share * (part[:, :1] - part[:, 1:]))
+    return collapsed(merged)

@@ -22,6 +22,14 @@ def _pooled(x: torch.Tensor, stride: int) -> torch.Tensor:
     return F.avg_pool3d(x, 2, stride)
 
 
+def mean_of_three(x: torch.Tensor) -> torch.Tensor:
+    """Mean over three voxels along every axis, the border repeated: ``(B, C, *S) -> (B, C, *S)``."""
+    padded = F.pad(x, [1, 1] * (x.dim() - 2), mode="replicate")
+    if x.dim() == 4:
+        return F.avg_pool2d(padded, 3, 1)
+    return F.avg_pool3d(padded, 3, 1)
+
+
 def doubled(coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Every axis doubled linearly, on the same voxel centres, then cut to the size of ``like``."""
     mode = "bilinear" if coarse.dim() == 4 else "trilinear"

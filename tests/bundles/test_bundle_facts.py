@@ -44,7 +44,7 @@ OF_INFERENCE = {"each_image.json"}
 #: What they add.
 NEW_IN_INFERENCE = {"registration_model", "registration_refine", "registration_keys"}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
-METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "ct", "mr", "cddfuse", "u2fusion", "blend")
+METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "ct", "mr", "cddfuse", "u2fusion", "blend", "selection")
 DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)
 CONFIGS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json"))
 IDS_OF_TRAIN = (

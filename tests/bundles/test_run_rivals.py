@@ -57,7 +57,9 @@ def test_a_classical_rule_fuses_without_a_checkpoint(
         assert np.abs(np.diff(fused["case_4"], axis=1)).mean() > 1.2 * np.abs(np.diff(pair.mean(0), axis=1)).mean()
 
 
-@pytest.mark.parametrize("method", ["mean", "max", "ct", "mr", "laplacian", "wavelet", "guided", "u2fusion", "blend"])
+@pytest.mark.parametrize(
+    "method", ["mean", "max", "ct", "mr", "laplacian", "wavelet", "guided", "u2fusion", "blend", "selection"]
+)
 def test_a_rival_takes_and_gives_what_the_metadata_says(method: str) -> None:
     configs = BUNDLES / BUNDLE / "configs"
     files = [str(configs / "inference.json"), str(configs / f"{method}.json")]
