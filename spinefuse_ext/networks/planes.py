@@ -27,8 +27,6 @@ class SeenPlanes(nn.Module):
         ConfigError: when a name is none of ``PLANES``.
     """
 
-    seen_planes: torch.Tensor
-
     def __init__(self, planes: Sequence[str] | None = None) -> None:
         super().__init__()
         unknown = sorted(set(planes or ()) - set(PLANES))
