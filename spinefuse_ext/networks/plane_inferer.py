@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,6 +19,7 @@ from spinefuse_ext.validation import ConfigError
 _READ = ("sagittal", "axial")
 _WIDE_MM = 100.0  # a slice that is narrower shows too little of what surrounds the spine
 _WORTH = 0.25  # a plane counts from this part of the best one's weight
+_APART_MM = 2.5  # distance of axial slices, or that of the file where it is larger
 _ROWS = 32  # rows that are brought back to the volume's grid at a time
 _AXIAL = (0, 1, 4, 3, 2)  # (B, C, X, Y, Z) to axial slices (B, C, Z, Y, X) and back
 
@@ -40,7 +43,8 @@ class PlanesInferer(Inferer):
 
     Args:
         inferer: shows the network slices across the first axis of ``(B, C, X, Y, Z)``, RAS. Axial slices are
-            brought to the pixels of the sagittal ones and shown as ``(Y, X)``.
+            brought to the pixels of the sagittal ones, 2.5 mm apart or as far as in the file, and shown as
+            ``(Y, X)``.
         planes: to read whatever the network says, of ``sagittal`` and ``axial``; None for those that it says.
 
     Raises:
@@ -63,11 +67,12 @@ class PlanesInferer(Inferer):
             return sagittal
         axial = self._axial(inputs, network, *args, **kwargs)
         if not weights["sagittal"]:
-            return _back(axial, inputs.shape[2])
+            alone: torch.Tensor = convert_to_dst_type(_back(axial, inputs), inputs)[0]
+            return alone
         result: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
         for first in range(0, axial.shape[-2], _ROWS):
             rows = slice(first, first + _ROWS)
-            part = _back(axial[..., rows, :], inputs.shape[2])
+            part = _back(axial[..., rows, :], inputs)
             result[..., rows, :] = weights["sagittal"] * result[..., rows, :] + weights["axial"] * part
         return result
 
@@ -81,24 +86,23 @@ class PlanesInferer(Inferer):
     def _axial(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """``(B, C, X, Y, Z)`` -> ``(B, K, Z, Y, X')`` with the pixels of ``Y`` along ``X'``."""
-        spacing = _spacing(inputs.affine)  # type: ignore[attr-defined]
+        """``(B, C, X, Y, Z)`` -> ``(B, K, Z', Y, X')``: along ``X'`` the pixels of ``Y``, fewer slices along ``Z'``."""
+        spacing, source = _spacings(inputs)
         width = max(1, round(inputs.shape[2] * float(spacing[0] / spacing[1])))
+        apart_mm = max(float(source[2]), _APART_MM)
+        height = max(1, min(inputs.shape[4], round(inputs.shape[4] * float(spacing[2]) / apart_mm)))
         image = _as_tensor(inputs)
-        wide = F.interpolate(image, (width, *image.shape[3:]), mode="trilinear", align_corners=False)
+        wide = F.interpolate(image, (width, image.shape[3], height), mode="trilinear", align_corners=False)
         result: torch.Tensor = self.inferer(wide.permute(_AXIAL).contiguous(), network, *args, **kwargs)
         return _as_tensor(result)
 
 
 def plane_weights(inputs: torch.Tensor) -> dict[str, float] | None:
     """Shares of the sagittal and axial plane of an image ``(B, C, X, Y, Z)``; None where its affine is not known."""
-    affine = getattr(inputs, "affine", None)
-    if affine is None:
+    if not isinstance(inputs, MetaTensor):
         return None
-    spacing = _spacing(affine)
+    spacing, source = _spacings(inputs)
     sizes = spacing * torch.as_tensor(inputs.shape[2:], dtype=spacing.dtype)
-    meta: dict[str, Any] = getattr(inputs, "meta", {})
-    source = _along(torch.as_tensor(meta.get("original_affine", affine), dtype=spacing.dtype), affine)
     found = {}
     for name, axes in (("sagittal", [1, 2]), ("axial", [0, 1])):
         sharp = min(1.0, float(spacing[1] / source[axes].max())) ** 2
@@ -108,22 +112,27 @@ def plane_weights(inputs: torch.Tensor) -> dict[str, float] | None:
     return {name: weight / sum(kept.values()) for name, weight in kept.items()}
 
 
-def _spacing(affine: torch.Tensor) -> torch.Tensor:
-    affine = affine.reshape(-1, *affine.shape[-2:])[0].cpu().double()
-    return affine[:3, :3].norm(dim=0)
+def _spacings(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Spacing (mm) along each axis of an image with an affine: as it is, and as its file had it."""
+    if not isinstance(inputs, MetaTensor):
+        raise ConfigError("Axial slices need an image with an affine (MetaTensor); leave axial out of planes.")
+    affine = torch.as_tensor(inputs.affine).reshape(-1, 4, 4)[0].cpu().double()
+    source = torch.as_tensor(inputs.meta.get("original_affine", affine)).reshape(-1, 4, 4)[0].cpu().double()
+    return affine[:3, :3].norm(dim=0), _along(source, affine)
 
 
 def _along(source: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
     """Spacing (mm) of a source grid along the axis of another grid that lies nearest to each of its own."""
-    source, own = (matrix.reshape(-1, *matrix.shape[-2:])[0].cpu().double()[:3, :3] for matrix in (source, affine))
+    source, own = source[:3, :3], affine[:3, :3]
     likeness = ((own / own.norm(dim=0)).T @ (source / source.norm(dim=0))).abs()
     return source.norm(dim=0)[likeness.argmax(dim=1)]
 
 
-def _back(axial: torch.Tensor, width: int) -> torch.Tensor:
-    """``(B, K, Z, Y, X')`` -> ``(B, K, X, Y, Z)``."""
+def _back(axial: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """``(B, K, Z', Y, X')`` of some rows -> ``(B, K, X, Y, Z)`` of the volume's other axes."""
     volume = axial.permute(_AXIAL)
-    return F.interpolate(volume, (width, *volume.shape[3:]), mode="trilinear", align_corners=False)
+    size = (inputs.shape[2], volume.shape[3], inputs.shape[4])
+    return F.interpolate(volume, size, mode="trilinear", align_corners=False)
 
 
 def _as_tensor(image: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 #: Key of ``meta`` for what ``KeepSpined`` dropped.
 ISLANDS = "islands"
 _SURENESS = 4  # power of a voxel's probability by which it counts: a large doubtful liver is no spine
+_CANAL = 0.5  # of the bone: more canal than that is none
 _LARGE = 0.1  # of the spine: an island from which on it may be a part of it
 _DISC_MM = 25.0  # largest height of a disc with what a network leaves out beside it
 _ABOVE = 0.3  # of a vertebra that lies within the box of the next one, along each axis across the body
@@ -41,12 +42,12 @@ class KeepSpined(MapTransform):
     All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
     about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
     largest product of bone (vertebra and sacrum) and canal, each voxel by the fourth power of its probability, so that
-    a large organ of which a network is not sure weighs little. Where no part holds both, it is the part whose bone and
-    disc reach farthest along the axis of the body (the voxel axis nearest to head-feet); of equal ones, that with more
-    voxels; and with it, one after the other, what lies above or below it with a tenth of its voxels or more, no more
-    than 25 mm further, and three tenths within its box across that axis: vertebrae whose discs and canal were not
-    found. Dropped voxels get probability 1 of background. A prediction without bone and disc, and labels without a
-    class ``vertebra``, stay as they are.
+    a large organ of which a network is not sure weighs little; canal counts up to half of the bone. Where no part holds
+    both, it is the part whose bone and disc reach farthest along the axis of the body (the voxel axis nearest to
+    head-feet); of equal ones, that with more voxels; and with it, one after the other, what lies above or below it with a
+    tenth of its voxels or more, no more than 25 mm further, and three tenths within its box across that axis: vertebrae
+    whose discs and canal were not found. Dropped voxels get probability 1 of background. A prediction without bone and
+    disc, and labels without a class ``vertebra``, stay as they are.
 
     ``meta["islands"]`` says what was dropped: ``dropped`` parts, ``ml`` in all, ``largest_ml``. So does the log, with a
     warning where the largest has a tenth of the spine's volume. Anatomy with gaps stays whole: all labels of 33
@@ -124,7 +125,7 @@ class KeepSpined(MapTransform):
             np.bincount(numbers[mask], sure[mask], minlength=count + 1)
             for mask in (np.isin(classes, self.bone), classes == self.canal)
         )
-        rank, axis = bone * canal, int(np.abs(affine[2, :3]).argmax())
+        rank, axis = bone * np.minimum(canal, bone * _CANAL), int(np.abs(affine[2, :3]).argmax())
         if rank.any():
             chosen = {int(rank.argmax())}
         else:

@@ -45,7 +45,7 @@ def inferer(**options: object) -> Callable[..., torch.Tensor]:
 
 
 def test_two_planes_are_averaged_by_their_weights() -> None:
-    image = volume((80, 80, 96), (1.25, 1.25, 1.25))
+    image = volume((80, 80, 96), (2.5, 2.5, 2.5))
     result = inferer()(image, Seen(Rows(), planes=BOTH).eval())
     plain = image.as_tensor()
     torch.testing.assert_close(torch.as_tensor(result[:, :1]), plain)
@@ -60,7 +60,7 @@ def test_a_network_of_one_plane_sees_that_alone() -> None:
 
 
 def test_a_stack_of_few_axial_slices_is_read_in_its_own_plane() -> None:
-    image = volume((64, 64, 6), (1.25, 1.25, 1.25), (0.8, 0.8, 4.0))
+    image = volume((64, 64, 6), (1.25, 1.25, 4.0), (0.8, 0.8, 4.0))
     assert plane_weights(image) == {"sagittal": 0.0, "axial": 1.0}
     result = inferer()(image, Seen(Rows(), planes=BOTH).eval())
     torch.testing.assert_close(torch.as_tensor(result[:, 1:]), image.as_tensor().mean(2, keepdim=True).expand_as(image))
@@ -73,6 +73,16 @@ def test_axial_slices_have_the_pixels_of_the_sagittal_ones() -> None:
     result = inferer()(volume((40, 96, 112), (2.0, 1.25, 1.25)), network)
     assert sizes == {(96, 112), (96, 64)}
     assert result.shape == (1, 2, 40, 96, 112)
+
+
+def test_axial_slices_are_no_closer_than_needed() -> None:
+    shown: list[int] = []
+    network = Seen(Rows(), planes=BOTH).eval()
+    network.register_forward_hook(lambda _, inputs, output: shown.append(len(inputs[0])))
+    result = inferer(planes=["axial"])(volume((64, 64, 80), (1.25, 1.25, 1.25)), network)
+    assert sum(shown) == 40
+    assert result.shape == (1, 2, 64, 64, 80)
+    assert isinstance(result, MetaTensor)
 
 
 def test_a_sagittal_stack_of_thick_slices_is_not_cut_across() -> None:
@@ -104,7 +114,7 @@ def test_what_both_planes_agree_on_is_kept(x: int, y: int, z: int, slice_mm: flo
 
 
 def test_the_planes_to_read_can_be_given() -> None:
-    image = volume((80, 80, 96), (1.25, 1.25, 1.25))
+    image = volume((80, 80, 96), (2.5, 2.5, 2.5))
     for planes, axis in (("sagittal", 4), ("axial", 2)):
         result = inferer(planes=[planes])(image, Seen(Rows(), planes=BOTH).eval())
         rows = image.as_tensor().mean(axis, keepdim=True).expand_as(image)

@@ -71,6 +71,14 @@ def test_the_spine_is_what_holds_canal_and_vertebra_not_what_is_largest(caplog: 
     assert "If the largest belongs to it, set keep_spine to false" in caplog.text
 
 
+def test_much_canal_with_little_bone_is_no_spine() -> None:
+    classes = spine()
+    classes[15:, :, :] = 3  # fat of the belly, twenty times the canal of the spine
+    classes[15:, :6, :6] = 1  # and a rib
+    assert (classes[15:] == 1).sum() * (classes[15:] == 3).sum() > (spine() == 1).sum() * (spine() == 3).sum()
+    assert (kept(classes, gap_mm=2) == spine()).all()
+
+
 def test_a_large_part_of_which_the_network_is_not_sure_is_no_spine() -> None:
     classes = spine()
     classes[15:, :, :] = 1
