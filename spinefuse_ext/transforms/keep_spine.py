@@ -44,8 +44,8 @@ class KeepSpined(MapTransform):
     largest product of bone (vertebra and sacrum) and canal, each voxel by the fourth power of its probability, so that
     a large organ of which a network is not sure weighs little; canal counts up to half of the bone. Where no part holds
     both, it is the part whose bone and disc reach farthest along the axis of the body (the voxel axis nearest to
-    head-feet); of equal ones, that with more voxels; and with it, one after the other, what lies above or below it with a
-    tenth of its voxels or more, no more than 25 mm further, and three tenths within its box across that axis: vertebrae
+    head-feet); of equal ones, that with more voxels; and with it, one after the other, what lies above or below it with
+    a tenth of its voxels or more, no more than 25 mm further, and three tenths within its box across that axis: vertebrae
     whose discs and canal were not found. Dropped voxels get probability 1 of background. A prediction without bone and
     disc, and labels without a class ``vertebra``, stay as they are.
 
