@@ -41,13 +41,13 @@ class KeepSpined(MapTransform):
 
     All voxels that are no background fall into *parts*: voxels that touch (26 neighbours), and what lies no more than
     about ``gap_mm`` from each other (each grown by half of that), are of one part. The spine is the part with the
-    largest product of bone (vertebra and sacrum) and canal, each voxel by the fourth power of its probability, so that
-    a large organ of which a network is not sure weighs little; canal counts up to half of the bone. Where no part holds
-    both, it is the part whose bone and disc reach farthest along the axis of the body (the voxel axis nearest to
-    head-feet); of equal ones, that with more voxels; and with it, one after the other, what lies above or below it with
-    a tenth of its voxels or more, no more than 25 mm further, and three tenths within its box across that axis: vertebrae
-    whose discs and canal were not found. Dropped voxels get probability 1 of background. A prediction without bone and
-    disc, and labels without a class ``vertebra``, stay as they are.
+    largest product of bone (vertebra and sacrum) and canal, each voxel by the fourth power of its probability, so
+    that a large organ of which a network is not sure weighs little; canal counts up to half of the bone. Where no
+    part holds both, it is the part whose bone and disc reach farthest along the axis of the body (the voxel axis
+    nearest to head-feet); of equal ones, that with more voxels; and with it, one after the other, what lies above or
+    below it with a tenth of its voxels or more, no more than 25 mm further, and three tenths within its box across
+    that axis: vertebrae whose discs and canal were not found. Dropped voxels get probability 1 of background. A
+    prediction without bone and disc, and labels without a class ``vertebra``, stay as they are.
 
     ``meta["islands"]`` says what was dropped: ``dropped`` parts, ``ml`` in all, ``largest_ml``. So does the log, with a
     warning where the largest has a tenth of the spine's volume. Anatomy with gaps stays whole: all labels of 33
