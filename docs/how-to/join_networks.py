@@ -26,7 +26,9 @@ def main() -> None:
     joined: dict[str, Any] = {}
     for name in ("unet", "vnet"):
         weights = load_plain(getattr(options, name))
+        planes = weights.pop("seen_planes", torch.zeros(3, dtype=torch.uint8)) * joined.get("seen_planes", 1)
         joined |= {key.replace("network", name, 1): value.contiguous() for key, value in weights.items()}
+        joined["seen_planes"] = planes  # those that both learnt
     with atomic_write(options.out) as new:
         torch.save(joined, new)
 
