@@ -8,12 +8,12 @@ from spinefuse_ext.handlers.copy_paste import CopyPasteHandler
 from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
 from spinefuse_ext.handlers.epoch_seed import EpochSeedHandler
 from spinefuse_ext.handlers.fused_image import FusedImageHandler
-from spinefuse_ext.handlers.fusion_scores import fusion_scores
 from spinefuse_ext.handlers.mean_teacher import MeanTeacherHandler
 from spinefuse_ext.handlers.min_max_similarity import MinMaxSimilarityHandler
 from spinefuse_ext.handlers.outputs import case_meta, loss_terms
 from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.handlers.run_folder import RunFolderHandler
+from spinefuse_ext.handlers.score_sets import fusion_scores
 from spinefuse_ext.handlers.segmentation_scores import SegmentationScoresHandler
 from spinefuse_ext.handlers.shape_aware import ShapeAdversaryHandler, SignedDistanceHandler
 from spinefuse_ext.handlers.strong_view import StrongViewHandler
