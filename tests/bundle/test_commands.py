@@ -14,7 +14,7 @@ import fire
 import pytest
 from monai.bundle import create_workflow
 
-from spinefuse_ext.bundle import paths
+from spinefuse_ext import bundle_places
 from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
 from spinefuse_ext.validation import ConfigError, MissingPathError, OutputError, SpinefuseError
 
@@ -263,7 +263,7 @@ def test_a_bundle_in_the_working_folder_comes_first(tmp_path: Path, monkeypatch:
     (tmp_path / "bundles" / "spine_fusion").mkdir(parents=True)
     assert find_bundle("fusion") == tmp_path / "bundles" / "spine_fusion"
     assert find_bundle("fusion", BUNDLES / "spine_semiseg") == BUNDLES / "spine_semiseg"
-    monkeypatch.setattr(paths, "__file__", str(tmp_path / "x" / "y" / "z" / "paths.py"))
+    monkeypatch.setattr(bundle_places, "__file__", str(tmp_path / "x" / "y" / "bundle_places.py"))
     with pytest.raises(ConfigError, match=r"The bundle spine_semiseg is not in .* nor .*; give --bundle PATH"):
         find_bundle("semiseg")
 
