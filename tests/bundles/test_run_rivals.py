@@ -21,7 +21,7 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 BUNDLE = "spine_fusion"
 CANVAS = {"canvas": [64, 72]}
 SMALL: dict[str, Any] = {**CANVAS, "network_def#growth": 6, "network_def#head_channels": [8, 4]}
-SCORES = 11
+SCORES = 16
 
 
 def prepared(cohort: Path, case: str) -> np.ndarray:
