@@ -35,7 +35,7 @@ class DualSegNet(SeenPlanes):
         vnet: nn.Module,
         output: str = SubNetwork.MEAN,
         *,
-        planes: Sequence[str] | None = None,
+        planes: str | Sequence[str] | None = None,
         weights: str | Path | None = None,
     ) -> None:
         super().__init__(planes)
@@ -71,7 +71,7 @@ class SingleSegNet(SeenPlanes):
     """
 
     def __init__(
-        self, network: nn.Module, *, planes: Sequence[str] | None = None, weights: str | Path | None = None
+        self, network: nn.Module, *, planes: str | Sequence[str] | None = None, weights: str | Path | None = None
     ) -> None:
         super().__init__(planes)
         self.network = network

@@ -94,7 +94,7 @@ def window_inferer(
     amp: bool = False,
     largest: Sequence[int] | None = None,
     multiple: int = 16,
-    planes: Sequence[str] | None = None,
+    planes: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Inferer:
     """Return MONAI's inferer for volumes ``(B, C, X, Y, Z)``.

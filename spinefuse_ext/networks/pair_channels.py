@@ -45,7 +45,8 @@ class PairChannels(nn.Module):
         if fusion is not None:
             fusion.requires_grad_(self.learns)
         with torch.no_grad():
-            self.out_channels = self.eval()._channels(torch.rand(1, 2, *[32] * _dims(fusion)))[0].shape[1]
+            self.out_channels = self.eval()._channels(torch.ones(1, 2, *[32] * _dims(fusion)))[0].shape[1]
+        self.train()
 
     def _check(self) -> None:
         unknown = [name for name in self.names if name not in (*OF_IMAGES, *OF_FUSION)]

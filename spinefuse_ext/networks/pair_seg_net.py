@@ -38,7 +38,7 @@ class PairSegNet(DualSegNet):
         vnet: nn.Module,
         output: str = SubNetwork.MEAN,
         *,
-        planes: Sequence[str] | None = None,
+        planes: str | Sequence[str] | None = None,
         weights: str | Path | None = None,
     ) -> None:
         super().__init__(unet, vnet, output, planes=planes)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.placement import unwrap
-from spinefuse_ext.networks.planes import BUFFER, PLANES
+from spinefuse_ext.networks.planes import BUFFER, PLANES, check_planes
 from spinefuse_ext.validation import ConfigError
 
 _READ = ("sagittal", "axial")
@@ -51,11 +51,9 @@ class PlanesInferer(Inferer):
         ConfigError: when ``planes`` names another one, or none.
     """
 
-    def __init__(self, inferer: Inferer, planes: Sequence[str] | None = None) -> None:
+    def __init__(self, inferer: Inferer, planes: str | Sequence[str] | None = None) -> None:
         super().__init__()
-        if planes is not None and (not planes or not set(planes) <= set(_READ)):
-            raise ConfigError(f"planes: expected one or both of {' and '.join(_READ)}, got {list(planes)}.")
-        self.inferer, self.planes = inferer, planes
+        self.inferer, self.planes = inferer, None if planes is None else check_planes(planes, _READ)
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -77,11 +75,12 @@ class PlanesInferer(Inferer):
         return result
 
     def _weights(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor]) -> dict[str, float]:
-        planes = planes_of(network) if self.planes is None else set(self.planes)
-        if len(planes.intersection(_READ)) == 1 and self.planes is not None:
-            return {name: float(name in planes) for name in _READ}
-        weights = plane_weights(inputs) if planes.issuperset(_READ) else None
-        return weights or {"sagittal": 1.0, "axial": 0.0}
+        if self.planes is not None and len(set(self.planes)) == 1:
+            return {name: float(name in self.planes) for name in _READ}
+        both = self.planes is not None or planes_of(network).issuperset(_READ)
+        if both and (self.planes is not None or isinstance(inputs, MetaTensor)):
+            return plane_weights(inputs)
+        return {"sagittal": 1.0, "axial": 0.0}
 
     def _axial(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -97,10 +96,8 @@ class PlanesInferer(Inferer):
         return _as_tensor(result)
 
 
-def plane_weights(inputs: torch.Tensor) -> dict[str, float] | None:
-    """Shares of the sagittal and axial plane of an image ``(B, C, X, Y, Z)``; None where its affine is not known."""
-    if not isinstance(inputs, MetaTensor):
-        return None
+def plane_weights(inputs: torch.Tensor) -> dict[str, float]:
+    """Shares of the sagittal and axial plane of an image ``(B, C, X, Y, Z)`` with its affine."""
     spacing, source = _spacings(inputs)
     sizes = spacing * torch.as_tensor(inputs.shape[2:], dtype=spacing.dtype)
     found = {}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from monai.utils import ensure_tuple
 from torch import nn
 
 from spinefuse_ext.validation import ConfigError
@@ -27,17 +28,23 @@ class SeenPlanes(nn.Module):
         ConfigError: when a name is none of ``PLANES``.
     """
 
-    def __init__(self, planes: Sequence[str] | None = None) -> None:
+    def __init__(self, planes: str | Sequence[str] | None = None) -> None:
         super().__init__()
-        unknown = sorted(set(planes or ()) - set(PLANES))
-        if unknown:
-            raise ConfigError(f"planes: expected some of {', '.join(PLANES)}, got {', '.join(unknown)}.")
-        self.register_buffer(BUFFER, torch.tensor([name in (planes or ()) for name in PLANES], dtype=torch.uint8))
+        learnt = check_planes(planes, PLANES) if planes is not None else []
+        self.register_buffer(BUFFER, torch.tensor([name in learnt for name in PLANES], dtype=torch.uint8))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Complete weights that were saved before networks said their planes, as PyTorch's own layers do."""
         state_dict.setdefault(prefix + BUFFER, torch.zeros(len(PLANES), dtype=torch.uint8))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def check_planes(planes: str | Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return names of planes, given as one or as a list; raise ConfigError for none, or for one that is not known."""
+    given = [str(name) for name in ensure_tuple(planes)]
+    if not given or not set(given) <= set(known):
+        raise ConfigError(f"planes: expected one or more of {', '.join(known)}, got {', '.join(given) or 'none'}.")
+    return given
 
 
 def seen_planes(network: nn.Module) -> dict[str, Any]:

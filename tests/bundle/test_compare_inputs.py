@@ -29,6 +29,14 @@ def _save(path: Path, voxels: np.ndarray) -> None:
     nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 1.0, 1.0, 1.0])), path)
 
 
+def _config_files(run: dict[str, str]) -> list[str]:
+    """Names of the configs of a run, all of them files of the bundle."""
+    given = run["config_file"]
+    paths = [Path(path) for path in (json.loads(given.replace("'", '"')) if given.startswith("[") else [given])]
+    assert all(path.parent == BUNDLE / "configs" for path in paths)
+    return [path.name for path in paths]
+
+
 @pytest.fixture
 def cases(tmp_path: Path, rng: np.random.Generator) -> Path:
     """Four registered and fused cases with three structures one behind the other."""
@@ -79,11 +87,13 @@ def test_every_input_is_trained_and_labels_the_test_cases_with_the_same_settings
     compare("inputs", str(cases), str(out), seed=5, **SMALL)
     given = [json.loads(run["image_keys"]) for run in started[:8:2]]
     assert given == [["fused"], ["ct"], ["mr"], ["ct", "mr"]]
+    files = [_config_files(run) for run in started]
+    assert files[::2] == [["train.json", *each.deltas, *each.training_deltas] for each in SEGMENTATION_INPUTS.values()]
+    assert files[1::2] == [["inference.json", *each.deltas] for each in SEGMENTATION_INPUTS.values()]
     for train, infer in zip(started[::2], started[1::2], strict=True):
         assert train.get("image_keys") == infer.get("image_keys")
         assert infer["checkpoint"] == str(Path(train["ckpt_dir"]) / "model.pt")
         assert infer["sections"] == '["test"]'
-        assert str(BUNDLE / "configs" / "train.json") in train["config_file"]
         same = {"seed": "5", "canvas": "[32, 48]", "dataset_dir": str(cases)}
         assert {name: train[name] for name in same} == {name: infer[name] for name in same} == same
         assert (train["epochs"], "epochs" in infer) == ("1", False)

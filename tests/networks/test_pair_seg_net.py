@@ -79,6 +79,16 @@ def test_the_loss_of_the_segmentation_reaches_a_fusion_that_learns_and_no_other(
     assert not frozen.channels.fusion.training  # type: ignore[union-attr]
 
 
+def test_to_build_it_draws_nothing_and_leaves_it_ready_to_train() -> None:
+    torch.manual_seed(3)
+    drawn = torch.rand(2)
+    fusion = MaxFusion()
+    torch.manual_seed(3)
+    channels = PairChannels(["ct", "fused"], fusion)
+    torch.testing.assert_close(torch.rand(2), drawn)
+    assert channels.training
+
+
 def test_in_evaluation_it_is_a_pair_of_networks() -> None:
     network = pair_net(PairChannels(["fused"], BlendFusionNet(2, 2, 4), learns=True)).eval()
     x = torch.rand(1, 2, 32, 32)

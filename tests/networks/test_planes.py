@@ -162,5 +162,16 @@ def test_older_weights_load_and_are_of_one_plane(tmp_path: Path) -> None:
 
 
 def test_an_unknown_plane_is_refused() -> None:
-    with pytest.raises(ConfigError, match="planes: expected some of sagittal, coronal, axial, got oblique"):
+    with pytest.raises(ConfigError, match="planes: expected one or more of sagittal, coronal, axial, got oblique"):
         small(("oblique",))
+
+
+def test_one_plane_needs_no_list_and_both_need_an_affine() -> None:
+    assert planes_of(SingleSegNet(UNet(2, 1, 3, (4, 8), (2,)), planes="axial")) == {"axial"}
+    image = volume((64, 64, 64), (2.5, 2.5, 2.5))
+    one, listed = (inferer(planes=planes)(image, Seen(Rows()).eval()) for planes in ("axial", ["axial"]))
+    torch.testing.assert_close(one, listed)
+    with pytest.raises(ConfigError, match="planes: expected one or more of sagittal, axial, got coronal"):
+        inferer(planes="coronal")
+    with pytest.raises(ConfigError, match="need an image with an affine"):
+        inferer(planes=BOTH)(image.as_tensor(), Seen(Rows()).eval())

@@ -32,6 +32,12 @@ def test_an_image_is_moved_as_far_as_asked_and_always_alike(tmp_path: Path) -> N
     assert not torch.allclose(moves[0], moves[2])
 
 
+def test_a_case_without_the_image_stays_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    move = Misplaced("mr", 2, allow_missing_keys=True)
+    assert [move({"ct": 1}), move({"ct": 2})] == [{"ct": 1}, {"ct": 2}]
+    assert caplog.text.count("No image is moved by 2 mm: a case has no mr.") == 1
+
+
 def test_a_negative_distance_is_refused() -> None:
     with pytest.raises(ConfigError, match="distance_mm"):
         Misplaced("mr", -1)
