@@ -5,42 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monai.networks.layers.factories import Conv
-from torch import nn
-from torch.nn import functional as F
 
-from spinefuse_ext.networks.classical import check_pair
-from spinefuse_ext.networks.pyramid import collapsed, details, doubled, gaussian_pyramid
-from spinefuse_ext.networks.restormer import at_least_float32
+from spinefuse_ext.networks.pyramid import doubled
+from spinefuse_ext.networks.share_fusion import ShareFusionNet
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import check_number, check_spatial_dims
-
-#: Details are about so much fainter than images; the network sees them enlarged by it.
-DETAIL_GAIN = 4.0
 
 
-class GuidanceLevel(nn.Module):
-    """What is seen at one scale ``(B, in_channels, *S)`` to features ``(B, channels, *S)`` and what speaks for CT.
-
-    The latter is the logit ``(B, 1, *S)`` of the share of CT; that of MR is the rest.
-    """
-
-    def __init__(self, spatial_dims: int, in_channels: int, channels: int) -> None:
-        super().__init__()
-        convolution = Conv[Conv.CONV, spatial_dims]
-        self.first = convolution(in_channels, channels, 3, padding=1)
-        self.second = convolution(channels, channels, 3, padding=1)
-        self.share = convolution(channels, 1, 1)
-        nn.init.normal_(self.share.weight, std=0.05)  # both have about a half at first
-        nn.init.zeros_(self.share.bias)
-
-    def forward(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = F.leaky_relu(self.first(seen), 0.1)
-        features = F.leaky_relu(self.second(features), 0.1)
-        return features, at_least_float32(self.share(features))
-
-
-class BlendFusionNet(nn.Module):
+class BlendFusionNet(ShareFusionNet):
     """CT and MR ``(B, 2, *S)`` in [0, 1] to their blend ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
 
     Both are parted into Laplacian pyramids. From the coarsest scale to the finest small convolutions look at the two
@@ -62,31 +33,8 @@ class BlendFusionNet(nn.Module):
     def __init__(
         self, spatial_dims: int = 2, levels: int = 4, channels: int = 8, *, weights: str | Path | None = None
     ) -> None:
-        super().__init__()
-        check_spatial_dims(spatial_dims)
-        self.levels = check_number("levels", levels, least=1, whole=True)
-        channels = check_number("channels", channels, least=1, whole=True)
-        self.detail_gain = DETAIL_GAIN
-        sees = [2] + [4 + channels] * levels
-        self.guidance = nn.ModuleList(GuidanceLevel(spatial_dims, number, channels) for number in sees)
+        super().__init__(spatial_dims, levels, channels, coarsest=2)
         start_from(self, weights)
-
-    def shares(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The share of CT at each scale, fine to coarse: ``levels + 1`` maps ``(B, 1, *S / 2 ** level)`` in (0, 1)."""
-        images = gaussian_pyramid(x, self.levels)
-        return self._shares(images, details(images))
-
-    def blend(self, x: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
-        """The pair ``(B, 2, *S)`` blended by the shares of CT, not yet held between both: ``(B, 1, *S)``."""
-        return blended(details(gaussian_pyramid(x, self.levels)), shares)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        check_pair(x)
-        x = at_least_float32(x)
-        images = gaussian_pyramid(x, self.levels)
-        parts = details(images)
-        fused = blended(parts, self._shares(images, parts))
-        return torch.minimum(torch.maximum(fused, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
 
     def _shares(self, images: list[torch.Tensor], parts: list[torch.Tensor]) -> list[torch.Tensor]:
         shares: list[torch.Tensor] = []
@@ -99,11 +47,3 @@ class BlendFusionNet(nn.Module):
                 image = images[finer]
                 seen = torch.cat((image, self.detail_gain * parts[finer], doubled(features, image)), dim=1)
         return shares
-
-
-def blended(parts: list[torch.Tensor], shares: list[torch.Tensor]) -> torch.Tensor:
-    """The image of these details of a pair ``(B, 2, *S)`` and shares of CT ``(B, 1, *S)``, both fine to coarse."""
-    merged: list[torch.Tensor] = []
-    for part, share in zip(parts, shares):  # noqa: B905 (TorchScript knows no strict)
-        merged.append(part[:, 1:] + share * (part[:, :1] - part[:, 1:]))
-    return collapsed(merged)

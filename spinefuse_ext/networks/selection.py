@@ -8,12 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.blend import DETAIL_GAIN, GuidanceLevel, blended
-from spinefuse_ext.networks.classical import check_pair
-from spinefuse_ext.networks.pyramid import details, doubled, gaussian_pyramid, halved, mean_of_three
-from spinefuse_ext.networks.restormer import at_least_float32
+from spinefuse_ext.networks.pyramid import doubled, halved, mean_of_three
+from spinefuse_ext.networks.share_fusion import ShareFusionNet
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import check_number, check_spatial_dims
 
 #: One grey level of 255: details fainter than this are not told apart.
 FAINTEST = 1 / 255
@@ -25,7 +22,7 @@ BASE_STEEPNESS = 30.0
 CEILING, SURFACE_GAIN = 0.65, 3.0
 
 
-class SelectionFusionNet(nn.Module):
+class SelectionFusionNet(ShareFusionNet):
     """CT and MR ``(B, 2, *S)`` in [0, 1] to their fusion ``(B, 1, *S)`` in [0, 1]; any size, 2-D or 3-D.
 
     Both are parted into Laplacian pyramids. At each scale the stronger detail of the two wins (its mean magnitude
@@ -52,34 +49,12 @@ class SelectionFusionNet(nn.Module):
     def __init__(
         self, spatial_dims: int = 2, levels: int = 1, channels: int = 8, *, weights: str | Path | None = None
     ) -> None:
-        super().__init__()
-        check_spatial_dims(spatial_dims)
-        self.levels = check_number("levels", levels, least=1, whole=True)
-        channels = check_number("channels", channels, least=1, whole=True)
-        self.detail_gain, self.faintest = DETAIL_GAIN, FAINTEST
-        sees = [4] + [4 + channels] * levels
-        self.guidance = nn.ModuleList(GuidanceLevel(spatial_dims, number, channels) for number in sees)
-        self.steepness = nn.Parameter(torch.tensor([BASE_STEEPNESS] + [DETAIL_STEEPNESS] * levels))
+        super().__init__(spatial_dims, levels, channels, coarsest=4)
+        self.faintest = FAINTEST
+        self.steepness = nn.Parameter(torch.tensor([BASE_STEEPNESS] + [DETAIL_STEEPNESS] * self.levels))
         self.ceiling = nn.Parameter(torch.tensor(CEILING).logit())
         self.surface_gain = nn.Parameter(torch.tensor(SURFACE_GAIN))
         start_from(self, weights)
-
-    def shares(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The share of CT at each scale, fine to coarse: ``levels + 1`` maps ``(B, 1, *S / 2 ** level)`` in (0, 1)."""
-        images = gaussian_pyramid(x, self.levels)
-        return self._shares(images, details(images))
-
-    def blend(self, x: torch.Tensor, shares: list[torch.Tensor]) -> torch.Tensor:
-        """The pair ``(B, 2, *S)`` blended by the shares of CT, not yet held between both: ``(B, 1, *S)``."""
-        return blended(details(gaussian_pyramid(x, self.levels)), shares)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        check_pair(x)
-        x = at_least_float32(x)
-        images = gaussian_pyramid(x, self.levels)
-        parts = details(images)
-        fused = blended(parts, self._shares(images, parts))
-        return torch.minimum(torch.maximum(fused, x.amin(1, keepdim=True)), x.amax(1, keepdim=True))
 
     def _shares(self, images: list[torch.Tensor], parts: list[torch.Tensor]) -> list[torch.Tensor]:
         strengths = [mean_of_three(part.abs()) for part in parts[: self.levels]]
