@@ -77,15 +77,15 @@ def levels(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
     numbers, found = find_levels(classes, affine, known=known, ids=ids, name=str(label))
     volume = MetaTensor(torch.from_numpy(numbers.astype(np.int32))[None], affine=torch.as_tensor(affine))
     shown = None if image is None else _image(image, volume)
+    if dicom is not None:  # first, for it is what can be refused
+        from spinefuse_ext.levels.seg import write_levels_seg  # needs packages that NIfTI does not
+
+        write_levels_seg(volume, found, dicom, folder / SEG)
     folder.mkdir(parents=True, exist_ok=True)
     write_volume(volume, folder / LABELS, dtype=np.uint16)
     _write_colours(found, folder / COLOURS)
     write_levels(found, folder / RECORD)
     write_picture(folder / PICTURE, as_volume(volume), found, None if shown is None else as_volume(shown))
-    if dicom is not None:
-        from spinefuse_ext.levels.seg import write_levels_seg  # needs packages that NIfTI does not
-
-        write_levels_seg(volume, found, dicom, folder / SEG)
     _tell(found, folder)
     return found
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import torch
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from spinefuse_ext.dicom.read_label import read_label
+from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.labels import LEVEL_SNOMED_CT, structure_coded
 from spinefuse_ext.levels import levels, read_levels
 from spinefuse_ext.levels.ids import SCHEMES, number_of
@@ -48,6 +52,31 @@ def test_other_verbs_read_the_levels(label: Path, tmp_path: Path, boxes: Boxes) 
     assert (classes == np.where(boxes(3) == 3, 0, boxes(3))).all()
     points = landmarks_from_labels(tmp_path / "out" / "levels.nii.gz", tmp_path / "points.fcsv", order="vertebra")
     assert {"L3", "L4", "L5"} <= set(points.names)
+
+
+@pytest.fixture
+def series(boxes: Boxes, affine: Affine, tmp_path: Path) -> Path:
+    """A CT series on whose images the labels lie."""
+    hu = torch.as_tensor(np.choose(boxes(3), [0, 300, 80, 20, 300]).astype(np.float32))[None]
+    study = StudyHeader(patient_id="P1", patient_name="Doe^Jane")
+    return write_series(MetaTensor(hu, affine=torch.as_tensor(affine)), tmp_path / "ct", modality="CT", study=study)
+
+
+def test_named_levels_become_a_dicom_seg_with_their_codes(label: Path, series: Path, tmp_path: Path) -> None:
+    levels(label, tmp_path / "out", dicom=series)
+    written = pydicom.dcmread(tmp_path / "out" / "levels.dcm")
+    coded = {item.SegmentLabel: item.SegmentedPropertyTypeCodeSequence[0].CodeValue for item in written.SegmentSequence}
+    assert set(coded) == {"L3", "L3/L4", "L4", "L4/L5", "L5", "L5/S1", "S1"}
+    assert coded["L4"] == LEVEL_SNOMED_CT["L4"][0]
+
+
+def test_levels_without_names_are_refused_before_anything_is_written(
+    boxes: Boxes, affine: Affine, series: Path, tmp_path: Path
+) -> None:
+    nib.save(nib.Nifti1Image(boxes(3, sacrum=False), affine), tmp_path / "counted.nii.gz")
+    with pytest.raises(LevelsError, match="needs their names, but these are counted"):
+        levels(tmp_path / "counted.nii.gz", tmp_path / "out", dicom=series)
+    assert not (tmp_path / "out").exists()
 
 
 def test_numbers_of_totalsegmentator(label: Path, tmp_path: Path) -> None:
