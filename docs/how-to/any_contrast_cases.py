@@ -54,9 +54,10 @@ from spinefuse_ext.safe_load import load_plain
 Array = NDArray[Any]
 FIRST_SEED, UNKNOWN = 600, 255
 RIMS: dict[str, int | None] = {"labelled": None, "unknown": UNKNOWN, "background": 0}
-PIXEL_MM, FIELD_MM = 1.25, (168.0, 230.0, 330.0)
+PIXEL_MM = 1.25
 SLICES_MM = {"sagittal": (7.0, PIXEL_MM, PIXEL_MM), "axial": (PIXEL_MM, PIXEL_MM, 10.0)}
-WIDTH_MM = {"sagittal": FIELD_MM[0], "axial": 280.0}
+FIELDS_MM = {"sagittal": (168.0, 230.0, 330.0), "axial": (400.0, 290.0, 330.0)}  # axial: the whole trunk, and air
+AHEAD_MM = {"sagittal": 17.5, "axial": 35.0}  # of the spine lies the centre of the field
 SPIDER_MM, SPIDER_SLICE_MM = 0.94, 0.9
 SAC_MM = 25.0  # below the lowest disc; from here on the canal may hold no sac
 BELOW_MM, ABOVE_MM = 110.0, 45.0  # how far from the outermost discs the truth is unknown
@@ -98,9 +99,9 @@ def make_phantom_case(job: tuple[int, str], out: Path, rims: str, *, deep_canal:
     anatomy = draw_anatomy(spine, detail)
     posture = Motion(spine, stand(spine), move(spine, posing)).moved
     spacing = np.asarray(SLICES_MM[plane])
-    shape = np.rint(np.asarray((WIDTH_MM[plane], *FIELD_MM[1:])) / spacing).astype(int)
+    shape = np.rint(np.asarray(FIELDS_MM[plane]) / spacing).astype(int)
     affine = np.diag([*spacing, 1.0])
-    centre = [field.uniform(-3, 3), field.uniform(0, 35), field.uniform(-40, 40) + 90 * (field.random() < 0.25)]
+    centre = [field.uniform(-3, 3), AHEAD_MM[plane] + field.uniform(-17.5, 17.5), field.uniform(-40, 40) + 90 * (field.random() < 0.25)]
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
     canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)
