@@ -43,7 +43,7 @@ bench: $(VENV)/installed  ## measure seconds and memory of the main steps on thi
 	$(BIN)/python tests/benchmarks/bench.py
 
 rehearse: $(VENV)/installed  ## pack both bundles, and run the archives in a new environment that has MONAI alone
-	SPINEFUSE_REHEARSE=1 $(BIN)/python -m pytest -k fresh_environment tests/bundle/test_release.py tests/system/test_wheel.py
+	SPINEFUSE_REHEARSE=1 $(BIN)/python -m pytest -k fresh_environment tests/verbs/test_release.py tests/system/test_wheel.py
 
 # MONAI Label needs older numpy and pydicom, so it has an environment of its own. Its torchvision must not need CUDA when
 # torch has none: the file that registers CUDA operators is emptied where it stops the import.

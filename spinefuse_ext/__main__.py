@@ -25,15 +25,15 @@ VERBS: dict[str, tuple[str, str]] = {
     "stack": ("spinefuse_ext.data:stack_slices", "make volumes from folders of slice pictures"),
     "datalist": ("spinefuse_ext.data:make_datalist", "list the cases of a folder by section, patient by patient"),
     "prepare": ("spinefuse_ext.cohort:prepare_cohort", "register the cases of a table, list them, show them on a page"),
-    "train": ("spinefuse_ext.bundle.commands:train", "train the fusion or the segmentation network"),
-    "evaluate": ("spinefuse_ext.bundle.commands:evaluate", "score a trained network on the validation cases"),
-    "fuse": ("spinefuse_ext.bundle.commands:fuse", "fuse a registered CT and MR into one volume"),
-    "segment": ("spinefuse_ext.bundle.commands:segment", "label vertebrae, sacrum, discs and canal of a fused volume"),
+    "train": ("spinefuse_ext.verbs.commands:train", "train the fusion or the segmentation network"),
+    "evaluate": ("spinefuse_ext.verbs.commands:evaluate", "score a trained network on the validation cases"),
+    "fuse": ("spinefuse_ext.verbs.commands:fuse", "fuse a registered CT and MR into one volume"),
+    "segment": ("spinefuse_ext.verbs.commands:segment", "label vertebrae, sacrum, discs and canal of a fused volume"),
     "levels": ("spinefuse_ext.levels:levels", "number and name every vertebra and disc of a label volume"),
     "dicom-fused": ("spinefuse_ext.dicom:write_fused", "write a fused volume as a DICOM series on that of its CT"),
     "dicom-seg": ("spinefuse_ext.dicom:write_seg", "write a label volume as DICOM SEG of the series it belongs to"),
     "compare": (
-        "spinefuse_ext.bundle.compare:compare",
+        "spinefuse_ext.comparison.compare:compare",
         "make one table of fusion methods, of inputs of the segmentation, or of ways to learn it",
     ),
     "benchmark": ("spinefuse_ext.benchmark:benchmark", "measure segmentation weights on a panel of images"),
@@ -46,9 +46,9 @@ VERBS: dict[str, tuple[str, str]] = {
         "start a MONAI Label server for 3D Slicer or OHIF",
     ),
     "report": ("spinefuse_ext.report:build_report", "make the offline HTML report of a run folder"),
-    "doctor": ("spinefuse_ext.bundle.doctor:doctor", "show what is installed and check a bundle"),
-    "pack": ("spinefuse_ext.bundle.pack:pack", "make release archives of the bundles"),
-    "demo": ("spinefuse_ext.bundle.demo:demo", "do the whole job on phantom cases"),
+    "doctor": ("spinefuse_ext.verbs.doctor:doctor", "show what is installed and check a bundle"),
+    "pack": ("spinefuse_ext.verbs.pack:pack", "make release archives of the bundles"),
+    "demo": ("spinefuse_ext.verbs.demo:demo", "do the whole job on phantom cases"),
 }
 
 #: Verbs that return a path and have told more of it than where it is.

@@ -4,10 +4,15 @@ import pytest
 from monai.bundle import ConfigParser
 
 from spinefuse_ext import bundle, files, networks, runs, validation
+from spinefuse_ext.runs.run import run_bundle
+from spinefuse_ext.verbs.commands import find_bundle, segment
 
 OLD_AND_NEW = [
     ("spinefuse_ext.bundle.check_run", runs.check_run),
     ("spinefuse_ext.bundle.tell_run", runs.log_run),
+    ("spinefuse_ext.bundle.commands.find_bundle", find_bundle),
+    ("spinefuse_ext.bundle.commands.segment", segment),
+    ("spinefuse_ext.bundle.commands.run_bundle", run_bundle),
     ("spinefuse_ext.runs.tell_run", runs.log_run),
     ("spinefuse_ext.networks.place", networks.to_device),
     ("spinefuse_ext.validation.chosen", validation.check_choice),

@@ -18,9 +18,9 @@ import torch
 from monai.metrics import compute_dice
 from monai.networks import one_hot
 
-from spinefuse_ext.bundle.commands import segment
 from spinefuse_ext.data import write_phantoms
 from spinefuse_ext.registration import register_case
+from spinefuse_ext.verbs.commands import segment
 
 STRUCTURES = ("vertebra", "disc", "canal", "sacrum")
 FIRST_SEED, FIELD_MM = 20000, (120.0, 160.0, 220.0)

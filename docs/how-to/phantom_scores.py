@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from spinefuse_ext.bundle.commands import find_bundle
 from spinefuse_ext.metrics import bone_order, false_edges, tissue_separability, visibility, worst_and_mean
 from spinefuse_ext.networks import (
     BlendFusionNet,
@@ -25,6 +24,7 @@ from spinefuse_ext.networks import (
     SelectionFusionNet,
     WaveletFusion,
 )
+from spinefuse_ext.verbs.commands import find_bundle
 
 CLASSES = {1: "vertebra", 2: "disc", 3: "canal"}
 BONE_LEVEL = (150 + 200) / 1200

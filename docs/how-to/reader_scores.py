@@ -17,11 +17,11 @@ import torch
 from monai.bundle import ConfigParser
 from skimage.io import imread
 
-from spinefuse_ext.bundle.commands import find_bundle
-from spinefuse_ext.bundle.methods import merged
 from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, SourceRecovery, bone_order, recovery_scores
 from spinefuse_ext.networks import keep_freed_memory
 from spinefuse_ext.report.fusion_section import SHORT_NAMES
+from spinefuse_ext.runs.configs import bundle_config
+from spinefuse_ext.verbs.commands import find_bundle
 
 PUBLISHED = (
     "entropy",
@@ -48,7 +48,7 @@ def network_of(method: str) -> torch.nn.Module:
     """The method's network as the fusion bundle makes it; ``shipped`` and what ``models`` has weights for with them."""
     bundle = find_bundle("fusion")
     files = ("inference.json",) if method == "shipped" else ("inference.json", f"{method}.json")
-    parser = ConfigParser(merged(bundle, files))
+    parser = ConfigParser(bundle_config(bundle, files))
     if method in ("blend", "selection"):
         parser["checkpoint"] = str(bundle / "models" / f"{method}.pt")
     network: torch.nn.Module = parser.get_parsed_content("network")

@@ -13,15 +13,15 @@ from monai.data import MetaTensor
 from spinefuse_ext.api.images import Image, Inputs, PointList, load
 from spinefuse_ext.api.results import Fusion, Registration, Segmentation, files_in
 from spinefuse_ext.api.session import Session, session
-from spinefuse_ext.bundle import single_case
-from spinefuse_ext.bundle.outputs import FUSED, SEGMENTED
-from spinefuse_ext.bundle.results import FUSED_FILE, PREDICTION_FILE, structure_trust, structure_volumes
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.registration import case
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.shared_space import check_shared_frame, same_patient
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
+from spinefuse_ext.verbs import single_case
+from spinefuse_ext.verbs.outputs import FUSED, SEGMENTED
+from spinefuse_ext.verbs.results import FUSED_FILE, PREDICTION_FILE, structure_trust, structure_volumes
 
 
 def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)

@@ -33,7 +33,6 @@ from spinefuse_ext.benchmark.table import (
 )
 from spinefuse_ext.benchmark.trust import relation, trust_figure, trust_pairs
 from spinefuse_ext.benchmark.variants import NATIVE, chosen_variants
-from spinefuse_ext.bundle.paths import find_bundle, listed
 from spinefuse_ext.files import atomic_write, check_output_folder
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
@@ -42,6 +41,7 @@ from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.runs.configs import check_places, config_files
 from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError, check_choice, check_exists
+from spinefuse_ext.verbs.paths import find_bundle, listed
 
 _SUBJECTS = ("weights",)
 

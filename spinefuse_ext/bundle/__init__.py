@@ -1,4 +1,4 @@
-"""The verbs that work with bundles."""
+"""Names of an earlier version, which went to ``verbs``, ``comparison`` and ``runs``."""
 
 from __future__ import annotations
 

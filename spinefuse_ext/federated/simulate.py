@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.bundle.paths import find_bundle
 from spinefuse_ext.enums import FederatedModel
 from spinefuse_ext.federated.averaging import Weights, average_weights
 from spinefuse_ext.federated.scores import POOLED, FederatedScores, score_at
@@ -16,6 +15,7 @@ from spinefuse_ext.files import atomic_write, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.validation import ConfigError, check_exists
+from spinefuse_ext.verbs.paths import find_bundle
 
 Folders = dict[str, Path]
 

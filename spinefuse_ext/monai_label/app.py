@@ -17,8 +17,6 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 import spinefuse_ext
-from spinefuse_ext.bundle.archive import WEIGHTS
-from spinefuse_ext.bundle.paths import BUNDLES
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.errors import plain_answers
 from spinefuse_ext.monai_label.fused import FusedVolumes
@@ -32,6 +30,8 @@ from spinefuse_ext.monai_label.train import FusionTrainTask, SegmentationTrainTa
 from spinefuse_ext.monai_label.web import protect_server
 from spinefuse_ext.plain_errors import plain_message
 from spinefuse_ext.printable import protect_log
+from spinefuse_ext.verbs.archive import WEIGHTS
+from spinefuse_ext.verbs.paths import BUNDLES
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 from monai.bundle import ConfigParser, download
 
-from spinefuse_ext.bundle.archive import WEIGHTS
-from spinefuse_ext.bundle.paths import BUNDLES, find_bundle
 from spinefuse_ext.files import atomic_folder, atomic_write
 from spinefuse_ext.handlers.checkpoints import save_whole, stored_devices
 from spinefuse_ext.monai_label.checksums import NONE, beside, verify
@@ -23,6 +21,8 @@ from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.unpack import unpack
 from spinefuse_ext.validation import ConfigError, check_exists
+from spinefuse_ext.verbs.archive import WEIGHTS
+from spinefuse_ext.verbs.paths import BUNDLES, find_bundle
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from spinefuse_ext.bundle.paths import BUNDLES
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.monai_label.bundles import BundleSource, provide_bundle
 from spinefuse_ext.monai_label.origins import ORIGINS, origin_list
 from spinefuse_ext.validation import ConfigError, MissingPackageError
+from spinefuse_ext.verbs.paths import BUNDLES
 
 logger = logging.getLogger(__name__)
 

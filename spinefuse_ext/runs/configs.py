@@ -64,3 +64,11 @@ def check_places(files: Sequence[str], values: Mapping[str, Any]) -> ConfigParse
             raise ConfigError(f"No config defines {parent}, so the setting {name} has no place. Check the spelling.")
         parser[name] = deepcopy(value)  # what a later override may go into
     return parser
+
+
+def bundle_config(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The configs of a bundle merged left to right, and overrides applied, as a bundle run would; nothing is built."""
+    parser = merged_configs([str(check_exists(bundle / "configs" / file, "The config file")) for file in files])
+    parser.update({"bundle_root": str(bundle), **deepcopy(dict(overrides or {}))})
+    config: dict[str, Any] = parser.get()
+    return {name: value for name, value in config.items() if name != "_meta_"}

@@ -21,8 +21,8 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
-from spinefuse_ext.bundle.demo import SMALL_FUSION
 from spinefuse_ext.enums import Cache
+from spinefuse_ext.verbs.demo import SMALL_FUSION
 
 CONFIG = Path(__file__).parents[2] / "bundles" / "spine_fusion" / "configs" / "train.json"
 MARKS = (0.05, 0.25, 0.5, 1.0)  # shares of the cohort after which memory is read

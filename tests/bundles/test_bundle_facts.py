@@ -13,9 +13,9 @@ from monai.bundle import ComponentLocator, ConfigItem, ConfigParser
 from monai.bundle.config_item import ConfigComponent
 from monai.utils import ensure_tuple
 
-from spinefuse_ext.bundle.doctor import check_bundle
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.labels import STRUCTURES
+from spinefuse_ext.verbs.doctor import check_bundle
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("spine_fusion", "spine_semiseg")

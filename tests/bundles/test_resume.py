@@ -15,8 +15,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from spinefuse_ext.bundle.commands import bundle_command
 from spinefuse_ext.validation import ResumeError
+from spinefuse_ext.verbs.commands import bundle_command
 
 pytestmark = pytest.mark.slow
 

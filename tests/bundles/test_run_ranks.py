@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from spinefuse_ext.bundle.commands import bundle_command
+from spinefuse_ext.verbs.commands import bundle_command
 
 pytestmark = pytest.mark.slow
 

@@ -16,9 +16,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from spinefuse_ext.bundle.commands import segment
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.metrics import segmentation_table
+from spinefuse_ext.verbs.commands import segment
 
 pytestmark = pytest.mark.slow
 

@@ -16,10 +16,10 @@ from monai.bundle import ConfigParser
 
 import spinefuse_ext
 from spinefuse_ext.__main__ import VERBS
-from spinefuse_ext.bundle.commands import BUNDLES
-from spinefuse_ext.bundle.compare import TASKS
-from spinefuse_ext.bundle.methods import plan_methods
+from spinefuse_ext.comparison.compare import TASKS
+from spinefuse_ext.comparison.methods import plan_methods
 from spinefuse_ext.runs.overrides import check_overrides
+from spinefuse_ext.verbs.commands import BUNDLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from spinefuse_ext.bundle.level_step import name_levels
+from spinefuse_ext.verbs.level_step import name_levels
 
 LABELS = ["background", "vertebra", "disc", "canal", "sacrum"]
 

@@ -169,7 +169,7 @@ def test_an_earlier_result_stays_when_the_next_run_is_refused(
 def test_a_misspelt_parent_of_a_setting(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     options = ["--dataset_dir", str(tmp_path), "--out", str(tmp_path / "run"), "--networkdef#dim", "8"]
     line = refused(["train", "fusion", *options], capfd)
-    assert "No config defines networkdef, so the setting networkdef#dim has no place. Check the spelling." in line
+    assert "No config defines the setting networkdef#dim, so it would be ignored. Did you mean network_def?" in line
     assert left_over(tmp_path) == []
 
 

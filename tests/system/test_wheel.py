@@ -64,7 +64,7 @@ def check_segments(python: str, folder: Path, scan: Path, **environment: str) ->
 def test_an_installed_wheel_brings_both_bundles_and_segments(wheel: Path, scan: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     subprocess.run([*PIP, "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True)
-    code = "import json; from spinefuse_ext.bundle.commands import installed_bundles; print(*installed_bundles())"
+    code = "import json; from spinefuse_ext.verbs.commands import installed_bundles; print(*installed_bundles())"
     asked: dict[str, Any] = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(site)}, "text": True}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, **asked)
     bundles = Path(told.stdout.strip())

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from spinefuse_ext.bundle.results import PREDICTION_FILE
 from spinefuse_ext.console import tell
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.validation import SpinefuseError
+from spinefuse_ext.verbs.results import PREDICTION_FILE
 
 logger = logging.getLogger(__name__)
 

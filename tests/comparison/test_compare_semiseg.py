@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.compare import compare
-from spinefuse_ext.bundle.methods import merged, plan_methods
-from spinefuse_ext.bundle.segmentation_methods import ALL_LABELS, SEMISEG_METHODS, SUPERVISED
+from spinefuse_ext.comparison.compare import compare
+from spinefuse_ext.comparison.methods import plan_methods
+from spinefuse_ext.comparison.segmentation_methods import ALL_LABELS, SEMISEG_METHODS, SUPERVISED
 from spinefuse_ext.data import make_datalist
 from spinefuse_ext.report.comparison import read_scores
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.validation import ConfigError, DatalistError
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "spine_semiseg"
@@ -243,7 +244,7 @@ def test_other_tasks_have_no_seeds(cases: Path, tmp_path: Path) -> None:
 def test_every_method_has_one_network_in_training_and_inference(name: str) -> None:
     (plan,) = plan_methods({name: SEMISEG_METHODS[name]}, BUNDLE, {"batch_size": 3, "amp": True})
     training, inference = (
-        ConfigParser(merged(BUNDLE, files, {**settings, "device": "cpu"}))
+        ConfigParser(bundle_config(BUNDLE, files, {**settings, "device": "cpu"}))
         for files, settings in ((plan.training_files, plan.training), (plan.inference_files, plan.inference))
     )
     networks = [parser.get_parsed_content("network_def") for parser in (training, inference)]
@@ -256,7 +257,7 @@ def test_a_control_takes_as_many_steps_as_one_pass_over_the_unlabelled_images(na
     method = SEMISEG_METHODS[name]
     settings = {"dataset_dir": str(cases), "crops_per_case": 7, "unlabelled_batch_size": 3, "device": "cpu"}
     files = ("train.json", *method.deltas, *method.training_deltas)
-    parser = ConfigParser(merged(BUNDLE, files, settings))
+    parser = ConfigParser(bundle_config(BUNDLE, files, settings))
     assert parser.get_parsed_content("train#trainer#unlabelled_data_loader") is None
     assert parser.get_parsed_content("train#trainer#epoch_length") == 3  # 7 crops of one case, 3 in a batch
     assert parser["method_handlers"] == []

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from spinefuse_ext.bundle.doctor import FILES, check_bundle, doctor
 from spinefuse_ext.validation import ConfigError, MissingPathError
+from spinefuse_ext.verbs.doctor import FILES, check_bundle, doctor
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 Change = Callable[[Path], None]
@@ -44,7 +44,7 @@ def test_versions_device_and_precision_are_shown(capsys: pytest.CaptureFixture[s
 
 
 def test_a_package_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("spinefuse_ext.bundle.doctor.PACKAGES", ("no-such-package-here",))
+    monkeypatch.setattr("spinefuse_ext.verbs.doctor.PACKAGES", ("no-such-package-here",))
     doctor()
     assert "no-such-package-here not installed" in capsys.readouterr().out
 

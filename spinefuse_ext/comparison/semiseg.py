@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from monai.utils import CommonKeys
 
-from spinefuse_ext.bundle.compare_segmentation import SegmentationComparison
-from spinefuse_ext.bundle.comparison import Needs
-from spinefuse_ext.bundle.method_record import MethodRecord
-from spinefuse_ext.bundle.methods import MethodPlan, merged
-from spinefuse_ext.bundle.segmentation_methods import ALL_LABELS, SEMISEG_METHODS, SUPERVISED
+from spinefuse_ext.comparison.base import Needs
+from spinefuse_ext.comparison.method_record import MethodRecord
+from spinefuse_ext.comparison.methods import MethodPlan
+from spinefuse_ext.comparison.segmentation import SegmentationComparison
+from spinefuse_ext.comparison.segmentation_methods import ALL_LABELS, SEMISEG_METHODS, SUPERVISED
 from spinefuse_ext.enums import CaseKeys, Section
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.validation import DatalistError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class SemiSegComparison(SegmentationComparison):
         return {name: [(epoch, fmean(dice)) for epoch, dice in sorted(at.items())] for name, at in values.items()}
 
     def _training(self, plan: MethodPlan) -> dict[str, Any]:
-        return merged(self.bundle, plan.training_files, plan.training)
+        return bundle_config(self.bundle, plan.training_files, plan.training)
 
     def _protocol(self, plans: Sequence[MethodPlan]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         """Settings of the protocol, and what makes the method, by method."""

@@ -15,12 +15,12 @@ import torch
 from monai.bundle import ConfigParser
 
 from spinefuse_ext import __version__
-from spinefuse_ext.bundle.archive import PACKAGE, WEIGHTS, released_files, write_archive
-from spinefuse_ext.bundle.doctor import check_bundle
-from spinefuse_ext.bundle.paths import BUNDLES, find_bundle
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.networks.weights import fitting_weights
 from spinefuse_ext.validation import ConfigError, PackError, WeightsError, check_exists
+from spinefuse_ext.verbs.archive import PACKAGE, WEIGHTS, released_files, write_archive
+from spinefuse_ext.verbs.doctor import check_bundle
+from spinefuse_ext.verbs.paths import BUNDLES, find_bundle
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ import torch
 from monai.bundle import ConfigParser
 
 from spinefuse_ext.__main__ import main
-from spinefuse_ext.bundle.commands import fuse
-from spinefuse_ext.bundle.results import structure_volumes, tell_scores, tell_weights
 from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import WeightsError
+from spinefuse_ext.verbs.commands import fuse
+from spinefuse_ext.verbs.results import structure_volumes, tell_scores, tell_weights
 
 Bundle = Callable[[str, Path], Path]
 

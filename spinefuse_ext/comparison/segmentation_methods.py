@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spinefuse_ext.bundle.methods import Method
+from spinefuse_ext.comparison.methods import Method
 from spinefuse_ext.enums import CaseKeys
 
 

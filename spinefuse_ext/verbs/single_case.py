@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.bundle.level_step import name_levels
-from spinefuse_ext.bundle.outputs import FUSED, SEGMENTED, replaced, tell_outdated
-from spinefuse_ext.bundle.paths import absolute, existing, find_bundle, listed, weights_path
-from spinefuse_ext.bundle.results import FUSED_FILE, PREDICTION_FILE, tell_fused, tell_segmented
 from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
 from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
 from spinefuse_ext.progress_bar import stage
 from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.verbs.level_step import name_levels
+from spinefuse_ext.verbs.outputs import FUSED, SEGMENTED, replaced, tell_outdated
+from spinefuse_ext.verbs.paths import absolute, existing, find_bundle, listed, weights_path
+from spinefuse_ext.verbs.results import FUSED_FILE, PREDICTION_FILE, tell_fused, tell_segmented
 
 #: Files of a case beside its images: the option, the key in the configs, and what a sentence calls it.
 _FILES = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle import ComponentLocator
 
-from spinefuse_ext.validation import ConfigError, check_exists
+from spinefuse_ext.runs.configs import bundle_config
+from spinefuse_ext.validation import ConfigError
 
 #: Settings that a comparison gives each method itself; a network without corrections refuses the last two.
 OWN_SETTINGS = (
@@ -75,9 +75,9 @@ class MethodPlan:
 
     def settings(self, bundle: Path) -> dict[str, Any]:
         """Every setting of both runs, by id: what decides the method's result."""
-        parts = {"inference": merged(bundle, self.inference_files, self.inference)}
+        parts = {"inference": bundle_config(bundle, self.inference_files, self.inference)}
         if self.training is not None:
-            parts["train"] = merged(bundle, self.training_files, self.training)
+            parts["train"] = bundle_config(bundle, self.training_files, self.training)
         return flat(parts)
 
 
@@ -118,7 +118,7 @@ def plan_methods(methods: Methods, bundle: Path, overrides: Mapping[str, Any]) -
         raise ConfigError(f"`spinefuse compare` sets {taken_over} for each method itself; leave --{taken_over} out.")
     plans = [_plan(name, method, bundle, overrides) for name, method in methods.items()]
     taken = {name for plan in plans for run in (plan.training or {}, plan.inference) for name in run}
-    known = {name for file in ("train.json", "inference.json") for name in merged(bundle, (file,))}
+    known = {name for file in ("train.json", "inference.json") for name in bundle_config(bundle, (file,))}
     for name in overrides:
         top = name.partition("#")[0]
         if name not in taken and (top == NETWORK or top not in known):
@@ -139,7 +139,7 @@ def _plan(name: str, method: Method, bundle: Path, overrides: Mapping[str, Any])
 
 def _accepted(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides that a run knows, without those that a method's delta replaces: they belong to the method."""
-    base, config = merged(bundle, files[:1]), merged(bundle, files)
+    base, config = bundle_config(bundle, files[:1]), bundle_config(bundle, files)
     kept = {name for name in overrides if "#" not in name and name in base and base[name] != config.get(name)}
     return {name: value for name, value in overrides.items() if name not in kept and _has(config, name)}
 
@@ -163,15 +163,6 @@ def _arguments(target: str) -> Collection[str]:
     if network is None:
         raise ConfigError(f"The network {target} cannot be imported; check network_def.")
     return inspect.signature(network).parameters
-
-
-def merged(bundle: Path, files: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The configs of a bundle merged left to right, and overrides applied, as a bundle run would; nothing is built."""
-    parser = ConfigParser()
-    parser.read_config([str(check_exists(bundle / "configs" / file, "The config file")) for file in files])
-    parser.update({"bundle_root": str(bundle), **deepcopy(dict(overrides or {}))})
-    config: dict[str, Any] = parser.get()
-    return {name: value for name, value in config.items() if name != "_meta_"}
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -15,10 +15,10 @@ import torch
 from monai.bundle import ConfigParser
 
 from spinefuse_ext import __version__
-from spinefuse_ext.bundle.pack import pack
 from spinefuse_ext.handlers.checkpoints import stored_devices
 from spinefuse_ext.networks import load_weights
 from spinefuse_ext.validation import ConfigError, MissingPathError, PackError, WeightsError
+from spinefuse_ext.verbs.pack import pack
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "spine_fusion"
 VERSION = "0.5.9"

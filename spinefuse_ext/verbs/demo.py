@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.bundle.methods import merged
-from spinefuse_ext.bundle.paths import find_bundle
 from spinefuse_ext.files import atomic_write, check_output_folder, empty_folder
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.verbs.paths import find_bundle
 
 #: Small sizes and few epochs, for two CPU cores. Everything else is as shipped.
 SMALL_FUSION: dict[str, Any] = {
@@ -100,7 +100,7 @@ def demo(
 
 def inference_settings(task: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of a training that inference knows too: sizes of the networks and of what they see."""
-    known = merged(find_bundle(task), ("inference.json",))
+    known = bundle_config(find_bundle(task), ("inference.json",))
     return {name: value for name, value in settings.items() if name.partition("#")[0] in known}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spinefuse_ext.bundle.methods import Method
+from spinefuse_ext.comparison.methods import Method
 
 #: In the order of the table; a further method is one line here and its delta in the bundle.
 FUSION_METHODS: dict[str, Method] = {

@@ -12,12 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spinefuse_ext.bundle.commands import evaluate
-from spinefuse_ext.bundle.compare import compare
-from spinefuse_ext.bundle.segmentation_methods import SEGMENTATION_INPUTS
+from spinefuse_ext.comparison.compare import compare
+from spinefuse_ext.comparison.segmentation_methods import SEGMENTATION_INPUTS
 from spinefuse_ext.data import make_datalist
 from spinefuse_ext.report.comparison import read_scores
 from spinefuse_ext.validation import ConfigError, DatalistError, GridMismatchError
+from spinefuse_ext.verbs.commands import evaluate
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "spine_semiseg"
 SHAPE = (4, 32, 48)

@@ -15,15 +15,16 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from spinefuse_ext.bundle.commands import find_bundle
-from spinefuse_ext.bundle.compare import compare
-from spinefuse_ext.bundle.fusion_methods import FUSION_METHODS
-from spinefuse_ext.bundle.method_record import open_record
-from spinefuse_ext.bundle.methods import MethodPlan, choose_methods, flat, merged, plan_methods
-from spinefuse_ext.bundle.slice_scores import ScoredPairs, score_slices
+from spinefuse_ext.comparison.compare import compare
+from spinefuse_ext.comparison.fusion_methods import FUSION_METHODS
+from spinefuse_ext.comparison.method_record import open_record
+from spinefuse_ext.comparison.methods import MethodPlan, choose_methods, flat, plan_methods
+from spinefuse_ext.comparison.slice_scores import ScoredPairs, score_slices
 from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, FusionMetric
 from spinefuse_ext.report.comparison import read_scores
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.validation import ConfigError, DatalistError, GridMismatchError, MissingPathError
+from spinefuse_ext.verbs.commands import find_bundle
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "spine_fusion"
 SHAPE = (4, 48, 56)
@@ -260,11 +261,11 @@ def test_a_folder_that_no_comparison_wrote_is_left_alone(
 @pytest.mark.parametrize("name", FUSION_METHODS)
 def test_every_method_has_its_configs_and_a_network_of_its_own_kind(name: str) -> None:
     (plan,) = plan_methods({name: FUSION_METHODS[name]}, find_bundle("fusion"), {"seed": 3})
-    config = merged(BUNDLE, plan.inference_files, plan.inference)
+    config = bundle_config(BUNDLE, plan.inference_files, plan.inference)
     assert config["seed"] == 3
     assert (plan.training is not None) == FUSION_METHODS[name].trains
     if plan.training is not None:
-        assert merged(BUNDLE, plan.training_files)["network_def"] == config["network_def"]
+        assert bundle_config(BUNDLE, plan.training_files)["network_def"] == config["network_def"]
 
 
 def test_what_a_method_sets_itself_is_not_overridden() -> None:
@@ -314,7 +315,7 @@ def test_slices_are_scored_one_by_one_and_average_to_the_case(rng: np.random.Gen
 
 def test_a_fused_image_on_another_grid_is_refused(cases: Path, tmp_path: Path) -> None:
     (plan,) = plans("max", dataset_dir=str(cases), sections=["test"])
-    (pair,) = ScoredPairs(merged(BUNDLE, plan.inference_files, plan.inference))
+    (pair,) = ScoredPairs(bundle_config(BUNDLE, plan.inference_files, plan.inference))
     assert pair.case == "test_case"
     (tmp_path / "test_case").mkdir()
     nib.save(nib.Nifti1Image(np.zeros((4, 48, 50)), np.eye(4)), tmp_path / "test_case" / "fused.nii.gz")

@@ -21,7 +21,7 @@ import pytest
 import torch
 from monai.bundle import download
 
-from spinefuse_ext.bundle.pack import pack
+from spinefuse_ext.verbs.pack import pack
 from tests.hiding import HIDE
 
 MONAI = "monai[fire,ignite,jsonschema,nibabel,tensorboard,tqdm]"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from spinefuse_ext.bundle.commands import evaluate, fuse, segment
-from spinefuse_ext.bundle.outputs import FUSED, replaced
+from spinefuse_ext.verbs.commands import evaluate, fuse, segment
+from spinefuse_ext.verbs.outputs import FUSED, replaced
 
 Status = Callable[[int], None]
 
@@ -50,8 +50,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
 
         monkeypatch.setattr("spinefuse_ext.runs.run.open_workflow", write)
         for told in ("fused", "segmented"):  # what is written here is no image
-            monkeypatch.setattr(f"spinefuse_ext.bundle.single_case.tell_{told}", lambda *_: None)
-        monkeypatch.setattr("spinefuse_ext.bundle.commands.tell_scores", lambda folder: None)
+            monkeypatch.setattr(f"spinefuse_ext.verbs.single_case.tell_{told}", lambda *_: None)
+        monkeypatch.setattr("spinefuse_ext.verbs.commands.tell_scores", lambda folder: None)
 
     return prepare
 

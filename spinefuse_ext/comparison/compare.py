@@ -10,16 +10,17 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from spinefuse_ext.bundle.compare_fusion import FusionComparison
-from spinefuse_ext.bundle.compare_segmentation import InputComparison
-from spinefuse_ext.bundle.compare_semiseg import SemiSegComparison
-from spinefuse_ext.bundle.comparison import Comparison, scored_section
-from spinefuse_ext.bundle.method_record import MethodRecord
-from spinefuse_ext.bundle.methods import choose_methods, merged, plan_methods
-from spinefuse_ext.bundle.paths import find_bundle
+from spinefuse_ext.comparison.base import Comparison, scored_section
+from spinefuse_ext.comparison.fusion import FusionComparison
+from spinefuse_ext.comparison.method_record import MethodRecord
+from spinefuse_ext.comparison.methods import choose_methods, plan_methods
+from spinefuse_ext.comparison.segmentation import InputComparison
+from spinefuse_ext.comparison.semiseg import SemiSegComparison
 from spinefuse_ext.files import check_output_folder
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.runs.settings import typed_settings
 from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.verbs.paths import find_bundle
 
 TASKS: dict[str, type[Comparison]] = {
     "fusion": FusionComparison,
@@ -72,11 +73,11 @@ def compare(  # noqa: PLR0913 (the options of the verb, all keyword-only but thr
         begun = (name for name, method in kind.methods.items() if not method.reference or (Path(out) / name).is_dir())
         methods = list(begun)
     names, folder = choose_methods(methods, kind.methods), find_bundle(kind.task, bundle)
-    known = {**merged(folder, ("inference.json",)), **merged(folder, ("train.json",))}
+    known = {**bundle_config(folder, ("inference.json",)), **bundle_config(folder, ("train.json",))}
     overrides = typed_settings(ConfigParser(known), overrides)
     given = {**overrides, "dataset_dir": str(Path(dataset_dir).absolute())}
     if not overrides.get("sections"):
-        given["sections"] = [scored_section({**merged(folder, ("inference.json",)), **given})]
+        given["sections"] = [scored_section({**bundle_config(folder, ("inference.json",)), **given})]
     chosen = {name: kind.methods[name] for name in names}
     plans = plan_methods(chosen, folder, given)
     drawn = choose_seeds(task, kind.seeds, seeds, overrides)

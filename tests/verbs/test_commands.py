@@ -15,8 +15,8 @@ import pytest
 from monai.bundle import create_workflow
 
 from spinefuse_ext import bundle_places
-from spinefuse_ext.bundle.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
 from spinefuse_ext.validation import ConfigError, MissingPathError, OutputError, SpinefuseError
+from spinefuse_ext.verbs.commands import bundle_command, evaluate, find_bundle, fuse, run_bundle, segment, train
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 MISSPELT: dict[str, Any] = {"networkdef#dim": 8}

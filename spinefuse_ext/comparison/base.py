@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spinefuse_ext import __version__
-from spinefuse_ext.bundle.method_record import MethodRecord, find_record, open_record
-from spinefuse_ext.bundle.methods import MethodPlan, Methods, merged
+from spinefuse_ext.comparison.method_record import MethodRecord, find_record, open_record
+from spinefuse_ext.comparison.methods import MethodPlan, Methods
 from spinefuse_ext.enums import Section
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.validation import DatalistError
 
@@ -38,7 +39,7 @@ class Comparison(ABC):
     def __init__(self, bundle: Path, plans: Sequence[MethodPlan], out: Path) -> None:
         self.bundle, self.plans, self.out = bundle, plans, out
         self.missing: list[str] = []
-        self.config = merged(bundle, plans[0].inference_files, plans[0].inference)
+        self.config = bundle_config(bundle, plans[0].inference_files, plans[0].inference)
 
     @abstractmethod
     def needs(self, plan: MethodPlan) -> Needs:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from spinefuse_ext.bundle.comparison import Comparison, Needs
-from spinefuse_ext.bundle.method_record import MethodRecord
-from spinefuse_ext.bundle.methods import MethodPlan, merged
-from spinefuse_ext.bundle.segmentation_methods import SEGMENTATION_INPUTS
+from spinefuse_ext.comparison.base import Comparison, Needs
+from spinefuse_ext.comparison.method_record import MethodRecord
+from spinefuse_ext.comparison.methods import MethodPlan
+from spinefuse_ext.comparison.segmentation_methods import SEGMENTATION_INPUTS
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.progress_bar import progress_bar
+from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.validation import DatalistError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class SegmentationComparison(Comparison):
                     self._check_labels(items, keys, learn=section not in self.config["sections"])
 
     def needs(self, plan: MethodPlan) -> Needs:
-        images = list(merged(self.bundle, plan.inference_files, plan.inference)["image_keys"])
+        images = list(bundle_config(self.bundle, plan.inference_files, plan.inference)["image_keys"])
         with_label = [*images, str(CaseKeys.LABEL)]
         scored = dict.fromkeys(self.config["sections"], with_label)
         if plan.training is None:

@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.bundle.comparison import Comparison, Needs
-from spinefuse_ext.bundle.fusion_methods import FUSION_METHODS
-from spinefuse_ext.bundle.method_record import MethodRecord
-from spinefuse_ext.bundle.methods import MethodPlan
+from spinefuse_ext.comparison.base import Comparison, Needs
+from spinefuse_ext.comparison.fusion_methods import FUSION_METHODS
+from spinefuse_ext.comparison.method_record import MethodRecord
+from spinefuse_ext.comparison.methods import MethodPlan
 from spinefuse_ext.enums import Section
 from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.validation import DatalistError
@@ -30,7 +30,7 @@ class FusionComparison(Comparison):
     training_folder = "fused_training"
 
     def __init__(self, bundle: Path, plans: Sequence[MethodPlan], out: Path) -> None:
-        from spinefuse_ext.bundle.slice_scores import ScoredPairs
+        from spinefuse_ext.comparison.slice_scores import ScoredPairs
 
         super().__init__(bundle, plans, out)
         self.pairs = ScoredPairs(self.config)
@@ -49,7 +49,7 @@ class FusionComparison(Comparison):
         return {"fuse training cases": lambda: self._infer(plan, folder, **settings)}
 
     def score(self, plan: MethodPlan, folder: Path) -> None:
-        from spinefuse_ext.bundle.slice_scores import fit_recovery, score_slices
+        from spinefuse_ext.comparison.slice_scores import fit_recovery, score_slices
         from spinefuse_ext.metrics import recovery_scores
         from spinefuse_ext.report.comparison import write_scores
 

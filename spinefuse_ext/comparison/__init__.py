@@ -1,0 +1,1 @@
+"""Methods trained and scored alike, and put into one table: ``spinefuse compare``."""
