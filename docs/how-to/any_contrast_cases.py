@@ -101,7 +101,11 @@ def make_phantom_case(job: tuple[int, str], out: Path, rims: str, *, deep_canal:
     spacing = np.asarray(SLICES_MM[plane])
     shape = np.rint(np.asarray(FIELDS_MM[plane]) / spacing).astype(int)
     affine = np.diag([*spacing, 1.0])
-    centre = [field.uniform(-3, 3), AHEAD_MM[plane] + field.uniform(-17.5, 17.5), field.uniform(-40, 40) + 90 * (field.random() < 0.25)]
+    centre = [
+        field.uniform(-3, 3),
+        AHEAD_MM[plane] + field.uniform(-17.5, 17.5),
+        field.uniform(-40, 40) + 90 * (field.random() < 0.25),
+    ]
     affine[:3, 3] = centre - spacing * (shape - 1) / 2
     canvas = paint(anatomy, posture, Grid(affine, (int(shape[0]), int(shape[1]), int(shape[2]))), PIXEL_MM)
     paint_surroundings(canvas, anatomy, posture, around)

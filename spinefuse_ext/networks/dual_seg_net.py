@@ -54,6 +54,10 @@ class DualSegNet(SeenPlanes):
             return torch.softmax(self.vnet(x), dim=1)
         return (torch.softmax(self.unet(x), dim=1) + torch.softmax(self.vnet(x), dim=1)) / 2
 
+    def axial_kind(self) -> nn.Module:
+        """A UNet."""
+        return self.unet
+
     def each(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(B, C, *S)`` -> probabilities ``(B, 2 K, *S)``: all K of the UNet's, then those of the VNet."""
         return torch.cat((torch.softmax(self.unet(x), dim=1), torch.softmax(self.vnet(x), dim=1)), dim=1)
@@ -81,3 +85,7 @@ class SingleSegNet(SeenPlanes):
         """Image ``(B, C, *S)`` -> logits ``(1, B, K, *S)`` in training, probabilities ``(B, K, *S)`` in evaluation."""
         logits = self.network(x)
         return logits.unsqueeze(0) if self.training else torch.softmax(logits, dim=1)
+
+    def axial_kind(self) -> nn.Module:
+        """One like its own."""
+        return self.network

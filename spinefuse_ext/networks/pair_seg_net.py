@@ -61,3 +61,7 @@ class PairSegNet(DualSegNet):
     def each(self, x: torch.Tensor) -> torch.Tensor:
         """Pair ``(B, 2, *S)`` -> probabilities ``(B, 2 K, *S)`` of the two sub-networks."""
         return super().each(self.channels(x))
+
+    def axial_input(self, x: torch.Tensor) -> torch.Tensor:
+        """Pair ``(B, 2, *S)`` -> its channels."""
+        return self.channels(x)

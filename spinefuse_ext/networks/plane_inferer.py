@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.placement import unwrap
-from spinefuse_ext.networks.planes import BUFFER, PLANES, check_planes
+from spinefuse_ext.networks.planes import SeenPlanes, check_planes
+from spinefuse_ext.networks.sub_networks import EachSubNetwork
 from spinefuse_ext.validation import ConfigError
 
 _READ = ("sagittal", "axial")
@@ -26,11 +27,35 @@ _AXIAL = (0, 1, 4, 3, 2)  # (B, C, X, Y, Z) to axial slices (B, C, Z, Y, X) and 
 
 def planes_of(network: Any) -> frozenset[str]:
     """Names of the planes that a network, or the one inside it, says it learnt; empty where it says nothing."""
+    inner = _inner(network)
+    return frozenset() if inner is None else inner.learnt_planes()
+
+
+def _inner(network: Any) -> SeenPlanes | None:
+    """The network that knows its planes, inside others."""
     network = unwrap(network) if isinstance(network, nn.Module) else network
-    while isinstance(network, nn.Module) and not hasattr(network, BUFFER):
+    while isinstance(network, nn.Module) and not isinstance(network, SeenPlanes):
         network = getattr(network, "network", None)
-    seen = getattr(network, BUFFER, ())
-    return frozenset(name for name, yes in zip(PLANES, seen, strict=False) if yes)
+    return network if isinstance(network, SeenPlanes) else None
+
+
+class _ReadAxial:
+    """The network for axial slices inside a network, which returns as many channels as that one does."""
+
+    def __init__(self, network: SeenPlanes, both: bool) -> None:
+        self.network, self.both = network, both
+
+    def __call__(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        each = self.network.each_axial(x)
+        return each if self.both else each.unflatten(1, (2, -1)).mean(1)
+
+
+def axial_reader(network: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """What reads axial slices: a network inside ``network`` that learnt them alone, or ``network`` itself."""
+    inner = _inner(network)
+    if inner is None or not inner.has_axial():
+        return network
+    return _ReadAxial(inner, isinstance(network, EachSubNetwork))
 
 
 class PlanesInferer(Inferer):
@@ -92,7 +117,8 @@ class PlanesInferer(Inferer):
         height = max(1, min(inputs.shape[4], round(inputs.shape[4] * float(spacing[2]) / apart_mm)))
         image = _as_tensor(inputs)
         wide = F.interpolate(image, (width, image.shape[3], height), mode="trilinear", align_corners=False)
-        result: torch.Tensor = self.inferer(wide.permute(_AXIAL).contiguous(), network, *args, **kwargs)
+        slices = wide.permute(_AXIAL).contiguous()
+        result: torch.Tensor = self.inferer(slices, axial_reader(network), *args, **kwargs)
         return _as_tensor(result)
 
 

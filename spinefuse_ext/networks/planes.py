@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -13,13 +14,17 @@ from spinefuse_ext.validation import ConfigError
 
 PLANES = ("sagittal", "coronal", "axial")
 BUFFER = "seen_planes"
+#: Where a checkpoint holds the weights of a network for axial slices alone, and what its ``seen_planes`` then says.
+AXIAL, BY_ITSELF = "axial.", 2
 
 
 class SeenPlanes(nn.Module):
     """A network whose weights say in which planes it learnt to read slices.
 
-    They stand in the checkpoint as ``seen_planes``, three numbers 0 or 1 for sagittal, coronal and axial; one without
-    them is of a network that learnt a single plane, the one that its slices are cut in (``slice_axis``).
+    They stand in the checkpoint as ``seen_planes``, three numbers for sagittal, coronal and axial; one without them is
+    of a network that learnt a single plane, the one that its slices are cut in (``slice_axis``). 1 is a plane that the
+    network learnt. 2 is one that a second network inside it learnt, which knows nothing else: it is built when a
+    checkpoint holds it (``axial``), of the kind of ``axial_kind``, and reads the axial slices of an image.
 
     Args:
         planes: names; None for the single plane.
@@ -33,10 +38,45 @@ class SeenPlanes(nn.Module):
         learnt = check_planes(planes, PLANES) if planes is not None else []
         self.register_buffer(BUFFER, torch.tensor([name in learnt for name in PLANES], dtype=torch.uint8))
 
+    def axial_kind(self) -> nn.Module:
+        """A network like that for axial slices; without one there are none."""
+        raise NotImplementedError(f"{type(self).__name__} has no network for axial slices.")
+
+    def axial_input(self, x: torch.Tensor) -> torch.Tensor:
+        """What the network for axial slices sees of ``(B, C, *S)``."""
+        return x
+
+    def has_axial(self) -> bool:
+        """Whether a network of its own reads axial slices."""
+        return hasattr(self, AXIAL[:-1]) and int(getattr(self, BUFFER)[PLANES.index("axial")]) == BY_ITSELF
+
+    def each_axial(self, x: torch.Tensor) -> torch.Tensor:
+        """Axial slices ``(B, C, H, W)`` -> probabilities ``(B, 2 K, H, W)``: of the slice, and of its mirror image.
+
+        A body is nearly the same on its left and right, so both are opinions of equal worth.
+        """
+        seen, axial = self.axial_input(x), self.get_submodule(AXIAL[:-1])
+        mirrored = axial(seen.flip(-1)).flip(-1)
+        return torch.cat((torch.softmax(axial(seen), dim=1), torch.softmax(mirrored, dim=1)), dim=1)
+
+    def learnt_planes(self) -> frozenset[str]:
+        """Names of the planes that its weights can read."""
+        own = 1 + self.has_axial()
+        return frozenset(name for name, kind in zip(PLANES, getattr(self, BUFFER), strict=True) if 0 < kind <= own)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Complete weights that were saved before networks said their planes, as PyTorch's own layers do."""
         state_dict.setdefault(prefix + BUFFER, torch.zeros(len(PLANES), dtype=torch.uint8))
+        self.fit_axial(any(name.startswith(prefix + AXIAL) for name in state_dict))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def fit_axial(self, wanted: bool) -> None:
+        """Have a network for axial slices, or none."""
+        present = hasattr(self, AXIAL[:-1])
+        if wanted and not present:
+            self.add_module(AXIAL[:-1], deepcopy(self.axial_kind()))
+        elif present and not wanted:
+            delattr(self, AXIAL[:-1])
 
 
 def check_planes(planes: str | Sequence[str], known: Sequence[str]) -> list[str]:
@@ -53,5 +93,17 @@ def seen_planes(network: nn.Module) -> dict[str, Any]:
 
 
 def with_seen_planes(network: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint's weights, completed where they were saved before networks said their planes."""
+    """A checkpoint's weights, completed where they were saved before networks said their planes.
+
+    The networks for axial slices inside ``network`` become those that the checkpoint holds.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, SeenPlanes):
+            prefix = f"{name}.{AXIAL}" if name else AXIAL
+            module.fit_axial(any(key.startswith(prefix) for key in state))
     return {name: torch.zeros_like(value) for name, value in seen_planes(network).items()} | state
+
+
+def without_axial(state: dict[str, Any]) -> dict[str, Any]:
+    """Weights without the networks for axial slices, which a training of another plane would leave as they are."""
+    return {name: value for name, value in state.items() if f".{AXIAL}" not in f".{name}"}

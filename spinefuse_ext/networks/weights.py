@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from spinefuse_ext.networks.planes import seen_planes, with_seen_planes
+from spinefuse_ext.networks.planes import seen_planes, with_seen_planes, without_axial
 from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.validation import WeightsError, check_exists
 
@@ -21,16 +21,18 @@ def load_weights(
     """Load a checkpoint into ``network``; see :func:`fitting_weights` for what is accepted and raised.
 
     With ``keep_planes`` the network keeps its own :class:`~spinefuse_ext.networks.SeenPlanes`: it goes on to learn from
-    slices of these, whatever the weights learnt before.
+    slices of these, whatever the weights learnt before, and a network for axial slices is left out.
     """
     own = seen_planes(network) if keep_planes else {}
-    network.load_state_dict(fitting_weights(network, path, device) | own)
+    network.load_state_dict(fitting_weights(network, path, device, axial=not keep_planes) | own)
 
 
 def fitting_weights(
-    network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu"
+    network: torch.nn.Module, path: str | Path, device: torch.device | str = "cpu", *, axial: bool = True
 ) -> dict[str, torch.Tensor]:
     """Read the weights of ``network``: a plain state dict, or one under the key ``model`` or ``network``.
+
+    With ``axial`` those of a network for axial slices are among them, where the file has one, and ``network`` gets it.
 
     A network without weights, such as a classical fusion rule, needs no checkpoint: ``path`` is not looked at.
 
@@ -38,8 +40,7 @@ def fitting_weights(
         MissingPathError: no such file.
         WeightsError: the file is no checkpoint, or it belongs to another network (names or shapes differ).
     """
-    own = network.state_dict()
-    if not own:
+    if not network.state_dict():
         return {}
     path = check_exists(path, "The checkpoint")
     try:
@@ -51,7 +52,9 @@ def fitting_weights(
         raise
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
-    state = with_seen_planes(network, _own_part(own, state))
+    state = _own_part(network.state_dict(), state)
+    state = with_seen_planes(network, state if axial else without_axial(state))
+    own = network.state_dict()
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     if missing or foreign or other_shape:
