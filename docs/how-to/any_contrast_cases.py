@@ -190,7 +190,8 @@ def with_unknown(label: Array, guess: Array | None) -> Array:
 def teacher(checkpoint: Path) -> UNet:
     network = UNet(2, 1, 5, (16, 32, 64, 128, 256), (2, 2, 2, 2), num_res_units=2, norm="BATCH")
     weights = load_plain(checkpoint)
-    network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
+    inside = {key.removeprefix("network."): value for key, value in weights.items() if key.startswith("network.")}
+    network.load_state_dict(inside)
     return network.eval()
 
 
