@@ -13,7 +13,7 @@ from torch import nn
 
 from spinefuse_ext.networks import DualSegNet, EachSubNetwork, SingleSegNet, load_weights, planes_of, window_inferer
 from spinefuse_ext.networks.plane_inferer import plane_weights
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, WeightsError
 
 BOTH = ("sagittal", "axial")
 
@@ -175,3 +175,73 @@ def test_one_plane_needs_no_list_and_both_need_an_affine() -> None:
         inferer(planes="coronal")
     with pytest.raises(ConfigError, match="need an image with an affine"):
         inferer(planes=BOTH)(image.as_tensor(), Seen(Rows()).eval())
+
+
+class Grey(nn.Module):
+    """Two classes: ``slope`` times the grey level, and nothing; what is seen from the left is seen brighter."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor([[slope]]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = torch.linspace(1, 2, x.shape[-1], device=x.device)
+        return torch.cat((self.slope * x * side, torch.zeros_like(x)), dim=1)
+
+
+def with_axial(network: nn.Module, slope: float) -> dict[str, torch.Tensor]:
+    """The weights of ``network``, joined with those of a network for axial slices alone."""
+    own = {"seen_planes": torch.tensor([1, 0, 2], dtype=torch.uint8), "axial.slope": torch.tensor([[slope]])}
+    return network.state_dict() | own
+
+
+def test_a_network_of_its_own_reads_axial_slices_and_their_mirror_images(tmp_path: Path) -> None:
+    torch.save(with_axial(DualSegNet(Grey(1.0), Grey(3.0)), 5.0), tmp_path / "model.pt")
+    network = DualSegNet(Grey(0.0), Grey(0.0)).eval()
+    load_weights(network, tmp_path / "model.pt")
+    assert planes_of(network) == planes_of(EachSubNetwork(network)) == set(BOTH)
+    image = volume((64, 64, 16), (1.25, 1.25, 4.0))
+    both = inferer()(image, EachSubNetwork(network)).as_tensor()  # type: ignore[attr-defined]
+    slices, side = image.as_tensor(), torch.linspace(1, 2, 64)[:, None, None]
+    torch.testing.assert_close(both[:, :1], torch.sigmoid(5.0 * slices * side))
+    torch.testing.assert_close(both[:, 2:3], torch.sigmoid(5.0 * slices * side.flip(0)))
+    mean = inferer()(image, network).as_tensor()  # type: ignore[attr-defined]
+    torch.testing.assert_close(mean, (both[:, :2] + both[:, 2:]) / 2)
+    sagittal = inferer(planes="sagittal")(image, network).as_tensor()  # type: ignore[attr-defined]
+    across = torch.linspace(1, 2, 16)
+    expected = (torch.sigmoid(slices * across) + torch.sigmoid(3.0 * slices * across)) / 2
+    torch.testing.assert_close(sagittal[:, :1], expected)
+
+
+def test_any_program_that_loads_such_weights_gets_the_network_for_axial_slices_and_can_save_it() -> None:
+    weights = with_axial(SingleSegNet(nn.Sequential(Grey(1.0))), 5.0)
+    weights["axial.0.slope"] = weights.pop("axial.slope")
+    network = SingleSegNet(nn.Sequential(Grey(0.0)))
+    network.load_state_dict(weights)
+    assert planes_of(network) == set(BOTH)
+    torch.testing.assert_close(dict(network.state_dict()), weights)
+    network.load_state_dict(SingleSegNet(nn.Sequential(Grey(2.0))).state_dict())
+    assert planes_of(network) == set()
+    assert "axial.0.slope" not in network.state_dict()
+
+
+def test_a_training_from_such_weights_leaves_the_network_for_axial_slices_out(tmp_path: Path) -> None:
+    torch.save(with_axial(SingleSegNet(Grey(1.0)), 5.0), tmp_path / "model.pt")
+    learner = SingleSegNet(Grey(0.0), planes=("axial",))
+    load_weights(learner, tmp_path / "model.pt", keep_planes=True)
+    assert planes_of(learner) == {"axial"}
+    assert list(learner.state_dict()) == ["seen_planes", "network.slope"]
+
+
+def test_weights_of_another_kind_for_axial_slices_are_refused(tmp_path: Path) -> None:
+    weights = with_axial(SingleSegNet(Grey(1.0)), 5.0)
+    weights["axial.offset"] = weights.pop("axial.slope")
+    torch.save(weights, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="1 of 3 weights are missing, 1 are unknown"):
+        load_weights(SingleSegNet(Grey(0.0)), tmp_path / "model.pt")
+
+
+def test_what_the_weights_say_counts_only_with_a_network_that_can() -> None:
+    network = SingleSegNet(Grey(1.0))
+    network.seen_planes.copy_(torch.tensor([1, 0, 2]))
+    assert planes_of(network) == {"sagittal"}
