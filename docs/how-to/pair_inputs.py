@@ -2,8 +2,9 @@
 
     python docs/how-to/pair_inputs.py out --cases 6
 
-Makes phantoms in two postures, registers the MR of each by eight landmarks, labels it four times by ``spinefuse
-segment`` with the shipped weights, and prints the mean Dice against the labels on the grid of the CT.
+Makes phantoms in two postures, registers the MR of each by eight landmarks, labels it by ``spinefuse segment`` with the
+shipped weights in each way, and prints the mean Dice against the labels on the grid of the CT. ``both 3:1`` are CT and
+MR one by one, the CT counting three times as much.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from spinefuse_ext.data import write_phantoms
 from spinefuse_ext.registration import register_case
 from spinefuse_ext.verbs.commands import segment
 
+IMAGE_WEIGHTS = ([1, 1], [3, 1])
 STRUCTURES = ("vertebra", "disc", "canal", "sacrum")
 FIRST_SEED, FIELD_MM = 20000, (120.0, 160.0, 220.0)
 
@@ -43,9 +45,11 @@ def scores_of(case: Path, out: Path) -> dict[str, np.ndarray]:
     register_case(**pair, **landmarks, out=str(out / "registered"))
     segment(image=pair["ct"], out=str(out / "ct"))
     segment(image=str(out / "registered" / "mr.nii.gz"), out=str(out / "mr"))
-    segment(**pair, **landmarks, out=str(out / "fused"))
-    segment(**pair, **landmarks, out=str(out / "each_image"), delta="each_image.json")
-    found = {name: next((out / name).rglob("prediction.nii.gz")) for name in ("ct", "mr", "fused", "each_image")}
+    segment(**pair, **landmarks, out=str(out / "fused"), fused=True)
+    both = {f"both {ct}:{mr}": [ct, mr] for ct, mr in IMAGE_WEIGHTS}
+    for name, weights in both.items():
+        segment(**pair, **landmarks, out=str(out / name), image_weights=weights)
+    found = {name: next((out / name).rglob("prediction.nii.gz")) for name in ("ct", "mr", "fused", *both)}
     return {name: dice(file, case / "label.nii.gz") for name, file in found.items()}
 
 

@@ -165,6 +165,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but one
     ct_series: str | None = None,
     mr_series: str | None = None,
     dicom: str | Path | None = None,
+    fused: bool = False,
     delta: str | Sequence[str] = (),
     bundle: str | Path | None = None,
     out: str | Path | None = None,
@@ -175,7 +176,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but one
 
     Args:
         image: the scan, CT, MR or fused; images as for :func:`register`. The labels lie on its grid.
-        ct: CT of a pair that is fused first, in place of ``image``.
+        ct: CT of a pair, in place of ``image``; the shipped network sees both one by one.
         mr: MR of the pair.
         ct_landmarks: points on the CT of a pair, by which the MR is registered first.
         mr_landmarks: points of the same names on the MR.
@@ -186,7 +187,8 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but one
         ct_series: the same for the CT of a pair.
         mr_series: the same for the MR of a pair.
         dicom: DICOM series on whose grid the image lies; gives ``prediction.dcm`` in ``out``.
-        delta: config files on top of ``inference.json``, such as ``"each_image.json"``.
+        fused: let the network see the fused image of a pair, as weights of one's own do anyway.
+        delta: config files on top of ``inference.json``, such as ``"pair.json"``.
         bundle: folder of the bundle.
         out: folder for the files of ``spinefuse segment``; by default nothing is kept.
         verbose: show the command that does the same, progress and results.
@@ -208,7 +210,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but one
         if not call.stays and "save_seg" not in overrides:
             overrides = {"save_seg": False, **overrides}  # nobody would see it
         options: dict[str, Any] = {**paths, **files, **given, **overrides}
-        result = single_case.segment(out=str(call.out), delta=delta, **options)
+        result = single_case.segment(out=str(call.out), fused=fused, delta=delta, **options)
         return _segmentation(call, result)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from spinefuse_ext.enums import SubNetwork
 from spinefuse_ext.networks.dual_seg_net import DualSegNet
+from spinefuse_ext.validation import ConfigError
 
 _CLOSE_PX = 15  # how far from what it shows an image still counts as showing a place
 _FAINT = 1e-3  # what an image counts where no other shows the place
@@ -23,8 +28,28 @@ class ImagewiseSegNet(DualSegNet):
     In evaluation it returns what ``DualSegNet`` does. In training it takes one image: ``(B, 1, *S)``.
 
     Args:
-        see :class:`~spinefuse_ext.networks.DualSegNet`; the sub-networks have one input channel.
+        unet, vnet, output, planes, weights: see :class:`~spinefuse_ext.networks.DualSegNet`; the sub-networks have one
+            input channel.
+        image_weights: what each of the ``C`` images counts, numbers above 0; all alike without them.
+
+    Raises:
+        ConfigError: when a weight is not above 0.
     """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        vnet: nn.Module,
+        output: str = SubNetwork.MEAN,
+        *,
+        image_weights: Sequence[float] | None = None,
+        planes: str | Sequence[str] | None = None,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__(unet, vnet, output, planes=planes, weights=weights)
+        self.image_weights = None if image_weights is None else [float(weight) for weight in image_weights]
+        if self.image_weights is not None and not all(weight > 0 for weight in self.image_weights):
+            raise ConfigError(f"image_weights: expected a number above 0 for each image, got {self.image_weights}.")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(B, C, *S)`` -> probabilities ``(B, K, *S)``; in training ``(B, 1, *S)`` -> ``(2, B, K, *S)``."""
@@ -34,14 +59,25 @@ class ImagewiseSegNet(DualSegNet):
         """Images ``(B, C, *S)`` -> probabilities ``(B, 2 K, *S)`` of the two sub-networks."""
         return self._averaged(super().each, x)
 
+    def each_axial(self, x: torch.Tensor) -> torch.Tensor:
+        """Axial slices of the images ``(B, C, H, W)`` -> probabilities ``(B, 2 K, H, W)``, averaged in the same way."""
+        return self._averaged(super().each_axial, x)
+
     def _averaged(self, network: Any, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] == 1:
             single: torch.Tensor = network(x)
             return single
         probability: torch.Tensor = network(x.flatten(0, 1)[:, None])
-        weight = shown(x).flatten(0, 1)[:, None]
+        weight = (shown(x) * self._worth(x)).flatten(0, 1)[:, None]
         weighted = (probability * weight).unflatten(0, x.shape[:2]).sum(1)
         return weighted / weight.unflatten(0, x.shape[:2]).sum(1)
+
+    def _worth(self, x: torch.Tensor) -> torch.Tensor:
+        """What each image counts, as ``(C, 1, ...)``."""
+        worth = [1.0] * x.shape[1] if self.image_weights is None else self.image_weights
+        if len(worth) != x.shape[1]:
+            raise ConfigError(f"image_weights: expected one for each of the {x.shape[1]} images, got {worth}.")
+        return x.new_tensor(worth).reshape(-1, *[1] * (x.ndim - 2))
 
 
 def shown(x: torch.Tensor, close_px: int = _CLOSE_PX) -> torch.Tensor:

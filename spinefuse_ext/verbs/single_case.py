@@ -26,6 +26,8 @@ _FILES = {
     "transform": (RegistrationKeys.TRANSFORM, "Transform file"),
     "vertebrae": (RegistrationKeys.VERTEBRAE, "The vertebra label volume"),
 }
+#: Settings by which a network sees something else than the shipped one.
+_OF_A_NETWORK = ("image_keys", "in_channels", "network_def")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     ct_landmarks: str | None = None,
     mr_landmarks: str | None = None,
     transform: str | None = None,
+    fused: bool = False,
     levels: bool = False,
     delta: str | Sequence[str] = (),
     bundle: str | None = None,
@@ -112,10 +115,10 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
 ) -> CaseResult:
     """Segment one volume into ``OUT/prediction.nii.gz``: ``spinefuse segment --image F --out OUT``.
 
-    ``--ct C --mr M`` in place of ``--image`` fuses the pair first, as ``spinefuse fuse`` does; with
-    ``--delta each_image.json`` the network sees both as they are, one by one, and its answers are averaged. A network
-    that was trained with ``pair.json`` takes ``--ct``, ``--mr``, or both. With a DICOM series, ``OUT/prediction.dcm``
-    is a DICOM SEG that refers to it.
+    Of a pair, ``--ct C --mr M`` in place of ``--image``, the shipped network sees both images one by one, and its
+    answers are averaged (``each_image.json``). Weights of one's own have learnt fused images, so for them, and with
+    ``--fused``, the pair is fused first, as ``spinefuse fuse`` does. A network that was trained with ``pair.json``
+    takes ``--ct``, ``--mr``, or both. With a DICOM series, ``OUT/prediction.dcm`` is a DICOM SEG that refers to it.
 
     Args:
         image: fused volume, or another modality with ``--image_keys``; a file or a DICOM folder.
@@ -132,12 +135,17 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         ct_landmarks: points on the CT of a pair, by which the MR is registered first.
         mr_landmarks: points of the same names on the MR.
         transform: transform file from CT to MR points, in place of landmarks.
+        fused: let the network see the fused image of a pair, and write that too.
         levels: also number and name every vertebra and disc, as ``spinefuse levels`` does.
         delta: config files that the checkpoint was trained with on top of ``train.json``.
         bundle: folder of the bundle.
         overrides: settings of the segmentation by config id, such as ``--save_subnetworks True``.
     """
-    folder, configs = find_bundle("semiseg", bundle), ["inference.json", *listed(delta)]
+    changed = [name for name in overrides if name.partition("#")[0] in _OF_A_NETWORK]
+    own = [checkpoint, fusion_checkpoint, bundle, *listed(delta), *changed]
+    each = not fused and ct is not None and mr is not None and not any(own)
+    folder = find_bundle("semiseg", bundle)
+    configs = ["inference.json", *listed(delta), *(["each_image.json"] if each else [])]
     asked = BundleRun(folder, configs, {}, overrides)
     asked.check()  # an option that does not exist is told before one that is missing
     if out is None:
@@ -158,11 +166,13 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
             raise ConfigError(
                 "Here the network sees CT and MR themselves, nothing is fused; leave --fusion_checkpoint out."
             )
+        elif fused:
+            raise ConfigError("Here the network sees CT and MR themselves, nothing is fused; leave --fused out.")
     else:
         key = _only(asked.image_keys)
         series = series or chosen.pop(key, None)  # --ct_series where the image has the key ct
         others = {f"{name}_series": given for name, given in chosen.items()}
-        _check_alone({"ct": ct, "mr": mr, "fusion_checkpoint": fusion_checkpoint, **files, **others})
+        _check_alone({"ct": ct, "mr": mr, "fused": fused or None, "fusion_checkpoint": fusion_checkpoint, **files, **others})
         image = existing(image, "The image")
         item = {key: image} | ({} if series is None else {series_key(key): str(series)})
     settings = _single_case(item | source, out, weights, PREDICTION_FILE)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional as F
 
 from spinefuse_ext.networks import DualSegNet, ImagewiseSegNet, VNet, each_sub_network
+from spinefuse_ext.validation import ConfigError
 
 
 def networks() -> tuple[ImagewiseSegNet, DualSegNet]:
@@ -62,3 +64,33 @@ def test_training_sees_one_image() -> None:
 def test_it_holds_the_weights_of_the_plain_pair() -> None:
     made, same = networks()
     assert set(made.state_dict()) == set(same.state_dict())
+
+
+def test_an_image_counts_by_its_weight() -> None:
+    made, same = networks()
+    made.image_weights = [3.0, 1.0]
+    ct, mr = images()
+    with torch.inference_mode():
+        torch.testing.assert_close(made(torch.cat((ct, mr), 1)), 0.75 * same(ct) + 0.25 * same(mr))
+        torch.testing.assert_close(made(ct), same(ct))
+
+
+def test_weights_that_do_not_fit_the_images_are_refused() -> None:
+    made, _ = networks()
+    with pytest.raises(ConfigError, match="a number above 0 for each image"):
+        ImagewiseSegNet(made.unet, made.vnet, image_weights=[1, 0])
+    made.image_weights = [1.0, 1.0, 1.0]
+    with pytest.raises(ConfigError, match="one for each of the 2 images"):
+        made(torch.cat(images(), 1))
+
+
+def test_axial_slices_of_two_images_are_averaged_too() -> None:
+    made, same = networks()
+    axial = {f"axial.{name}": value for name, value in made.vnet.state_dict().items()}
+    weights = {**made.state_dict(), **axial, "seen_planes": torch.tensor([1, 0, 2])}
+    for network in (made, same):
+        network.load_state_dict(weights)
+    ct, mr = images()
+    with torch.inference_mode():
+        both = made.each_axial(torch.cat((ct, mr), 1))
+        torch.testing.assert_close(both, (same.each_axial(ct) + same.each_axial(mr)) / 2)

@@ -165,10 +165,30 @@ def test_segment_gives_a_pair_to_a_network_that_sees_both(files: Path, started: 
 
 
 def test_without_a_checkpoint_the_weights_of_the_bundles_are_taken(files: Path, started: list[dict[str, str]]) -> None:
-    segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz")
+    segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz", fused=True)
     assert [run["checkpoint"] for run in started] == [
         str(BUNDLES / name / "models" / "model.pt") for name in ("spine_fusion", "spine_semiseg")
     ]
+
+
+def test_the_shipped_network_sees_both_images_of_a_pair_and_no_fused_one(
+    files: Path, started: list[dict[str, str]]
+) -> None:
+    segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz")
+    (run,) = started
+    assert run["config_file"].endswith("each_image.json']")
+    with pytest.raises(ConfigError, match="got --image and --fused; leave one out"):
+        segment("fused.nii.gz", "out", fused=True)
+    with pytest.raises(ConfigError, match="nothing is fused; leave --fused out"):
+        segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz", delta="each_image.json", fused=True)
+
+
+@pytest.mark.parametrize("own", [{"checkpoint": "model.pt"}, {"fusion_checkpoint": "fusion.pt"}])
+def test_weights_of_ones_own_see_the_fused_image(
+    files: Path, started: list[dict[str, str]], own: dict[str, str]
+) -> None:
+    segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz", **own)
+    assert len(started) == 2
 
 
 def test_a_bundle_without_weights_asks_for_a_checkpoint(files: Path, started: list[dict[str, str]]) -> None:
