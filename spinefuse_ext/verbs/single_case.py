@@ -172,7 +172,9 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         key = _only(asked.image_keys)
         series = series or chosen.pop(key, None)  # --ct_series where the image has the key ct
         others = {f"{name}_series": given for name, given in chosen.items()}
-        _check_alone({"ct": ct, "mr": mr, "fused": fused or None, "fusion_checkpoint": fusion_checkpoint, **files, **others})
+        _check_alone(
+            {"ct": ct, "mr": mr, "fused": fused or None, "fusion_checkpoint": fusion_checkpoint, **files, **others}
+        )
         image = existing(image, "The image")
         item = {key: image} | ({} if series is None else {series_key(key): str(series)})
     settings = _single_case(item | source, out, weights, PREDICTION_FILE)

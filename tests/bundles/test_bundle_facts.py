@@ -42,7 +42,13 @@ PLAIN = {"metadata.json", "volume_3d.json", "cddfuse.json", "all_labels.json"}
 #: Deltas of inference alone.
 OF_INFERENCE = {"each_image.json"}
 #: What they add.
-NEW_IN_INFERENCE = {"registration_model", "registration_refine", "registration_keys"}
+NEW_IN_INFERENCE = {
+    "registration_model",
+    "registration_refine",
+    "registration_keys",
+    "image_weights",
+    "network_def#image_weights",
+}
 #: Fusion methods that differ from the default in their network alone, so that one delta serves every command.
 METHODS = ("mean", "max", "laplacian", "wavelet", "guided", "ct", "mr", "cddfuse", "u2fusion", "blend", "selection")
 DELTAS = sorted(path for name in NAMES for path in (BUNDLES / name / "configs").glob("*.json") if path.name not in FULL)

@@ -183,7 +183,7 @@ def test_the_shipped_network_sees_both_images_of_a_pair_and_no_fused_one(
         segment(out="out", ct="ct.nii.gz", mr="mr.nii.gz", delta="each_image.json", fused=True)
 
 
-@pytest.mark.parametrize("own", [{"checkpoint": "model.pt"}, {"fusion_checkpoint": "fusion.pt"}])
+@pytest.mark.parametrize("own", [{"checkpoint": "model.pt"}, {"fusion_checkpoint": "model.pt"}])
 def test_weights_of_ones_own_see_the_fused_image(
     files: Path, started: list[dict[str, str]], own: dict[str, str]
 ) -> None:
