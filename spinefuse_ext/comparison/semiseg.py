@@ -135,10 +135,10 @@ class SemiSegComparison(SegmentationComparison):
 
     def _pictures(self, plans: Sequence[MethodPlan], scores: SeedScores) -> Iterator[Picture]:
         """A picture a case: image, truth, and every method with its first seed."""
-        from spinefuse_ext.dicom.volume import read_volume
         from spinefuse_ext.report.method_panels import methods_panel
         from spinefuse_ext.report.page import Picture
         from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
+        from spinefuse_ext.volumes.volume import read_volume
 
         key = self.config["image_keys"][0]  # of several channels the first is shown
         limits = CT_WINDOW_HU if key == CaseKeys.CT else None

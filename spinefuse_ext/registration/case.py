@@ -10,7 +10,6 @@ from typing import Any
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
-from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import atomic_folder, check_apart, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.case_inputs import Start, read_start
@@ -24,6 +23,7 @@ from spinefuse_ext.registration.refinement import Refinement
 from spinefuse_ext.registration.resampling import resample
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, write_transform
 from spinefuse_ext.validation import SpinefuseError
+from spinefuse_ext.volumes.volume import read_volume, write_volume
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom.label_grid import label_findings
-from spinefuse_ext.dicom.stored_image import as_in_itk
-from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.images.stored_image import as_in_itk
+from spinefuse_ext.label_files.label_grid import label_findings
 from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
 from spinefuse_ext.registration.from_file import use_transform
 from spinefuse_ext.registration.landmark_files import read_landmarks
@@ -21,6 +20,7 @@ from spinefuse_ext.registration.read_transform import FileTransform, read_transf
 from spinefuse_ext.registration.shared_space import check_shared_frame
 from spinefuse_ext.registration.vertebrae import vertebrae_from_labels
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes.volume import read_volume
 
 PointFiles = tuple[Landmarks, Landmarks]  # CT, MR
 

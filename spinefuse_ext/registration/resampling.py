@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from monai.data import ITKWriter, MetaTensor
 
-from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, PLACED
+from spinefuse_ext.images.stored_image import ITK_FROM_RAS, PLACED
 from spinefuse_ext.registration.fit import LandmarkFit
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, transform_on
 

@@ -10,12 +10,12 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
-from spinefuse_ext.dicom.kind import is_archive
-from spinefuse_ext.dicom.nifti import stored_shape
-from spinefuse_ext.dicom.volume import read_channels
 from spinefuse_ext.enums import MODALITIES, CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import header_of
+from spinefuse_ext.images.kind import is_archive
+from spinefuse_ext.images.nifti import stored_shape
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
+from spinefuse_ext.volumes.volume import read_channels
 
 
 class FindImagesd(MapTransform):
@@ -83,7 +83,7 @@ def _sibling(path: Path, key: str) -> Path:
 
 def _is_study(path: Path) -> bool:
     """Whether a file stands for a folder of DICOM, which may hold every image of a patient."""
-    from spinefuse_ext.dicom.read_file import is_directory_file  # needs packages that NIfTI does not
+    from spinefuse_ext.dicom_files.read_file import is_directory_file  # needs packages that NIfTI does not
 
     return is_archive(path) or is_directory_file(path)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
 from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
+from spinefuse_ext.images.kind import is_dicom
 from spinefuse_ext.progress_bar import stage
 from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError

@@ -14,8 +14,9 @@ from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.__main__ import main
 from spinefuse_ext.data import make_phantom, write_phantom
-from spinefuse_ext.dicom import read_series, read_volume
+from spinefuse_ext.dicom import read_series
 from spinefuse_ext.registration import register_case
+from spinefuse_ext.volumes import read_volume
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spinefuse_ext.dicom import read_volume
 from spinefuse_ext.registration import Landmarks, landmarks_from_labels, read_landmarks, register_case, write_landmarks
 from spinefuse_ext.transforms import ReadVolumed, RegisterPaird
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes import read_volume
 
 AFFINE = np.array([[2.0, 0, 0, -23], [0, 2, 0, -21], [0, 0, 2, -19], [0, 0, 0, 1]])
 #: Where the second form of the header puts the same voxels.

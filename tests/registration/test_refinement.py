@@ -12,7 +12,6 @@ from monai.data import MetaTensor
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from spinefuse_ext.dicom import write_volume
 from spinefuse_ext.registration import (
     LandmarkFit,
     Landmarks,
@@ -27,6 +26,7 @@ from spinefuse_ext.registration import (
 from spinefuse_ext.registration.correction import CorrectedMap
 from spinefuse_ext.registration.linear import LinearMap, to_itk
 from spinefuse_ext.validation import SpinefuseError
+from spinefuse_ext.volumes import write_volume
 
 Moved = Callable[[Callable[[np.ndarray], np.ndarray]], MetaTensor]
 

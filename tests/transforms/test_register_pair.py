@@ -10,11 +10,11 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.data import make_phantom, write_phantom
-from spinefuse_ext.dicom import read_volume
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.registration import Landmarks, read_landmarks, register_case, write_landmarks
 from spinefuse_ext.transforms import ReadVolumed, RegisterPaird
 from spinefuse_ext.validation import LandmarkError, MissingPathError, PatientMismatchError
+from spinefuse_ext.volumes import read_volume
 
 READ = ReadVolumed(["ct", "mr"], modality=["CT", "MR"])
 
