@@ -17,7 +17,7 @@ from spinefuse_ext.dicom_files.archive import named_after, opened
 from spinefuse_ext.dicom_files.choose import choose_series
 from spinefuse_ext.dicom_files.enhanced import stored_frames
 from spinefuse_ext.dicom_files.series import Series, Slice
-from spinefuse_ext.dicom_files.stack import stack_slices
+from spinefuse_ext.dicom_files.stack import order_slices
 from spinefuse_ext.dicom_files.stored_pixels import check_stored_pixels
 from spinefuse_ext.dicom_files.tilt import set_upright
 from spinefuse_ext.images.ct_values import AIR_HU, correct_hounsfield
@@ -59,7 +59,7 @@ def read_series(
 def _read(place: Path, folder: Path, modality: str | None, name: str | None) -> MetaTensor:
     """Read a series that stands in ``place``; sentences and ``meta`` say ``folder``."""
     chosen = choose_series(place, modality, name)
-    slices, affine, notes = stack_slices(chosen, folder)
+    slices, affine, notes = order_slices(chosen, folder)
     chosen, notes = replace(chosen, modality=modality or chosen.modality), [*chosen.notes, *notes]
     for sentence in notes:
         logger.warning("%s", sentence.replace(str(place), str(folder)))

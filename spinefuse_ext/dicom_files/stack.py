@@ -29,7 +29,7 @@ class Stack(NamedTuple):
     notes: list[str]
 
 
-def stack_slices(series: Series, folder: Path) -> Stack:
+def order_slices(series: Series, folder: Path) -> Stack:
     """Return the stack that is meant, the shear of a tilted gantry included in its affine.
 
     Copies of an image and localizers among other images are left out. Where the series holds several stacks, the one
