@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spinefuse_ext.data.siblings import (
+from spinefuse_ext.data.find_case_files import (
     case_name,
+    find_case_image,
     find_in_folder,
     find_named,
     find_registration,
-    find_sibling,
     image_word,
 )
 from spinefuse_ext.validation import ImageReadError, MissingPathError
@@ -59,7 +59,7 @@ def test_the_word_in_a_name(name: str, word: str | None, case: str) -> None:
 )
 def test_the_mr_of_an_image(tmp_path: Path, image: str, mr: str) -> None:
     touch(tmp_path, image, mr, "d_ct.nii.gz", "d_mr.nii.gz")
-    assert find_sibling(tmp_path / image, "mr") == tmp_path / mr
+    assert find_case_image(tmp_path / image, "mr") == tmp_path / mr
 
 
 @given(st.from_regex(r"[a-z][a-z0-9]{0,6}(_[0-9]{1,3})?", fullmatch=True), st.sampled_from(["_", "-", ".", " "]))
@@ -67,25 +67,25 @@ def test_ct_and_mr_lead_to_each_other(tmp_path_factory: pytest.TempPathFactory, 
     root = tmp_path_factory.mktemp("pair")
     names = [f"{case}{sign}{word}.nii.gz" for word in ("ct", "mr")]
     touch(root, *names)
-    assert find_sibling(root / names[0], "mr") == root / names[1]
-    assert find_sibling(root / names[1], "ct") == root / names[0]
+    assert find_case_image(root / names[0], "mr") == root / names[1]
+    assert find_case_image(root / names[1], "ct") == root / names[0]
 
 
 def test_a_dicom_folder_can_be_the_mr(tmp_path: Path) -> None:
     touch(tmp_path, "c_ct.nii.gz", "c_mr/1.dcm")
-    assert find_sibling(tmp_path / "c_ct.nii.gz", "mr") == tmp_path / "c_mr"
+    assert find_case_image(tmp_path / "c_ct.nii.gz", "mr") == tmp_path / "c_mr"
 
 
 def test_a_missing_mr_says_where_it_was_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "c_ct.nii.gz", "d_mr.nii.gz")
     with pytest.raises(MissingPathError, match=r"No MR was found for .*c_ct\.nii\.gz: looked for .*/c_mr, .*/mr/c_mr"):
-        find_sibling(tmp_path / "c_ct.nii.gz", "mr")
+        find_case_image(tmp_path / "c_ct.nii.gz", "mr")
 
 
 def test_two_that_fit_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "c_ct.nii.gz", "c_mr.nii.gz", "mr/c.nii.gz")
     with pytest.raises(ImageReadError, match=r"c_mr\.nii\.gz, .*mr/c\.nii\.gz; leave one"):
-        find_sibling(tmp_path / "c_ct.nii.gz", "mr")
+        find_case_image(tmp_path / "c_ct.nii.gz", "mr")
 
 
 @pytest.mark.parametrize("name", ["t2.nii.gz", "t2", "{root}/mr/t2.nii.gz"])

@@ -1,8 +1,8 @@
-"""Which files belong to one image, by their names: the other modality, the fused volume, landmarks, a transform.
+"""Which files make one case, by their names: CT, MR, the fused volume, landmarks, a transform.
 
 A server hands over one image where the bundles need a pair. The name of an image holds the word ``ct``, ``mr`` or
-``fused``, set off by ``_``, ``-``, ``.``, a space or the end of the name: ``case_5_ct.nii.gz``, ``CT.nrrd``. The file
-that belongs to it has the same name with the other word, in the same folder or in one named by that word: beside
+``fused``, set off by ``_``, ``-``, ``.``, a space or the end of the name: ``case_5_ct.nii.gz``, ``CT.nrrd``. Another
+image of its case has the same name with the other word, in the same folder or in one named by that word: beside
 ``case_5_ct.nii.gz`` that is ``case_5_mr.nii.gz`` or ``mr/case_5_mr.nii.gz``; in the latter folder also
 ``mr/case_5_ct.nii.gz`` and ``mr/case_5.nii.gz``. A name without such a word gets one: ``case_5_mr.nii.gz``.
 """
@@ -38,8 +38,8 @@ def image_word(path: str | Path) -> str | None:
     return max(found)[1] if found else None
 
 
-def find_sibling(image: str | Path, wanted: str) -> Path:
-    """Return the image ``wanted`` (``ct``, ``mr`` or ``fused``) that belongs to ``image``.
+def find_case_image(image: str | Path, wanted: str) -> Path:
+    """Return the image ``wanted`` (``ct``, ``mr`` or ``fused``) of the case that ``image`` belongs to.
 
     Raises:
         MissingPathError: there is none; the message says what was looked for.
