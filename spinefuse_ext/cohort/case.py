@@ -17,7 +17,7 @@ from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_repla
 from spinefuse_ext.files import atomic_folder, check_apart
 from spinefuse_ext.label_files.label_classes import LabelScheme
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.name_matching import match_landmarks
@@ -87,7 +87,7 @@ def _measured(report: dict[str, Any], ct: MetaTensor) -> dict[str, Any]:
     }
 
 
-def _points(job: Job, fit: LandmarkFit) -> tuple[Landmarks | None, Landmarks | None]:
+def _points(job: Job, fit: RegistrationFit) -> tuple[Landmarks | None, Landmarks | None]:
     """Landmarks of the CT, and those of the MR carried over to the CT by the fit; None where a case has none."""
     files = [job.inputs.get(f"{name}_landmarks") for name in ("ct", "mr")]
     if files[0] is None or files[1] is None:
