@@ -168,7 +168,7 @@ def _check_frames(images: Sequence[str]) -> None:
     if all(frames) and len(set(frames)) > 1:
         raise LandmarkError(
             "CT and MR have different FrameOfReferenceUIDs, so their headers do not say how they lie to each other; "
-            "give landmarks_ct and landmarks_mr, or transform, as request parameters: paths of files on the server. "
+            "give ct_landmarks and mr_landmarks, or transform, as request parameters: paths of files on the server. "
             "For every request, put them as SERIES_landmarks.mrk.json, by SeriesInstanceUID, into "
             f"{Path(images[0]).parent}."
         )

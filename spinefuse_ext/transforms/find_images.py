@@ -16,6 +16,7 @@ from spinefuse_ext.data.find_case_files import (
     find_registration,
     image_word,
 )
+from spinefuse_ext.data.item_keys import by_key
 from spinefuse_ext.enums import MODALITIES, CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import header_of
 from spinefuse_ext.images.kind import is_archive
@@ -48,7 +49,7 @@ class FindImagesd(MapTransform):
         self.registration, self.image_key = registration, str(image_key)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
+        d = by_key(data)
         image = d.get(self.image_key)
         missing = [str(key) for key in self.keys if not d.get(key)]
         if not isinstance(image, (str, Path)) or not missing:

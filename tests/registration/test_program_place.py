@@ -94,7 +94,7 @@ def test_an_image_of_one_place_is_not_moved(pair: dict[str, Path], tmp_path: Pat
 def test_a_bundle_places_the_images_likewise(pair: dict[str, Path], tmp_path: Path) -> None:
     write_landmarks(at(AFFINE), tmp_path / "c.fcsv")
     write_landmarks(at(OTHER), tmp_path / "m.fcsv")
-    case = {**pair, "landmarks_ct": tmp_path / "c.fcsv", "landmarks_mr": tmp_path / "m.fcsv"}
+    case = {**pair, "ct_landmarks": tmp_path / "c.fcsv", "mr_landmarks": tmp_path / "m.fcsv"}
     read = ReadVolumed(["ct", "mr"], modality=["CT", "MR"])(case)
     found = RegisterPaird("mr", "ct")(read)
     np.testing.assert_allclose(found["mr"].numpy()[0], values(), atol=1)
