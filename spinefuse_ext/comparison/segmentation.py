@@ -90,14 +90,14 @@ class SegmentationComparison(Comparison):
 
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
         from spinefuse_ext.report.comparison import read_scores
-        from spinefuse_ext.report.comparison_parts import Making
+        from spinefuse_ext.report.comparison_parts import Provenance
         from spinefuse_ext.report.segmentation_comparison import write_segmentation_comparison
 
         scores = {record.folder.name: read_scores(record.folder / "scores.csv") for record in records}
         commands = [command for record in records for command in record.commands.values()]
-        making = Making({record.folder.name: record.steps_s for record in records}, settings, commands)
+        provenance = Provenance({record.folder.name: record.steps_s for record in records}, settings, commands)
         pictures = [self._picture(place) for place in range(min(_PICTURED_CASES, len(scores[records[0].folder.name])))]
-        return write_segmentation_comparison(self.out, scores, pictures, making, title=self.title, notes=self.notes)
+        return write_segmentation_comparison(self.out, scores, pictures, provenance, title=self.title, notes=self.notes)
 
     def cases(self, plan: MethodPlan) -> list[LabelledCase]:
         """The cases that are scored, with the files that a method needs of them."""
