@@ -27,9 +27,10 @@ MODALITIES: dict[str, str] = {CaseKeys.CT: "CT", CaseKeys.MR: "MR"}
 
 
 class RegistrationKeys(StrEnum):
-    """Files by which an item says how its MR comes onto its CT; none starts with the name of an image and ``_``.
+    """Keys of the files by which a case brings its MR onto its CT; none starts with the key of an image and ``_``.
 
-    (MONAI 1.6's ``Spacingd`` takes such a key for something of the image's own, and fails.)
+    (MONAI 1.6's ``Spacingd`` takes such a key for something of the image's own, and fails. Items, requests and options
+    say ``ct_landmarks``: see ``spinefuse_ext.data.item_keys``.)
     """
 
     LANDMARKS_CT = "landmarks_ct"

@@ -1,6 +1,6 @@
 """Formats of images, and names that are no data: the one place where endings and first bytes are written down.
 
-A further format is a row of ``FORMATS`` and its reader in ``spinefuse_ext.dicom.image_file``.
+A further format is a row of ``FORMATS`` and its reader in ``spinefuse_ext.images.image_file``.
 """
 
 from __future__ import annotations

@@ -43,14 +43,15 @@ def test_the_rest_names_the_package_that_it_needs(tmp_path: Path) -> None:
         """
         from spinefuse_ext.__main__ import main
         from spinefuse_ext.plain_errors import plain_message
-        for name in ("transforms.SaveOverlayd", "dicom.read_series", "data.make_phantom", "registration.fit_landmarks"):
+        names = ("dicom.read_series", "volumes.read_label", "data.make_phantom", "registration.fit_landmarks")
+        for name in ("transforms.SaveOverlayd", *names):
             package, _, what = name.partition(".")
             try:
                 exec(f"from spinefuse_ext.{package} import {what}")
             except Exception as error:
                 print(plain_message(error))
         from pathlib import Path
-        from spinefuse_ext.dicom.volume import read_volume
+        from spinefuse_ext.volumes.volume import read_volume
         from spinefuse_ext.networks import WaveletFusion
         Path("image.nrrd").touch()
         for use in (lambda: read_volume("image.nrrd"), lambda: WaveletFusion()):
@@ -69,7 +70,9 @@ def test_the_rest_names_the_package_that_it_needs(tmp_path: Path) -> None:
     needs = "spinefuse_ext.{} needs the package {}, which is not installed; `pip install {}` brings it."
     assert done.stdout.splitlines() == [
         needs.format("transforms.SaveOverlayd", "matplotlib", "matplotlib"),
-        *(needs.format(name, "itk", "itk") for name in ("dicom.read_series", "data.make_phantom")),
+        needs.format("dicom.read_series", "itk", "itk"),
+        needs.format("volumes.read_label", "itk", "itk"),
+        needs.format("data.make_phantom", "itk", "itk"),
         needs.format("registration.fit_landmarks", "itk", "itk"),
         needs.replace("spinefuse_ext.", "").format("Reading image.nrrd", "itk", "itk"),
         missing_sentence("pywt"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from monai.bundle import ConfigParser
 
-from spinefuse_ext import bundle, files, networks, runs, validation
+from spinefuse_ext import bundle, files, networks, registration, report, runs, validation, volumes
 from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.verbs.commands import find_bundle, segment
 
@@ -14,6 +14,11 @@ OLD_AND_NEW = [
     ("spinefuse_ext.bundle.commands.segment", segment),
     ("spinefuse_ext.bundle.commands.run_bundle", run_bundle),
     ("spinefuse_ext.runs.tell_run", runs.log_run),
+    ("spinefuse_ext.dicom.LabelScheme", volumes.LabelScheme),
+    ("spinefuse_ext.dicom.label_for", volumes.label_for),
+    ("spinefuse_ext.dicom.read_volume", volumes.read_volume),
+    ("spinefuse_ext.registration.LandmarkFit", registration.RegistrationFit),
+    ("spinefuse_ext.report.Making", report.Provenance),
     ("spinefuse_ext.networks.place", networks.to_device),
     ("spinefuse_ext.validation.chosen", validation.check_choice),
     ("spinefuse_ext.files.whole_file", files.atomic_write),

@@ -3,7 +3,7 @@
 from spinefuse_ext.api.calls import fuse, register, segment
 from spinefuse_ext.api.images import Image, PointList, Volume
 from spinefuse_ext.api.results import Fusion, Registration, Segmentation
-from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.volumes.volume import read_volume
 
 __all__ = [
     "Fusion",

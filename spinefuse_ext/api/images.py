@@ -14,10 +14,10 @@ from monai.data.utils import affine_to_spacing
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.registration.landmark_files import write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.volumes.volume import write_volume
 
 
 class Volume(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinefuse_ext.api.images import Volume
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Registration:
 
     ct: Volume
     mr: Volume
-    fit: LandmarkFit = field(repr=False)
+    fit: RegistrationFit = field(repr=False)
     report: Mapping[str, Any] = field(repr=False)
     paths: Mapping[str, Path] = field(default_factory=dict)
 

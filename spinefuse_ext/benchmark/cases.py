@@ -18,11 +18,11 @@ from spinefuse_ext.benchmark.panel import BODIES, LabelFile, PanelCase, Slices
 from spinefuse_ext.benchmark.variants import NATIVE, varied
 from spinefuse_ext.data.phantom import make_phantom
 from spinefuse_ext.data.stack import stack_slices
-from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.enums import MODALITIES
 from spinefuse_ext.files import atomic_folder
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.volumes.volume import read_volume, write_volume
 
 _MADE = "made.json"
 _TRUTH = "truth_"

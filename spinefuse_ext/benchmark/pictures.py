@@ -11,7 +11,6 @@ from monai.data import MetaTensor
 
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.panel import BODIES, PARTS, WHOLE
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import MODALITIES
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.report.image_panels import segmentations_panel
@@ -19,6 +18,7 @@ from spinefuse_ext.report.palette import DPI
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.transforms.scale_by_modality import is_ct
+from spinefuse_ext.volumes.volume import read_volume
 
 _SAGITTAL, _AXIAL = 0, 2
 _FLAT = 1 / 3  # of the other extents: what is lower than that shows nothing in a sagittal slice

@@ -14,9 +14,9 @@ from monai.data import MetaTensor
 
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.cost import Cost, Meter
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.runs.run import BundleRun, open_workflow
 from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.volumes.volume import read_volume
 
 _FILES = {"prediction": "prediction.nii.gz", "trust": "trust.json"}
 

@@ -14,17 +14,17 @@ from spinefuse_ext.cohort.label import read_label
 from spinefuse_ext.cohort.measures import carried_back, pair_edges
 from spinefuse_ext.cohort.plausibility import implausible_size
 from spinefuse_ext.cohort.record import LABEL_FILE, STRIP_FILE, Job, check_replaceable, write_record
-from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import atomic_folder, check_apart
+from spinefuse_ext.label_files.label_classes import LabelScheme
 from spinefuse_ext.registration.case import CT_FILE, MR_FILE, REPORT_FILE, register_case
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.name_matching import match_landmarks
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
 from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
 from spinefuse_ext.validation import CohortError
+from spinefuse_ext.volumes.volume import read_volume, write_volume
 
 #: Inputs that are the case's own; the others are handed to ``register_case``.
 _OWN = ("ct", "mr", "label")
@@ -87,7 +87,7 @@ def _measured(report: dict[str, Any], ct: MetaTensor) -> dict[str, Any]:
     }
 
 
-def _points(job: Job, fit: LandmarkFit) -> tuple[Landmarks | None, Landmarks | None]:
+def _points(job: Job, fit: RegistrationFit) -> tuple[Landmarks | None, Landmarks | None]:
     """Landmarks of the CT, and those of the MR carried over to the CT by the fit; None where a case has none."""
     files = [job.inputs.get(f"{name}_landmarks") for name in ("ct", "mr")]
     if files[0] is None or files[1] is None:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.dicom.image_files import image_files
+from spinefuse_ext.images.image_files import image_files
 
 
 def fingerprint(path: Path) -> dict[str, Any] | None:

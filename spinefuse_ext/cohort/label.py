@@ -6,9 +6,9 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.read_label import label_for
+from spinefuse_ext.label_files.label_classes import LabelScheme
 from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.volumes.read_label import label_for
 
 
 def read_label(path: str | Path, ct: MetaTensor, scheme: LabelScheme | None = None) -> tuple[MetaTensor, list[str]]:

@@ -21,9 +21,9 @@ from spinefuse_ext.cohort.page import write_cohort_page
 from spinefuse_ext.cohort.pool import cpu_count
 from spinefuse_ext.cohort.table import read_cohort
 from spinefuse_ext.cohort.work import work_through
-from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.files import check_output_file, check_output_folder
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.label_files.label_classes import LabelScheme
 from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
 from spinefuse_ext.validation import CohortError

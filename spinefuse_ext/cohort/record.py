@@ -11,8 +11,8 @@ from typing import Any
 
 from spinefuse_ext import __version__
 from spinefuse_ext.cohort.fingerprint import fingerprint
-from spinefuse_ext.dicom.label_names import name_files
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.label_files.label_names import name_files
 from spinefuse_ext.names import on_disk
 from spinefuse_ext.registration.case import CT_FILE, FIELD_FILE, MR_FILE, REPORT_FILE, TRANSFORM_FILE
 from spinefuse_ext.validation import CohortError

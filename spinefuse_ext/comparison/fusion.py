@@ -71,7 +71,7 @@ class FusionComparison(Comparison):
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
         from spinefuse_ext.report.comparison import read_scores
         from spinefuse_ext.report.comparison_page import comparison_pictures, write_comparison
-        from spinefuse_ext.report.comparison_parts import Making
+        from spinefuse_ext.report.comparison_parts import Provenance
 
         scores = {record.folder.name: read_scores(record.folder / "scores.csv") for record in records}
         pictures = []
@@ -80,9 +80,9 @@ class FusionComparison(Comparison):
             images = {"CT": pair.image[:1], "MR": pair.image[1:], **fused}
             pictures += comparison_pictures(pair.case, images, self.pairs.slice_axis, _SLICES_A_CASE)
         commands = [command for record in records for command in record.commands.values()]
-        making = Making({record.folder.name: record.steps_s for record in records}, settings, commands)
+        provenance = Provenance({record.folder.name: record.steps_s for record in records}, settings, commands)
         references = [name for name, method in FUSION_METHODS.items() if method.reference]
-        return write_comparison(self.out, scores, pictures, making, references)
+        return write_comparison(self.out, scores, pictures, provenance, references)
 
 
 def training_sections(config: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from spinefuse_ext.validation import DatalistError
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
-    from spinefuse_ext.dicom.label_classes import LabelScheme
+    from spinefuse_ext.label_files.label_classes import LabelScheme
     from spinefuse_ext.report.page import Picture
 
 _PICTURED_CASES = 4
@@ -43,7 +43,7 @@ class LabelledCase:
         Raises:
             SpinefuseError: it is no label of the bundle, or does not lie on the image.
         """
-        from spinefuse_ext.dicom.read_label import label_for
+        from spinefuse_ext.volumes.read_label import label_for
 
         return label_for(self.files[CaseKeys.LABEL], image, self.scheme)[0]
 
@@ -74,10 +74,10 @@ class SegmentationComparison(Comparison):
         return {**{str(section): keys for section, keys in trained.items()}, **scored}
 
     def score(self, plan: MethodPlan, folder: Path) -> None:
-        from spinefuse_ext.dicom.volume import read_volume
         from spinefuse_ext.metrics import false_volumes_ml, segmentation_table
         from spinefuse_ext.report.comparison import write_scores
         from spinefuse_ext.report.segmentation_comparison import overlap_scores
+        from spinefuse_ext.volumes.volume import read_volume
 
         names = dict(enumerate(self.config["labels"]))
         scores = []
@@ -90,14 +90,14 @@ class SegmentationComparison(Comparison):
 
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
         from spinefuse_ext.report.comparison import read_scores
-        from spinefuse_ext.report.comparison_parts import Making
+        from spinefuse_ext.report.comparison_parts import Provenance
         from spinefuse_ext.report.segmentation_comparison import write_segmentation_comparison
 
         scores = {record.folder.name: read_scores(record.folder / "scores.csv") for record in records}
         commands = [command for record in records for command in record.commands.values()]
-        making = Making({record.folder.name: record.steps_s for record in records}, settings, commands)
+        provenance = Provenance({record.folder.name: record.steps_s for record in records}, settings, commands)
         pictures = [self._picture(place) for place in range(min(_PICTURED_CASES, len(scores[records[0].folder.name])))]
-        return write_segmentation_comparison(self.out, scores, pictures, making, title=self.title, notes=self.notes)
+        return write_segmentation_comparison(self.out, scores, pictures, provenance, title=self.title, notes=self.notes)
 
     def cases(self, plan: MethodPlan) -> list[LabelledCase]:
         """The cases that are scored, with the files that a method needs of them."""
@@ -121,7 +121,7 @@ class SegmentationComparison(Comparison):
             raise DatalistError(f"{method} needs cases with {', '.join(keys)}. {error}{hint}") from error
 
     def _scheme(self) -> LabelScheme:
-        from spinefuse_ext.dicom.label_classes import LabelScheme
+        from spinefuse_ext.label_files.label_classes import LabelScheme
 
         return LabelScheme.of(*(self.config.get(name) for name in ("labels", "relabel", "ignore_index")))
 
@@ -143,9 +143,9 @@ class SegmentationComparison(Comparison):
 
     def _picture(self, place: int) -> Picture:
         """The case at a place of the list, as each method sees and labels it."""
-        from spinefuse_ext.dicom.volume import read_volume
         from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
         from spinefuse_ext.report.segmentation_comparison import segmentation_picture
+        from spinefuse_ext.volumes.volume import read_volume
 
         results, limits = {}, {}
         for plan in self.plans:

@@ -66,7 +66,7 @@ class SemiSegComparison(SegmentationComparison):
         record.step(f"score_{_BEST}", f"{title}: score the best checkpoint", lambda: self.score(plan, folder))
 
     def report(self, records: Sequence[MethodRecord], settings: dict[str, str]) -> Path:
-        from spinefuse_ext.report.comparison_parts import Making
+        from spinefuse_ext.report.comparison_parts import Provenance
         from spinefuse_ext.report.method_comparison import MethodRuns, Roles, protocol_tables, write_method_comparison
 
         last, first = self._scores(), self._first_plans()
@@ -75,8 +75,8 @@ class SemiSegComparison(SegmentationComparison):
         runs = MethodRuns(last, self._scores(_BEST), protocol, pictures, self._curves(), self.missing)
         seconds = {plan.title: record.steps_s for plan, record in zip(self.plans, records, strict=True)}
         commands = [command for record in records for command in record.commands.values()]
-        making = Making(seconds, settings, commands)
-        return write_method_comparison(self.out, runs, making, Roles(SUPERVISED, ALL_LABELS), title=self.title)
+        provenance = Provenance(seconds, settings, commands)
+        return write_method_comparison(self.out, runs, provenance, Roles(SUPERVISED, ALL_LABELS), title=self.title)
 
     def warnings(self) -> list[str]:
         from spinefuse_ext.report.method_tables import warnings_of
@@ -135,10 +135,10 @@ class SemiSegComparison(SegmentationComparison):
 
     def _pictures(self, plans: Sequence[MethodPlan], scores: SeedScores) -> Iterator[Picture]:
         """A picture a case: image, truth, and every method with its first seed."""
-        from spinefuse_ext.dicom.volume import read_volume
         from spinefuse_ext.report.method_panels import methods_panel
         from spinefuse_ext.report.page import Picture
         from spinefuse_ext.report.registration_figures import CT_WINDOW_HU
+        from spinefuse_ext.volumes.volume import read_volume
 
         key = self.config["image_keys"][0]  # of several channels the first is shown
         limits = CT_WINDOW_HU if key == CaseKeys.CT else None

@@ -13,13 +13,13 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data import CaseLayout, load_datalist
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, FusionMetric, SourceRecovery, bone_level_of
 from spinefuse_ext.metrics.fusion_metric import Score
 from spinefuse_ext.report.comparison import Scored
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.validation import DatalistError, GridMismatchError, check_exists
+from spinefuse_ext.volumes.volume import read_volume
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from spinefuse_ext.data.datalist import check_patients_apart
 from spinefuse_ext.data.sections import draw_sections
-from spinefuse_ext.dicom.kind import is_dicom_file
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.files import atomic_write, check_output_file
 from spinefuse_ext.formats import (
@@ -20,6 +19,7 @@ from spinefuse_ext.formats import (
     images_named,
     is_system_name,
 )
+from spinefuse_ext.images.kind import is_dicom_file
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
 

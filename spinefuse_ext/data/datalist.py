@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spinefuse_ext.data.item_keys import by_key, item_key, item_name
 from spinefuse_ext.enums import CaseKeys, Section, series_key
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import DatalistError, check_exists
@@ -32,7 +33,8 @@ def load_datalist(
         datalist: JSON file as MONAI's decathlon lists, with sections of :class:`~spinefuse_ext.enums.Section`.
         sections: the sections to read, in this order.
         keys: what an item must have, for example ``["ct", "mr"]``.
-        optional: what is taken too from the items that have it, for example landmarks.
+        optional: what is taken too from the items that have it, for example ``["ct_landmarks", "mr_landmarks"]``; the
+            result has the files of a registration under :class:`~spinefuse_ext.enums.RegistrationKeys`.
         base_dir: folder that relative paths in the file start from. A relative ``datalist`` is looked for here first.
         repeat: how often each item appears in the result, for several random crops of each case per epoch.
         halves: also give each item ``half``, 0 or 1 in turn from patient to patient, for methods that teach two
@@ -50,11 +52,8 @@ def load_datalist(
     unknown = sorted(set(sections) - set(content))
     if unknown:
         raise DatalistError(f"{path} has no section {', '.join(unknown)}; it has {', '.join(sorted(content))}.")
-    items = [
-        _item(entry, [*keys, *(key for key in optional if key in entry)], path, base_dir)
-        for section in sections
-        for entry in content[section]
-    ]
+    wanted, further = ([str(item_key(key)) for key in each] for each in (keys, optional))
+    items = [_item(entry, wanted, further, path, base_dir) for section in sections for entry in content[section]]
     if not items:
         raise DatalistError(f"{path}: the sections {', '.join(sections)} are empty; add at least one case.")
     if halves:
@@ -99,16 +98,20 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _item(entry: dict[str, Any], keys: Sequence[str], source: Path, base_dir: Path) -> dict[str, str]:
+def _item(
+    entry: dict[str, Any], keys: Sequence[str], optional: Sequence[str], source: Path, base_dir: Path
+) -> dict[str, str]:
     patient = normal_form(str(entry[CaseKeys.PATIENT]))
     item = {str(CaseKeys.PATIENT): patient}
-    for key in keys:
+    entry = by_key(entry, f"{source}: patient {patient}")
+    for key in (*keys, *(key for key in optional if key in entry)):
+        name = item_name(key)
         if key not in entry:
-            has = ", ".join(sorted(set(entry) - {CaseKeys.PATIENT})) or "nothing"
-            raise DatalistError(f"{source}: patient {patient} has no '{key}' (it has {has}); add the path.")
+            has = ", ".join(sorted(map(item_name, set(entry) - {CaseKeys.PATIENT}))) or "nothing"
+            raise DatalistError(f"{source}: patient {patient} has no '{name}' (it has {has}); add the path.")
         if not isinstance(entry[key], str):
-            raise DatalistError(f"{source}: the {key} of patient {patient} must be a path, got {entry[key]!r}.")
-        item[str(key)] = str(check_exists(base_dir / entry[key], f"{source}: the {key} of patient {patient}"))
+            raise DatalistError(f"{source}: the {name} of patient {patient} must be a path, got {entry[key]!r}.")
+        item[key] = str(check_exists(base_dir / entry[key], f"{source}: the {name} of patient {patient}"))
         if series_key(key) in entry:
             item[series_key(key)] = _series(entry[series_key(key)], f"{source}: {series_key(key)} of patient {patient}")
     return item

@@ -19,10 +19,10 @@ from monai.data.utils import pickle_hashing
 from monai.transforms import Compose, Transform
 
 import spinefuse_ext
-from spinefuse_ext.dicom.image_files import image_files
-from spinefuse_ext.dicom.label_names import name_files
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import atomic_write
+from spinefuse_ext.images.image_files import image_files
+from spinefuse_ext.label_files.label_names import name_files
 from spinefuse_ext.safe_load import RunsCodeError, load_plain
 from spinefuse_ext.validation import ConfigError, OutputError
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom.kind import is_dicom
-from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.nifti import stored_grid
-from spinefuse_ext.dicom.read_label import label_for, present_values
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import MODALITIES, CaseKeys, series_key
 from spinefuse_ext.formats import header_of
+from spinefuse_ext.images.kind import is_dicom
+from spinefuse_ext.images.nifti import stored_grid
+from spinefuse_ext.label_files.label_classes import LabelScheme
+from spinefuse_ext.volumes.read_label import label_for, present_values
+from spinefuse_ext.volumes.volume import read_volume
 
 logger = logging.getLogger(__name__)
 

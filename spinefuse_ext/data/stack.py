@@ -12,11 +12,11 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.files import check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.validation import ImageReadError, check_exists
+from spinefuse_ext.volumes.volume import write_volume
 
 #: World direction (RAS) of a picture's rows (downwards), its columns (to the right) and of the next slice.
 PLANES: dict[str, tuple[tuple[int, int, int], ...]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spinefuse_ext.data.datalist import load_datalist
-from spinefuse_ext.data.siblings import image_word
+from spinefuse_ext.data.find_case_files import image_word
 from spinefuse_ext.enums import CaseKeys, Section
 from spinefuse_ext.formats import is_image_file
 from spinefuse_ext.validation import DatalistError, check_exists

@@ -15,10 +15,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from spinefuse_ext import __version__
-from spinefuse_ext.dicom.series import Slice
 from spinefuse_ext.dicom.source import Source, read_headers
-from spinefuse_ext.dicom.tilt import Upright
 from spinefuse_ext.dicom.write_series import decimal_string
+from spinefuse_ext.dicom_files.series import Slice
+from spinefuse_ext.dicom_files.tilt import Upright
 
 #: Stored number that stands for 1. Whole thousands, and not a rescale slope, as viewers window no better than by ones.
 TOP = 10000

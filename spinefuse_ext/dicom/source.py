@@ -13,11 +13,11 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.archive import opened
-from spinefuse_ext.dicom.choose import choose_series
-from spinefuse_ext.dicom.read_file import read_file
-from spinefuse_ext.dicom.series import Series, Slice
-from spinefuse_ext.dicom.stack import stack_slices
+from spinefuse_ext.dicom_files.archive import opened
+from spinefuse_ext.dicom_files.choose import choose_series
+from spinefuse_ext.dicom_files.read_file import read_file
+from spinefuse_ext.dicom_files.series import Series, Slice
+from spinefuse_ext.dicom_files.stack import order_slices
 from spinefuse_ext.validation import SourceError, check_exists
 
 _UNICODE = "ISO_IR 192"
@@ -68,7 +68,7 @@ def find_source(
     source = check_exists(source, "The DICOM series")
     folder = source if source.is_dir() else source.parent
     series = choose_series(source, modality, name, option)
-    slices, affine, _ = stack_slices(series, folder)
+    slices, affine, _ = order_slices(series, folder)
     return Source(series, folder, slices, affine)
 
 

@@ -16,15 +16,15 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from spinefuse_ext.dicom.fused_header import TOP, Origin, mr_references, shared_header, slice_header
-from spinefuse_ext.dicom.label_grid import in_axes_of, is_same_grid
-from spinefuse_ext.dicom.series import find_series
 from spinefuse_ext.dicom.source import opened_source
-from spinefuse_ext.dicom.tilt import Upright, upright_grid
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.dicom.write_series import save_instance
+from spinefuse_ext.dicom_files.series import find_series
+from spinefuse_ext.dicom_files.tilt import Upright, upright_grid
 from spinefuse_ext.files import atomic_folder, check_output_folder
 from spinefuse_ext.formats import data_paths
+from spinefuse_ext.label_files.label_grid import in_axes_of, is_same_grid
 from spinefuse_ext.validation import FusedSeriesError, GridMismatchError, PatientMismatchError
+from spinefuse_ext.volumes.volume import read_volume
 
 logger = logging.getLogger(__name__)
 

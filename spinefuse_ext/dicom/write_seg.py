@@ -18,14 +18,14 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from spinefuse_ext import __version__
-from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.label_grid import label_on_grid
-from spinefuse_ext.dicom.read_label import read_label
-from spinefuse_ext.dicom.read_seg import Segment, read_seg
 from spinefuse_ext.dicom.source import Source, opened_source, read_headers
+from spinefuse_ext.dicom_files.read_seg import Segment, read_seg
 from spinefuse_ext.files import atomic_write, check_output_file
+from spinefuse_ext.label_files.label_classes import LabelScheme
+from spinefuse_ext.label_files.label_grid import label_on_grid
 from spinefuse_ext.labels import LEVEL_SNOMED_CT, SNOMED_CT, STRUCTURES, structure_colour
 from spinefuse_ext.validation import SegError, UnknownLabelError
+from spinefuse_ext.volumes.read_label import read_label
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import ensure_tuple
 
-from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import atomic_write, check_apart, check_output_folder
 from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.levels.anchors import NamedPoint
@@ -22,6 +21,7 @@ from spinefuse_ext.levels.read import read_structures
 from spinefuse_ext.levels.record import Levels, write_levels
 from spinefuse_ext.report.views import as_volume
 from spinefuse_ext.validation import GridMismatchError, check_exists
+from spinefuse_ext.volumes.volume import read_volume, write_volume
 
 logger = logging.getLogger(__name__)
 

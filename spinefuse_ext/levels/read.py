@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.label_classes import LabelScheme
-from spinefuse_ext.dicom.read_label import read_label
-from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.label_files.label_classes import LabelScheme
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.levels.ids import SCHEMES
 from spinefuse_ext.names import listed
 from spinefuse_ext.registration.label_values import whole_labels
 from spinefuse_ext.validation import ConfigError, check_choice, check_exists
+from spinefuse_ext.volumes.read_label import read_label
+from spinefuse_ext.volumes.volume import read_volume
 
 logger = logging.getLogger(__name__)
 

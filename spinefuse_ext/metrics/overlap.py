@@ -74,8 +74,8 @@ def _name(given: str | Path | MetaTensor, what: str) -> str:
 def _read(given: str | Path | MetaTensor, what: str, labels: Mapping[int, str]) -> MetaTensor:
     if isinstance(given, MetaTensor):
         return given
-    from spinefuse_ext.dicom.label_classes import LabelScheme  # needs packages that tensors do not
-    from spinefuse_ext.dicom.read_label import read_label
+    from spinefuse_ext.label_files.label_classes import LabelScheme  # needs packages that tensors do not
+    from spinefuse_ext.volumes.read_label import read_label
 
     path = check_exists(given, what)
     try:

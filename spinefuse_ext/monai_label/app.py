@@ -24,7 +24,7 @@ from spinefuse_ext.monai_label.infer import ChainTask, FusionTask, SegmentationT
 from spinefuse_ext.monai_label.requests import checked
 from spinefuse_ext.monai_label.server import check_dcmqi
 from spinefuse_ext.monai_label.sessions import CheckedSessions
-from spinefuse_ext.monai_label.store import CaseDatastore, SeriesDatastore, companions
+from spinefuse_ext.monai_label.store import CaseDatastore, SeriesDatastore, missing_images
 from spinefuse_ext.monai_label.strategy import NAME, Disagreement, DisagreementScoring, ScoreFile
 from spinefuse_ext.monai_label.train import FusionTrainTask, SegmentationTrainTask
 from spinefuse_ext.monai_label.web import protect_server
@@ -114,7 +114,7 @@ class SpineLabelApp(MONAILabelApp):
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:
         with plain_answers():
             request = checked(request)
-            found = companions(request, datastore or self.datastore())
+            found = missing_images(request, datastore or self.datastore())
             return super().infer({**request, **found}, datastore)
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> Any:

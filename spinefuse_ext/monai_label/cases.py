@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from spinefuse_ext.monai_label.store import companions
+from spinefuse_ext.monai_label.store import missing_images
 from spinefuse_ext.validation import SpinefuseError
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 def case_request(image: str, store: Datastore) -> dict[str, Any]:
     """Return what a request on the image of that id needs, its path and its MR."""
-    return {**companions({"image": image}, store), "image": store.get_image_uri(image)}
+    return {**missing_images({"image": image}, store), "image": store.get_image_uri(image)}
 
 
 def each_case(images: Iterable[str], store: Datastore, do: Callable[[dict[str, Any]], T]) -> dict[str, T]:

@@ -14,7 +14,7 @@ from monai.transforms import SaveImaged, Transform
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 
-from spinefuse_ext.data.siblings import case_name
+from spinefuse_ext.data.find_case_files import case_name
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.literal import check_literal

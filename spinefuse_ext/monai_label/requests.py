@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spinefuse_ext.data.item_keys import REGISTRATION_NAMES, by_key
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import RESULT_SUFFIXES
 from spinefuse_ext.literal import check_literal
@@ -18,7 +19,8 @@ from spinefuse_ext.registration.models import Model
 from spinefuse_ext.validation import ConfigError, check_choice, check_plain_name
 
 #: Names and paths of images and files, which no config is given; they may be called anything.
-NAMES = {str(name) for name in (CaseKeys.IMAGE, CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED, *RegistrationKeys)}
+_IMAGES = (CaseKeys.IMAGE, CaseKeys.CT, CaseKeys.MR, CaseKeys.FUSED)
+NAMES = {str(name) for name in (*_IMAGES, *RegistrationKeys, *REGISTRATION_NAMES)}
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRACKING = ("mlflow", "None", "")
 _LONGEST = 255
@@ -34,7 +36,8 @@ def checked(request: Mapping[str, Any], tracking_uri: str = "") -> dict[str, Any
     """Return ``request`` with every value of the type that its name asks for.
 
     Of a list of options, which a client may send back as it got it, the first counts. Names that are not known here
-    are handed on; no config is given their values, and they may not look as if one could evaluate them.
+    are handed on; no config is given their values, and they may not look as if one could evaluate them. The files of a
+    registration come back under their keys.
 
     Args:
         request: of an inference, a batch, a training, a scoring or a strategy.
@@ -42,6 +45,7 @@ def checked(request: Mapping[str, Any], tracking_uri: str = "") -> dict[str, Any
 
     Raises:
         ConfigError: a value of another type or none of the choices; the sentence names it.
+        DatalistError: a file of the registration that is named twice.
     """
     values = {name: value for name, value in request.items() if name not in NAMES}
     check_literal(values, "The request")
@@ -53,7 +57,7 @@ def checked(request: Mapping[str, Any], tracking_uri: str = "") -> dict[str, Any
     if request.get("run_id") not in (None, "", "run"):
         raise ConfigError(f"The setting run_id cannot be {request['run_id']!r}; it is run.")
     made.pop("run_id", None)
-    return made
+    return by_key(made, "The request")
 
 
 def refuse_places(request: Mapping[str, Any]) -> None:

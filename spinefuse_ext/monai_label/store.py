@@ -13,7 +13,7 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore
 
-from spinefuse_ext.data.siblings import find_registration, image_word
+from spinefuse_ext.data.find_case_files import find_registration, image_word
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import SEGMENTATION_SUFFIXES, SENT_IMAGES, SENT_LABELS, image_stem, is_system_name
 from spinefuse_ext.monai_label.places import check_ending, check_inside
@@ -88,7 +88,7 @@ def _uid(name: str) -> str:
     return name
 
 
-def companions(request: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
+def missing_images(request: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
     """Return what a request lacks: the path of its MR where names in a folder do not tell it.
 
     ``mr`` in the request may be the id of an image of the store. In a DICOMweb store, where every series has a folder
@@ -168,7 +168,7 @@ def _check_frames(images: Sequence[str]) -> None:
     if all(frames) and len(set(frames)) > 1:
         raise LandmarkError(
             "CT and MR have different FrameOfReferenceUIDs, so their headers do not say how they lie to each other; "
-            "give landmarks_ct and landmarks_mr, or transform, as request parameters: paths of files on the server. "
+            "give ct_landmarks and mr_landmarks, or transform, as request parameters: paths of files on the server. "
             "For every request, put them as SERIES_landmarks.mrk.json, by SeriesInstanceUID, into "
             f"{Path(images[0]).parent}."
         )

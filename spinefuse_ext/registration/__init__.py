@@ -1,11 +1,14 @@
 """Landmark files, landmark registration, and the MR on the CT grid."""
 
+from typing import TYPE_CHECKING
+
 from spinefuse_ext.packages import installed, names_without
+from spinefuse_ext.renamed import renamed
 
 _NEEDED = ("itk", "pydicom", "scipy")
 if installed(*_NEEDED):
     from spinefuse_ext.registration.case import register_case
-    from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
+    from spinefuse_ext.registration.fit import RegistrationFit, fit_landmarks, trust_headers
     from spinefuse_ext.registration.from_file import use_transform
     from spinefuse_ext.registration.label_landmarks import landmarks_from_labels
     from spinefuse_ext.registration.landmark_files import read_landmarks, write_landmarks
@@ -20,11 +23,11 @@ if installed(*_NEEDED):
 
 __all__ = [
     "FileTransform",
-    "LandmarkFit",
     "Landmarks",
     "Limits",
     "Model",
     "Refinement",
+    "RegistrationFit",
     "Vertebrae",
     "fit_landmarks",
     "landmarks_from_labels",
@@ -44,3 +47,5 @@ __all__ = [
 
 if not installed(*_NEEDED):
     __getattr__ = names_without(__name__, __all__, *_NEEDED)
+elif not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"LandmarkFit": "spinefuse_ext.registration.fit.RegistrationFit"})

@@ -10,12 +10,11 @@ from typing import Any
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
-from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.files import atomic_folder, check_apart, check_output_folder
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.case_inputs import Start, read_start
 from spinefuse_ext.registration.centring import initial_centring
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.pair import fit_pair
 from spinefuse_ext.registration.pose import DIRECTION
@@ -24,6 +23,7 @@ from spinefuse_ext.registration.refinement import Refinement
 from spinefuse_ext.registration.resampling import resample
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, write_transform
 from spinefuse_ext.validation import SpinefuseError
+from spinefuse_ext.volumes.volume import read_volume, write_volume
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     refine_mm: float = Limits().shift_mm,
     refine_deg: float = Limits().turn_deg,
     seed: int = 0,
-) -> LandmarkFit:
+) -> RegistrationFit:
     """Register MR to CT by landmarks or a transform file and write the folder ``out``, whole or not at all.
 
     ``out`` gets ``ct.nii.gz``, ``mr.nii.gz`` (the MR on the CT grid), ``registration.json`` (every number) and a
@@ -120,7 +120,7 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
     return fit
 
 
-def _outcome(fit: LandmarkFit, start: Start, refinement: Refinement | None, found: list[str]) -> dict[str, Any]:
+def _outcome(fit: RegistrationFit, start: Start, refinement: Refinement | None, found: list[str]) -> dict[str, Any]:
     method = "landmarks" if fit.names else "no landmarks: headers trusted"
     if start.transform is not None:
         method = "transform file"
@@ -142,7 +142,7 @@ def _check_target(out: Path) -> None:
         )
 
 
-def _write(out: Path, ct: MetaTensor, mr: MetaTensor, fit: LandmarkFit, report: dict[str, Any]) -> None:
+def _write(out: Path, ct: MetaTensor, mr: MetaTensor, fit: RegistrationFit, report: dict[str, Any]) -> None:
     with atomic_folder(out) as folder:
         write_volume(ct, folder / CT_FILE)
         write_volume(mr, folder / MR_FILE)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom.label_grid import label_findings
-from spinefuse_ext.dicom.stored_image import as_in_itk
-from spinefuse_ext.dicom.volume import read_volume
-from spinefuse_ext.registration.fit import LandmarkFit, fit_landmarks, trust_headers
+from spinefuse_ext.images.stored_image import as_in_itk
+from spinefuse_ext.label_files.label_grid import label_findings
+from spinefuse_ext.registration.fit import RegistrationFit, fit_landmarks, trust_headers
 from spinefuse_ext.registration.from_file import use_transform
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
@@ -21,6 +20,7 @@ from spinefuse_ext.registration.read_transform import FileTransform, read_transf
 from spinefuse_ext.registration.shared_space import check_shared_frame
 from spinefuse_ext.registration.vertebrae import vertebrae_from_labels
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes.volume import read_volume
 
 PointFiles = tuple[Landmarks, Landmarks]  # CT, MR
 
@@ -33,13 +33,13 @@ class Start:
     """
 
     points: PointFiles | None = None
-    landmark_fit: LandmarkFit | None = None
+    landmark_fit: RegistrationFit | None = None
     transform: FileTransform | None = None
     label: MetaTensor | None = None
     lists: PointFiles | None = None
     paths: tuple[str, str] = ("the CT list", "the MR list")
 
-    def fit(self, ct: MetaTensor, mr: MetaTensor) -> LandmarkFit:
+    def fit(self, ct: MetaTensor, mr: MetaTensor) -> RegistrationFit:
         """Return the map from CT to MR; raise ``LandmarkError`` if only headers are there and share no space."""
         if self.landmark_fit is not None:
             return self.landmark_fit
@@ -99,7 +99,7 @@ def read_points(ct_path: str | Path | None, mr_path: str | Path | None) -> Point
 
 def fit_points(
     points: PointFiles, paths: tuple[str | Path | None, str | Path | None], model: str, label: MetaTensor | None = None
-) -> LandmarkFit:
+) -> RegistrationFit:
     """Fit both lists, with the vertebrae of ``label`` where there is one; an error names their files."""
     try:
         bones = None

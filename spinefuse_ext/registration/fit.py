@@ -1,4 +1,4 @@
-"""Landmark registration: the transform that brings matched points together, and how well it does."""
+"""The fit of a registration: the map that brings matched points together, or that a file or the headers give."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spinefuse_ext.validation import LandmarkError
 
 Points = NDArray[np.float64]
 
-#: ``LandmarkFit.model`` where nothing was fitted.
+#: ``RegistrationFit.model`` where nothing was fitted.
 HEADERS = "headers"
 _REMEDY = {
     "lie on one line": "so the rotation about it is open; add a point beside that line, for example on a spinous or "
@@ -44,8 +44,8 @@ class FittedPairs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LandmarkFit:
-    """A map from fixed to moving space, and its errors in mm.
+class RegistrationFit:
+    """A map from fixed to moving space, by landmarks, a transform file or the headers, and its errors in mm.
 
     ``mapping`` takes ``(N, 3)`` fixed (CT) to moving (MR) points, RAS mm: the direction in which images are resampled.
     Of a linear model ``transform`` is the same map as an ITK transform (LPS) and ``matrix`` as 4 x 4 in RAS; of the
@@ -142,7 +142,7 @@ class LandmarkFit:
 
 def fit_landmarks(
     fixed: Landmarks, moving: Landmarks, model: str = "rigid", *, vertebrae: Vertebrae | None = None
-) -> LandmarkFit:
+) -> RegistrationFit:
     """Fit the map from ``fixed`` to ``moving`` points of the same names; names that only one list has are left out.
 
     Args:
@@ -174,7 +174,7 @@ def fit_landmarks(
     _check_mirror(mapping)
     errors, reasons = leave_one_out(chosen, fixed.points_mm, target, estimate)
     matrix = mapping.matrix if isinstance(mapping, LinearMap) else fit_rigid(fixed.points_mm, target).matrix
-    return LandmarkFit(
+    return RegistrationFit(
         model=chosen.value,
         transform=to_itk(matrix) if isinstance(mapping, LinearMap) else None,
         matrix=matrix,
@@ -190,9 +190,9 @@ def fit_landmarks(
     )
 
 
-def trust_headers() -> LandmarkFit:
+def trust_headers() -> RegistrationFit:
     """Return the identity, for images whose headers already share one patient space; it carries no errors."""
-    return LandmarkFit(HEADERS, to_itk(np.eye(4)), np.eye(4), (), np.empty(0), np.empty(0), LinearMap(np.eye(4)))
+    return RegistrationFit(HEADERS, to_itk(np.eye(4)), np.eye(4), (), np.empty(0), np.empty(0), LinearMap(np.eye(4)))
 
 
 def _model(name: str) -> Model:

@@ -9,7 +9,7 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.linear import LinearMap, fit_rigid, to_itk
 from spinefuse_ext.registration.models import PointMap
 from spinefuse_ext.registration.read_transform import FileTransform, read_transform
@@ -18,7 +18,7 @@ from spinefuse_ext.validation import TransformError
 FROM_FILE = "transform_file"
 
 
-def use_transform(transform: str | Path | FileTransform, ct: MetaTensor) -> LandmarkFit:
+def use_transform(transform: str | Path | FileTransform, ct: MetaTensor) -> RegistrationFit:
     """Return the map of a transform file as a fit without landmarks; its errors are not known.
 
     The file maps CT (fixed) to MR (moving) points, as ``read_transform`` says. A linear one becomes a matrix; of any
@@ -36,9 +36,9 @@ def use_transform(transform: str | Path | FileTransform, ct: MetaTensor) -> Land
             raise TransformError(
                 f"{read.path} mirrors the patient (negative determinant), which no movement does; check its origin."
             )
-        return LandmarkFit(FROM_FILE, to_itk(mapping.matrix), mapping.matrix, (), np.empty(0), np.empty(0), mapping)
+        return RegistrationFit(FROM_FILE, to_itk(mapping.matrix), mapping.matrix, (), np.empty(0), np.empty(0), mapping)
     matrix = fit_rigid(corners, mapping(corners)).matrix
-    return LandmarkFit(FROM_FILE, None, matrix, (), np.empty(0), np.empty(0), mapping)
+    return RegistrationFit(FROM_FILE, None, matrix, (), np.empty(0), np.empty(0), mapping)
 
 
 def _matrix(read: FileTransform) -> NDArray[np.float64]:

@@ -11,14 +11,14 @@ from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spinefuse_ext.dicom.stored_image import as_in_itk
-from spinefuse_ext.dicom.volume import read_volume
+from spinefuse_ext.images.stored_image import as_in_itk
 from spinefuse_ext.registration.label_schemes import vertebra_names
 from spinefuse_ext.registration.label_values import whole_labels
 from spinefuse_ext.registration.landmark_files import check_landmark_target, write_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
 from spinefuse_ext.registration.program_place import is_slicers
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes.volume import read_volume
 
 _ORDERS = ("top_down", "number", "vertebra")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.label_names import named_values
+from spinefuse_ext.label_files.label_names import named_values
 from spinefuse_ext.labels import VERTEBRAE
 from spinefuse_ext.names import listed
 from spinefuse_ext.validation import LandmarkError

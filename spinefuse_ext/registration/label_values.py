@@ -8,8 +8,8 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.read_label import not_whole
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes.read_label import not_whole
 
 _SHOWN = 3
 

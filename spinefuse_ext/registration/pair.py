@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from monai.data import MetaTensor
 
 from spinefuse_ext.registration.case_inputs import Start
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.image_box import part_inside
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.pose import Pose, examine
@@ -26,7 +26,7 @@ class PairFit:
     ``pose`` is how the map lay before it was refined.
     """
 
-    fit: LandmarkFit
+    fit: RegistrationFit
     refinement: Refinement | None
     one_patient: bool | None
     covered: float

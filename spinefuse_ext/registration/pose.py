@@ -16,7 +16,7 @@ from spinefuse_ext.registration.alternatives import Alternative
 from spinefuse_ext.registration.case_inputs import Start
 from spinefuse_ext.registration.correction import turn_deg
 from spinefuse_ext.registration.edge_alignment import Agreement, EdgeAlignment
-from spinefuse_ext.registration.fit import HEADERS, LandmarkFit
+from spinefuse_ext.registration.fit import HEADERS, RegistrationFit
 from spinefuse_ext.registration.image_box import outside_sentence, part_inside
 from spinefuse_ext.registration.linear import LinearMap
 
@@ -80,7 +80,7 @@ class Pose:
         }
 
 
-def examine(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> Pose:
+def examine(ct: MetaTensor, mr: MetaTensor, start: Start, fit: RegistrationFit) -> Pose:
     """Return the pose of ``fit`` between CT and MR ``(1, X, Y, Z)``, with a sentence for everything doubtful.
 
     A bending map is judged by the rigid one closest to it. Where only headers are given, there is no other reading.
@@ -99,7 +99,7 @@ def examine(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> P
     return replace(pose, doubts=tuple(doubts), compared=compared)
 
 
-def _alternatives(ct: MetaTensor, mr: MetaTensor, start: Start, fit: LandmarkFit) -> Iterable[Alternative]:
+def _alternatives(ct: MetaTensor, mr: MetaTensor, start: Start, fit: RegistrationFit) -> Iterable[Alternative]:
     if start.points is not None:
         lists = start.points if start.lists is None else start.lists
         of_levels = alternatives.of_levels(start.points, lists, fit.matrix)

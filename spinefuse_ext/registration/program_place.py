@@ -6,7 +6,7 @@ from pathlib import Path
 
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom.stored_image import as_in_itk
+from spinefuse_ext.images.stored_image import as_in_itk
 
 #: Landmark files of 3D Slicer. A ``.csv`` table does not say which program its points come from.
 _SLICER = (".json", ".fcsv")

@@ -14,7 +14,7 @@ from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.registration.comparison_region import Region, compare_where
 from spinefuse_ext.registration.correction import corrected, turn_deg
 from spinefuse_ext.registration.edge_overlap import edge_overlap
-from spinefuse_ext.registration.fit import FittedPairs, LandmarkFit
+from spinefuse_ext.registration.fit import FittedPairs, RegistrationFit
 from spinefuse_ext.registration.leave_one_out import distances_mm
 from spinefuse_ext.registration.linear import LinearMap, to_itk
 from spinefuse_ext.registration.models import PointMap, obstacle
@@ -90,8 +90,8 @@ class _Search:
 
 
 def refine(
-    fit: LandmarkFit, ct: MetaTensor, mr: MetaTensor, limits: Limits | None = None, *, seed: int = 0
-) -> tuple[LandmarkFit, Refinement]:
+    fit: RegistrationFit, ct: MetaTensor, mr: MetaTensor, limits: Limits | None = None, *, seed: int = 0
+) -> tuple[RegistrationFit, Refinement]:
     """Return the fit after the rigid correction with the largest mutual information, or as it was; and the figures.
 
     The correction is kept if the mutual information rises, no limit is reached, and: with landmarks, the mean error at
@@ -155,7 +155,7 @@ def _groups(pairs: FittedPairs | None, seed: int) -> list[NDArray[np.int64]]:
 
 
 def _held_out(
-    fit: LandmarkFit, groups: list[NDArray[np.int64]], search: _Search, progress: Any
+    fit: RegistrationFit, groups: list[NDArray[np.int64]], search: _Search, progress: Any
 ) -> tuple[Points, Points]:
     """Return the error at each landmark left out, before and after refining the fit to the others; NaN if unknown."""
     before, after = np.full((2, len(fit.names)), np.nan)
@@ -172,7 +172,7 @@ def _held_out(
     return before, after
 
 
-def _refined(fit: LandmarkFit, correction: LinearMap, errors: Points) -> LandmarkFit:
+def _refined(fit: RegistrationFit, correction: LinearMap, errors: Points) -> RegistrationFit:
     mapping = corrected(fit.mapping, correction)
     return replace(
         fit,

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from monai.data import ITKWriter, MetaTensor
 
-from spinefuse_ext.dicom.stored_image import ITK_FROM_RAS, PLACED
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.images.stored_image import ITK_FROM_RAS, PLACED
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM, transform_on
 
 
 def resample(
     moving_image: MetaTensor,
-    fit: LandmarkFit,
+    fit: RegistrationFit,
     reference_image: MetaTensor,
     *,
     outside: float | None = None,

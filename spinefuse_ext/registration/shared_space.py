@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom.stored_image import PLACED
+from spinefuse_ext.images.stored_image import PLACED
 from spinefuse_ext.names import normal_form
 from spinefuse_ext.validation import LandmarkError, PatientMismatchError
 

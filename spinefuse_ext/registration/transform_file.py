@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from spinefuse_ext.files import atomic_write
-from spinefuse_ext.registration.fit import LandmarkFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.landmarks import RAS_LPS
 from spinefuse_ext.registration.linear import LinearMap, to_itk
 from spinefuse_ext.registration.models import PointMap
@@ -22,7 +22,7 @@ FIELD_SPACING_MM = 3.0
 _AT_ONCE = 20_000
 
 
-def transform_on(fit: LandmarkFit, grid: MetaTensor, spacing_mm: float = FIELD_SPACING_MM) -> Any:
+def transform_on(fit: RegistrationFit, grid: MetaTensor, spacing_mm: float = FIELD_SPACING_MM) -> Any:
     """Return the fit as an ITK transform (LPS mm) that is valid all over ``grid`` ``(1, X, Y, Z)``, in CT space.
 
     A linear fit gives an affine transform. Any other gives a displacement field along the axes of the grid, one cell
@@ -42,7 +42,7 @@ def map_on(mapping: PointMap, grid: MetaTensor, spacing_mm: float = FIELD_SPACIN
 
 
 def write_transform(
-    fit: LandmarkFit, path: str | Path, *, grid: MetaTensor | None = None, spacing_mm: float = FIELD_SPACING_MM
+    fit: RegistrationFit, path: str | Path, *, grid: MetaTensor | None = None, spacing_mm: float = FIELD_SPACING_MM
 ) -> None:
     """Write the fit as an ITK transform file (``.tfm``, ``.h5`` or ``.txt``), LPS mm.
 

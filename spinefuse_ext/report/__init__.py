@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from spinefuse_ext.renamed import renamed
 from spinefuse_ext.report.build import build_report
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
 from spinefuse_ext.report.comparison import Scored, score_table, wins_table
 from spinefuse_ext.report.comparison_page import comparison_pictures, write_comparison
-from spinefuse_ext.report.comparison_parts import Making
+from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.curves import loss_curves, read_curves
 from spinefuse_ext.report.image_panels import fusion_panel, segmentation_panel, segmentations_panel
 from spinefuse_ext.report.page import Card, Fact, Picture, Section, StoredPicture, write_page
@@ -18,9 +21,9 @@ __all__ = [
     "CT_WINDOW_HU",
     "Card",
     "Fact",
-    "Making",
     "MetricsReport",
     "Picture",
+    "Provenance",
     "Scored",
     "Section",
     "StoredPicture",
@@ -43,3 +46,6 @@ __all__ = [
     "write_page",
     "write_segmentation_comparison",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"Making": "spinefuse_ext.report.comparison_parts.Provenance"})

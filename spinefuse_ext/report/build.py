@@ -11,7 +11,7 @@ from spinefuse_ext.report.fusion_section import fusion_section
 from spinefuse_ext.report.page import write_page
 from spinefuse_ext.report.registration_section import registration_section
 from spinefuse_ext.report.run_folder import open_run
-from spinefuse_ext.report.run_sections import curves_section, limits_section, making_section, summary_section
+from spinefuse_ext.report.run_sections import curves_section, limits_section, provenance_section, summary_section
 from spinefuse_ext.report.segmentation_section import overlaps, segmentation_section
 
 
@@ -41,7 +41,7 @@ def build_report(folder: str | Path, out: str | Path | None = None) -> Path:
         fusion_section(run, cases),
         curves_section(run),
         segmentation_section(run, cases, scores),
-        making_section(run),
+        provenance_section(run),
         limits_section(cases, scores),
     ]
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

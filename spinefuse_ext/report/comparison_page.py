@@ -9,10 +9,10 @@ from spinefuse_ext.report.comparison import Comparison, score_names, score_table
 from spinefuse_ext.report.comparison_parts import (
     PAGE,
     TABLE,
-    Making,
+    Provenance,
+    comparison_provenance,
     footer,
     leading_facts,
-    making_section,
     save_tables,
 )
 from spinefuse_ext.report.drawing import annotate, panel_grid, show_slice, write_name
@@ -53,7 +53,7 @@ def comparison_pictures(case: str, images: Mapping[str, ImageLike], axis: int, c
 
 
 def write_comparison(
-    out: Path, scores: Comparison, pictures: Sequence[Picture], making: Making, references: Collection[str] = ()
+    out: Path, scores: Comparison, pictures: Sequence[Picture], provenance: Provenance, references: Collection[str] = ()
 ) -> Path:
     """Write ``comparison.html``, and each table as CSV, the one over slices also as LaTeX; return the page.
 
@@ -91,7 +91,7 @@ def write_comparison(
             text=["CT and MR as the methods saw them, all images in the same grey range from 0 to 1."],
             figures=pictures,
         ),
-        making_section(making, "trained the methods and made the fused images"),
+        comparison_provenance(provenance, "trained the methods and made the fused images"),
         Section(
             heading="Limits",
             text=[

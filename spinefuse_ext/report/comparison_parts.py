@@ -18,7 +18,7 @@ PAGE, TABLE = "comparison.html", "table"
 
 
 @dataclass(frozen=True)
-class Making:
+class Provenance:
     """How a comparison was made: seconds per method and step, the settings given, and the commands."""
 
     steps_s: Mapping[str, Mapping[str, float]]
@@ -42,18 +42,18 @@ def leading_facts(scores: Comparison, table: Table) -> list[Fact]:
     return [Fact(str(len(scores)), "methods", ", ".join(scores)), *([lead] if len(scores) > 1 else [])]
 
 
-def making_section(making: Making, what: str) -> Section:
+def comparison_provenance(provenance: Provenance, what: str) -> Section:
     """Times, settings and commands; ``what`` completes the sentence that these commands did it."""
-    steps = list(dict.fromkeys(step for times in making.steps_s.values() for step in times))
+    steps = list(dict.fromkeys(step for times in provenance.steps_s.values() for step in times))
     rows = tuple(
         (method, *(duration(times[step]) if step in times else DASH for step in steps))
-        for method, times in making.steps_s.items()
+        for method, times in provenance.steps_s.items()
     )
     tables = [Table(("Method", *steps), rows, caption="Time of each step")]
-    if making.settings:
-        tables.append(Table(("Setting", "Value"), tuple(making.settings.items()), caption="Given for all methods"))
+    if provenance.settings:
+        tables.append(Table(("Setting", "Value"), tuple(provenance.settings.items()), caption="Given for all methods"))
     text = [f"These commands {what}."]
-    return Section(heading="How it was made", text=text, tables=tables, command="\n".join(making.commands))
+    return Section(heading="How it was made", text=text, tables=tables, command="\n".join(provenance.commands))
 
 
 def footer() -> str:

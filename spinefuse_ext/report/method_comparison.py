@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spinefuse_ext.report.boxes import box_plot
-from spinefuse_ext.report.comparison_parts import PAGE, TABLE, Making, footer, making_section, save_tables
+from spinefuse_ext.report.comparison_parts import PAGE, TABLE, Provenance, comparison_provenance, footer, save_tables
 from spinefuse_ext.report.curves import Curve, loss_curves
 from spinefuse_ext.report.method_tables import (
     DICE,
@@ -65,7 +65,7 @@ class MethodRuns:
     missing: Sequence[str] = field(default_factory=list)
 
 
-def write_method_comparison(out: Path, runs: MethodRuns, making: Making, roles: Roles, *, title: str) -> Path:
+def write_method_comparison(out: Path, runs: MethodRuns, provenance: Provenance, roles: Roles, *, title: str) -> Path:
     """Write ``comparison.html``, and every table as CSV, table 3 also as LaTeX; return the page.
 
     Raises:
@@ -101,7 +101,7 @@ def write_method_comparison(out: Path, runs: MethodRuns, making: Making, roles: 
             tables=[tables[f"{TABLE}_best"], *(tables[f"{TABLE}_{name}"] for name in names if name != DICE)],
         ),
         _protocol_section(runs.protocol),
-        making_section(making, "trained the networks and labelled the cases"),
+        comparison_provenance(provenance, "trained the networks and labelled the cases"),
         _limits_section(),
     ]
     sections = [section for section in sections if section.tables or section.figures or section.cards or section.text]

@@ -10,7 +10,6 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import ResampleToMatch
 
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.formats import data_paths
 from spinefuse_ext.registration.landmark_files import read_landmarks
 from spinefuse_ext.registration.landmarks import Landmarks
@@ -18,6 +17,7 @@ from spinefuse_ext.report.fit_file import FitFigures, read_fit, read_json
 from spinefuse_ext.report.tables import MetricsReport, read_metrics_csv
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.validation import ImageReadError, MissingPathError, SpinefuseError, check_exists
+from spinefuse_ext.volumes.volume import read_volume
 
 _PARTS = ("cases", "fusion", "semiseg", "commands.txt", "timings.json")
 

@@ -50,7 +50,7 @@ def curves_section(run: RunFolder) -> Section:
     return Section(heading="Training curves", text=text, figures=figures)
 
 
-def making_section(run: RunFolder) -> Section:
+def provenance_section(run: RunFolder) -> Section:
     """How long each step took, and the commands."""
     timings_s = run.timings_s()
     rows = tuple((step, duration(seconds)) for step, seconds in timings_s.items())

@@ -13,10 +13,10 @@ from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_ta
 from spinefuse_ext.report.comparison_parts import (
     PAGE,
     TABLE,
-    Making,
+    Provenance,
+    comparison_provenance,
     footer,
     leading_facts,
-    making_section,
     save_tables,
 )
 from spinefuse_ext.report.image_panels import segmentations_panel
@@ -128,7 +128,13 @@ def segmentation_picture(
 
 
 def write_segmentation_comparison(
-    out: Path, scores: Comparison, pictures: Sequence[Picture], making: Making, *, title: str, notes: Sequence[str]
+    out: Path,
+    scores: Comparison,
+    pictures: Sequence[Picture],
+    provenance: Provenance,
+    *,
+    title: str,
+    notes: Sequence[str],
 ) -> Path:
     """Write ``comparison.html`` and its tables as CSV, the one of Dice also as LaTeX; return the page."""
     dice, jaccard = of_measure(scores, "dice"), of_measure(scores, "jaccard")
@@ -155,7 +161,7 @@ def write_segmentation_comparison(
             ],
             figures=pictures,
         ),
-        making_section(making, "trained the networks and labelled the cases"),
+        comparison_provenance(provenance, "trained the networks and labelled the cases"),
         Section(heading="Limits", text=notes),
     ]
     return write_page(out / PAGE, title=title, sections=sections, footer=footer())

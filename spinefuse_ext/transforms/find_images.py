@@ -9,23 +9,30 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from spinefuse_ext.data.siblings import find_in_folder, find_named, find_registration, find_sibling, image_word
-from spinefuse_ext.dicom.kind import is_archive
-from spinefuse_ext.dicom.nifti import stored_shape
-from spinefuse_ext.dicom.volume import read_channels
+from spinefuse_ext.data.find_case_files import (
+    find_case_image,
+    find_in_folder,
+    find_named,
+    find_registration,
+    image_word,
+)
+from spinefuse_ext.data.item_keys import by_key
 from spinefuse_ext.enums import MODALITIES, CaseKeys, RegistrationKeys
 from spinefuse_ext.formats import header_of
+from spinefuse_ext.images.kind import is_archive
+from spinefuse_ext.images.nifti import stored_shape
 from spinefuse_ext.validation import ImageReadError, MissingPathError, check_exists
+from spinefuse_ext.volumes.volume import read_channels
 
 
 class FindImagesd(MapTransform):
     """Give a case that names only ``image``, as those of MONAI Label do, the paths of all its images.
 
-    The rules are those of :mod:`spinefuse_ext.data.siblings`. ``image`` is the file of its own word (``ct``, ``mr``,
-    ``fused``), or of the first key when its name has none; the others stand beside it. A key that the case has is a
-    path, or the name of a file beside ``image``. ``image`` may also be a folder that holds one case, a ZIP archive or a
-    DICOMDIR of a whole study, or, for two keys, a NIfTI file of two channels on one grid, CT and MR. A case with all
-    its keys, or without ``image``, stays as it is.
+    The rules are those of :mod:`spinefuse_ext.data.find_case_files`. ``image`` is the file of its own word (``ct``,
+    ``mr``, ``fused``), or of the first key when its name has none; the others stand beside it. A key that the case
+    has is a path, or the name of a file beside ``image``. ``image`` may also be a folder that holds one case, a ZIP
+    archive or a DICOMDIR of a whole study, or, for two keys, a NIfTI file of two channels on one grid, CT and MR. A
+    case with all its keys, or without ``image``, stays as it is.
 
     Args:
         keys: of the images that are needed; the first gives the grid.
@@ -42,7 +49,7 @@ class FindImagesd(MapTransform):
         self.registration, self.image_key = registration, str(image_key)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
+        d = by_key(data)
         image = d.get(self.image_key)
         missing = [str(key) for key in self.keys if not d.get(key)]
         if not isinstance(image, (str, Path)) or not missing:
@@ -67,12 +74,12 @@ class FindImagesd(MapTransform):
         if path.is_dir():
             return find_in_folder(path, missing)
         own = image_word(path) or str(self.keys[0])
-        return {key: path if key == own else _sibling(path, key) for key in missing}
+        return {key: path if key == own else _case_image(path, key) for key in missing}
 
 
-def _sibling(path: Path, key: str) -> Path:
+def _case_image(path: Path, key: str) -> Path:
     try:
-        return find_sibling(path, key)
+        return find_case_image(path, key)
     except MissingPathError as error:
         if image_word(path) is None and _is_study(path):
             return path  # the reader picks the series
@@ -83,7 +90,7 @@ def _sibling(path: Path, key: str) -> Path:
 
 def _is_study(path: Path) -> bool:
     """Whether a file stands for a folder of DICOM, which may hold every image of a patient."""
-    from spinefuse_ext.dicom.read_file import is_directory_file  # needs packages that NIfTI does not
+    from spinefuse_ext.dicom_files.read_file import is_directory_file  # needs packages that NIfTI does not
 
     return is_archive(path) or is_directory_file(path)
 

@@ -10,8 +10,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from spinefuse_ext.dicom.label_classes import LabelScheme
 from spinefuse_ext.enums import CaseKeys
+from spinefuse_ext.label_files.label_classes import LabelScheme
 
 
 class ReadLabeld(MapTransform):
@@ -56,8 +56,8 @@ class ReadLabeld(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             # needs packages that MONAI alone does not bring
-            from spinefuse_ext.dicom.label_place import place_label
-            from spinefuse_ext.dicom.read_label import checked_label, label_for
+            from spinefuse_ext.label_files.label_place import place_label
+            from spinefuse_ext.volumes.read_label import checked_label, label_for
 
             image = d[self.image_key]
             if isinstance(d[key], MetaTensor):

@@ -10,8 +10,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
-from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.enums import MODALITIES, series_key
+from spinefuse_ext.volumes.volume import read_volume
 
 
 class ReadVolumed(MapTransform):

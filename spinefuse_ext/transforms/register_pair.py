@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from spinefuse_ext.data.item_keys import by_key
 from spinefuse_ext.enums import RegistrationKeys
 from spinefuse_ext.registration.shared_space import check_shared_frame, same_patient
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 class RegisterPaird(MapTransform):
     """Bring images ``(1, X, Y, Z)`` onto the grid of ``key_dst`` by the landmark or transform files that a case names.
 
-    A case names them under ``landmarks_ct`` and ``landmarks_mr``, or ``transform``, and for the model "per_vertebra"
+    A case names them as ``ct_landmarks`` and ``mr_landmarks``, or ``transform``, and for the model "per_vertebra"
     also ``vertebrae``: the files, checks and methods of ``spinefuse register``. These keys leave the case, so that
     cases with and without them make one batch; FRE, TRE and warnings are logged. A case without any of them stays as it
     is: its pair lies on one grid, or its headers share one space. Two DICOM series in different frames of reference
@@ -59,7 +60,7 @@ class RegisterPaird(MapTransform):
         self.allow_different_patients = allow_different_patients
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
+        d = by_key(data)
         files = {name: d.pop(str(name), None) for name in RegistrationKeys}
         if not any(file for name, file in files.items() if name != RegistrationKeys.VERTEBRAE):
             for key in self.key_iterator(d):

@@ -12,8 +12,8 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, series_key
+from spinefuse_ext.images.kind import is_dicom
 from spinefuse_ext.validation import ConfigError, SourceError
 
 logger = logging.getLogger(__name__)

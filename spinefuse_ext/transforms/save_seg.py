@@ -14,8 +14,8 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.dicom.kind import is_dicom
 from spinefuse_ext.enums import CaseKeys, series_key
+from spinefuse_ext.images.kind import is_dicom
 from spinefuse_ext.validation import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ class SaveSegd(MapTransform):
 
     def _modality(self, source: str) -> str | None:
         """The modality that is meant, unless the folder holds no such series."""
-        from spinefuse_ext.dicom.archive import opened
-        from spinefuse_ext.dicom.choose import series_at
+        from spinefuse_ext.dicom_files.archive import opened
+        from spinefuse_ext.dicom_files.choose import series_at
 
         if self.modality is None:
             return None

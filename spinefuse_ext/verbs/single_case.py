@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinefuse_ext.dicom.kind import is_dicom
-from spinefuse_ext.enums import CaseKeys, RegistrationKeys, series_key
+from spinefuse_ext.enums import CaseKeys, series_key
 from spinefuse_ext.files import check_apart, check_output_file, check_output_folder
+from spinefuse_ext.images.kind import is_dicom
 from spinefuse_ext.progress_bar import stage
 from spinefuse_ext.runs.run import BundleRun
 from spinefuse_ext.validation import ConfigError
@@ -18,13 +18,13 @@ from spinefuse_ext.verbs.outputs import FUSED, SEGMENTED, replaced, tell_outdate
 from spinefuse_ext.verbs.paths import absolute, existing, find_bundle, listed, weights_path
 from spinefuse_ext.verbs.results import FUSED_FILE, PREDICTION_FILE, tell_fused, tell_segmented
 
-#: Files of a case beside its images: the option, the key in the configs, and what a sentence calls it.
+#: Files of a case beside its images: the option, which is their name in an item too, and what a sentence calls it.
 _FILES = {
-    "dicom": (CaseKeys.DICOM, "The DICOM series"),
-    "ct_landmarks": (RegistrationKeys.LANDMARKS_CT, "Landmark file"),
-    "mr_landmarks": (RegistrationKeys.LANDMARKS_MR, "Landmark file"),
-    "transform": (RegistrationKeys.TRANSFORM, "Transform file"),
-    "vertebrae": (RegistrationKeys.VERTEBRAE, "The vertebra label volume"),
+    "dicom": "The DICOM series",
+    "ct_landmarks": "Landmark file",
+    "mr_landmarks": "Landmark file",
+    "transform": "Transform file",
+    "vertebrae": "The vertebra label volume",
 }
 #: Settings by which a network sees something else than the shipped one.
 _OF_A_NETWORK = ("image_keys", "in_channels", "network_def")
@@ -207,7 +207,7 @@ def _pair_item(
     item: dict[Any, str] = {name: existing(path, f"The {name.upper()}") for name, path in pair.items()}
     for name, path in files.items():
         if path is not None:
-            item[_FILES[name][0]] = existing(path, _FILES[name][1])
+            item[name] = existing(path, _FILES[name])
     return item | {series_key(key): str(name) for key, name in series.items() if name is not None}
 
 

@@ -15,9 +15,9 @@ from monai.bundle import ConfigParser
 
 from spinefuse_ext.__main__ import main
 from spinefuse_ext.benchmark import benchmark
-from spinefuse_ext.dicom import read_volume
 from spinefuse_ext.metrics import overlap_table
 from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.volumes import read_volume
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "spine_semiseg"
 SHAPE = (4, 40, 48)

@@ -14,9 +14,10 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom import StudyHeader, read_seg, read_volume, write_series, write_volume
+from spinefuse_ext.dicom import StudyHeader, read_seg, write_series
 from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.plain_errors import plain_message
+from spinefuse_ext.volumes import read_volume, write_volume
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.data import make_datalist
 from spinefuse_ext.plain_errors import plain_message
-from tests.dicom.segmentation import write_seg_nrrd
+from tests.label_files.segmentation import write_seg_nrrd
 
 SMALL = {"canvas": [64, 64], "cache": "none", "epochs": 1, "datalist": "own.json"}
 

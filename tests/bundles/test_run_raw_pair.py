@@ -14,8 +14,9 @@ from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.__main__ import main
 from spinefuse_ext.data import make_phantom, write_phantom
-from spinefuse_ext.dicom import read_series, read_volume
+from spinefuse_ext.dicom import read_series
 from spinefuse_ext.registration import register_case
+from spinefuse_ext.volumes import read_volume
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,7 @@ def test_raw_images_with_landmarks_give_what_registering_first_gives(
     transform = tmp_path / "pair" / ("transform.tfm" if model == "rigid" else "transform.h5")
     items = {
         "first": {name: str(tmp_path / f"pair/{name}.nii.gz") for name in ("ct", "mr")},
-        "landmarks": {**images, **points(raw, "landmarks_{}")},
+        "landmarks": {**images, **points(raw, "{}_landmarks")},
         "transform": {**images, "transform": str(transform)},
     }
     found = {}
@@ -104,7 +105,7 @@ def _check_series(out: Path, raw: Path) -> None:
 
 
 def test_a_datalist_may_name_landmarks_and_wrong_ones_are_told_in_one_line(raw: Path, tmp_path: Path) -> None:
-    names = {**{name: f"{name}_dicom" for name in ("ct", "mr")}, "patient": "p", "landmarks_ct": "ct_landmarks.fcsv"}
+    names = {**{name: f"{name}_dicom" for name in ("ct", "mr")}, "patient": "p", "ct_landmarks": "ct_landmarks.fcsv"}
     (raw / "datalist.json").write_text(f'{{"test": [{names}]}}'.replace("'", '"'))
     bundle = Path(__file__).parents[2] / "bundles" / "spine_fusion"
     configs = [str(bundle / "configs" / name) for name in ("inference.json", "max.json")]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from spinefuse_ext.cohort import prepare_cohort
-from spinefuse_ext.dicom import read_volume, write_seg, write_volume
+from spinefuse_ext.dicom import write_seg
+from spinefuse_ext.volumes import read_volume, write_volume
 
 LOOSE: dict[str, Any] = {"workers": 1, "max_fre_mm": 20, "max_tre_mm": 20, "max_spacing_mm": 20}
 WriteTable = Callable[..., Path]

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from spinefuse_ext.cohort import prepare_cohort
 from spinefuse_ext.cohort.plausibility import implausible_size, neighbour_spacing_mm
 from spinefuse_ext.data import make_phantom
-from spinefuse_ext.dicom import read_volume, write_volume
+from spinefuse_ext.volumes import read_volume, write_volume
 
 
 def discs(apart_mm: float, missing: tuple[int, ...] = (), number: int = 6, specks: bool = False) -> MetaTensor:

@@ -21,9 +21,9 @@ from filelock import FileLock
 from spinefuse_ext.__main__ import main
 from spinefuse_ext.cohort import Prepared, Verdict, prepare_cohort
 from spinefuse_ext.data import load_datalist
-from spinefuse_ext.dicom import read_volume, write_volume
 from spinefuse_ext.registration import register_case
 from spinefuse_ext.validation import CohortError, DatalistError
+from spinefuse_ext.volumes import read_volume, write_volume
 
 WriteTable = Callable[..., Path]
 LOOSE: dict[str, Any] = {"workers": 1, "max_fre_mm": 20, "max_tre_mm": 20, "max_spacing_mm": 20}

@@ -54,6 +54,34 @@ def test_an_unlabelled_item_has_no_label_key_even_where_the_file_has_one(root: P
     assert entry.keys() == {"patient", "ct"}
 
 
+@pytest.mark.parametrize("names", [("ct_landmarks", "mr_landmarks"), ("landmarks_ct", "landmarks_mr")])
+@pytest.mark.parametrize("asked", [("ct_landmarks", "mr_landmarks"), ("landmarks_ct", "landmarks_mr")])
+def test_landmarks_have_one_key_by_either_name(root: Path, names: tuple[str, str], asked: tuple[str, str]) -> None:
+    for name in names:
+        (root / f"anna_{name}.nii.gz").touch()
+    write(root, {"labelled": [item("anna", "ct", "mr", *names)]})
+    (read,) = load_datalist("datalist.json", ["labelled"], ["ct"], optional=asked, base_dir=root)
+    assert (read["landmarks_ct"], read["landmarks_mr"]) == tuple(str(root / f"anna_{name}.nii.gz") for name in names)
+    assert not {"ct_landmarks", "mr_landmarks"} & set(read)
+
+
+@pytest.mark.parametrize(
+    ("further", "said"),
+    [
+        ({"ct_landmarks": "gone.fcsv"}, "the ct_landmarks of patient anna .*gone.fcsv does not exist"),
+        ({"landmarks_ct": 3}, "the ct_landmarks of patient anna must be a path, got 3"),
+        (
+            {"ct_landmarks": "a", "landmarks_ct": "b"},
+            "anna names ct_landmarks and landmarks_ct, .* leave landmark",
+        ),
+    ],
+)
+def test_landmarks_that_cannot_be_meant_are_refused_by_their_name(root: Path, further: Any, said: str) -> None:
+    write(root, {"labelled": [{**item("anna"), **further}]})
+    with pytest.raises((DatalistError, MissingPathError), match=said):
+        load_datalist("datalist.json", ["labelled"], ["ct"], optional=["ct_landmarks"], base_dir=root)
+
+
 def test_the_series_of_a_folder_comes_with_its_path_as_text(root: Path) -> None:
     write(root, {"labelled": [{**item("anna"), "series_ct": 4, "series_mr": "7/stack2", "series_dicom": "none asked"}]})
     (read,) = load_datalist("datalist.json", ["labelled"], ["ct", "mr"], base_dir=root)

@@ -11,8 +11,8 @@ from skimage import io
 
 from spinefuse_ext.data import stack_slices
 from spinefuse_ext.data.stack import PLANES
-from spinefuse_ext.dicom import read_volume
 from spinefuse_ext.validation import ImageReadError, MissingPathError
+from spinefuse_ext.volumes import read_volume
 
 #: Where a viewer shows the patient's parts: the codes of (downwards, to the right, next slice) in each plane.
 CODES = {"sagittal": ("I", "P", "R"), "coronal": ("I", "L", "P"), "axial": ("P", "L", "S")}

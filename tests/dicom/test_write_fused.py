@@ -20,7 +20,7 @@ from monai.data import MetaTensor
 from nibabel.eulerangles import euler2mat
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from spinefuse_ext.dicom import StudyHeader, read_series, write_fused, write_seg, write_series, write_volume
+from spinefuse_ext.dicom import StudyHeader, read_series, write_fused, write_seg, write_series
 from spinefuse_ext.validation import (
     FusedSeriesError,
     GridMismatchError,
@@ -30,7 +30,8 @@ from spinefuse_ext.validation import (
     PatientMismatchError,
     SourceError,
 )
-from tests.dicom.enhanced import as_enhanced
+from spinefuse_ext.volumes import write_volume
+from tests.dicom_files.enhanced import as_enhanced
 
 STUDY = StudyHeader(patient_id="P-7", patient_name="Doe^Jo", patient_sex="F")
 SHAPE = (7, 6, 5)

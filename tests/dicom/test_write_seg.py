@@ -18,7 +18,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from pydicom.uid import generate_uid
 
-from spinefuse_ext.dicom import StudyHeader, read_seg, write_seg, write_series, write_volume
+from spinefuse_ext.dicom import StudyHeader, read_seg, write_seg, write_series
 from spinefuse_ext.labels import SNOMED_CT
 from spinefuse_ext.validation import (
     GridMismatchError,
@@ -28,7 +28,8 @@ from spinefuse_ext.validation import (
     SourceError,
     UnknownLabelError,
 )
-from tests.dicom.enhanced import as_enhanced
+from spinefuse_ext.volumes import write_volume
+from tests.dicom_files.enhanced import as_enhanced
 
 STUDY = StudyHeader(patient_id="P-7", patient_name="Doe^Jo")
 SHAPE = (7, 6, 5)

@@ -12,7 +12,6 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from spinefuse_ext.dicom.read_label import read_label
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.labels import LEVEL_SNOMED_CT, structure_coded
 from spinefuse_ext.levels import levels, read_levels
@@ -20,6 +19,7 @@ from spinefuse_ext.levels.ids import SCHEMES, number_of
 from spinefuse_ext.levels.read import read_structures
 from spinefuse_ext.registration import landmarks_from_labels
 from spinefuse_ext.validation import ConfigError, GridMismatchError, LevelsError, UnknownLabelError
+from spinefuse_ext.volumes.read_label import read_label
 
 Boxes = Callable[..., NDArray[np.uint8]]
 Affine = NDArray[np.float64]

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spinefuse_ext.dicom import read_label
-from tests.dicom.segmentation import write_seg_nrrd
+from spinefuse_ext.volumes import read_label
+from tests.label_files.segmentation import write_seg_nrrd
 
 pytest.importorskip("monailabel", reason="MONAI Label has an environment of its own")
 

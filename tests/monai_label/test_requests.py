@@ -29,6 +29,8 @@ EVIL = "$__import__('os').system('touch marker')"
         ({"tracking": ["None", "mlflow"], "tracking_uri": "", "run_id": ""}, {"tracking": "None", "tracking_uri": ""}),
         ({"logging": "warning", "result_compress": False}, {"logging": "WARNING", "result_compress": False}),
         ({"images": "unlabeled"}, {"images": "unlabeled"}),
+        ({"ct_landmarks": "$a", "mr_landmarks": "@b"}, {"landmarks_ct": "$a", "landmarks_mr": "@b"}),
+        ({"landmarks_ct": "a", "landmarks_mr": "b"}, {"landmarks_ct": "a", "landmarks_mr": "b"}),
         (
             {"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"},
             {"image": "$a #1_ct", "mr": "@b", "client_id": "anna@x.org"},

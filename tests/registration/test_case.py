@@ -13,7 +13,6 @@ import torch
 from monai.data import MetaTensor
 from pydicom.data import get_testdata_file
 
-from spinefuse_ext.dicom import read_volume, write_volume
 from spinefuse_ext.registration import Landmarks, landmarks_from_labels, register_case, write_landmarks
 from spinefuse_ext.validation import (
     ImageReadError,
@@ -23,6 +22,7 @@ from spinefuse_ext.validation import (
     PatientMismatchError,
     SpinefuseError,
 )
+from spinefuse_ext.volumes import read_volume, write_volume
 
 NAMES = ("L1", "L2", "L3", "L4")
 POINTS = np.array([[4.0, 5, 6], [12, 5, 6], [4, 15, 6], [4, 5, 20]])

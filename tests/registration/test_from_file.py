@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom import write_volume
 from spinefuse_ext.registration import (
     Landmarks,
     fit_landmarks,
@@ -19,6 +18,7 @@ from spinefuse_ext.registration import (
     write_transform,
 )
 from spinefuse_ext.validation import LandmarkError, MissingPathError, SpinefuseError, TransformError
+from spinefuse_ext.volumes import write_volume
 
 CT_POINTS = np.array([[4.0, 5, 16], [12, -5, -6], [-14, 15, 6], [4, 5, -20], [0, 0, 3]])
 NAMES = ("L1", "L2", "L3", "L4", "L5")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from spinefuse_ext.dicom import write_volume
 from spinefuse_ext.registration import landmarks_from_labels, read_landmarks
 from spinefuse_ext.validation import LandmarkError, MissingPathError
+from spinefuse_ext.volumes import write_volume
 
 
 @pytest.fixture

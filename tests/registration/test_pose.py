@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from spinefuse_ext.data import make_phantom, write_phantom
-from spinefuse_ext.dicom import read_volume, write_volume
 from spinefuse_ext.registration import (
     Landmarks,
     fit_landmarks,
@@ -23,6 +22,7 @@ from spinefuse_ext.registration import (
 )
 from spinefuse_ext.transforms import ReadVolumed, RegisterPaird
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes import read_volume, write_volume
 
 OTHER = np.array([-1.0, -1, 1])
 AWAY_MM = {"ct": np.array([120.0, -90, 300]), "mr": np.array([-150.0, 60, -80])}

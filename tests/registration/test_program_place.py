@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spinefuse_ext.dicom import read_volume
 from spinefuse_ext.registration import Landmarks, landmarks_from_labels, read_landmarks, register_case, write_landmarks
 from spinefuse_ext.transforms import ReadVolumed, RegisterPaird
 from spinefuse_ext.validation import LandmarkError
+from spinefuse_ext.volumes import read_volume
 
 AFFINE = np.array([[2.0, 0, 0, -23], [0, 2, 0, -21], [0, 0, 2, -19], [0, 0, 0, 1]])
 #: Where the second form of the header puts the same voxels.
@@ -94,7 +94,7 @@ def test_an_image_of_one_place_is_not_moved(pair: dict[str, Path], tmp_path: Pat
 def test_a_bundle_places_the_images_likewise(pair: dict[str, Path], tmp_path: Path) -> None:
     write_landmarks(at(AFFINE), tmp_path / "c.fcsv")
     write_landmarks(at(OTHER), tmp_path / "m.fcsv")
-    case = {**pair, "landmarks_ct": tmp_path / "c.fcsv", "landmarks_mr": tmp_path / "m.fcsv"}
+    case = {**pair, "ct_landmarks": tmp_path / "c.fcsv", "mr_landmarks": tmp_path / "m.fcsv"}
     read = ReadVolumed(["ct", "mr"], modality=["CT", "MR"])(case)
     found = RegisterPaird("mr", "ct")(read)
     np.testing.assert_allclose(found["mr"].numpy()[0], values(), atol=1)

@@ -12,11 +12,10 @@ from monai.data import MetaTensor
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from spinefuse_ext.dicom import write_volume
 from spinefuse_ext.registration import (
-    LandmarkFit,
     Landmarks,
     Limits,
+    RegistrationFit,
     fit_landmarks,
     landmarks_from_labels,
     read_landmarks,
@@ -27,6 +26,7 @@ from spinefuse_ext.registration import (
 from spinefuse_ext.registration.correction import CorrectedMap
 from spinefuse_ext.registration.linear import LinearMap, to_itk
 from spinefuse_ext.validation import SpinefuseError
+from spinefuse_ext.volumes import write_volume
 
 Moved = Callable[[Callable[[np.ndarray], np.ndarray]], MetaTensor]
 
@@ -54,11 +54,11 @@ def mr(moved: Moved) -> MetaTensor:
     return moved(lambda points: TURN.inv().apply(points - SHIFT_MM))
 
 
-def landmark_fit(error_mm: np.ndarray) -> LandmarkFit:
+def landmark_fit(error_mm: np.ndarray) -> RegistrationFit:
     return fit_landmarks(Landmarks(NAMES, POINTS), Landmarks(NAMES, way(POINTS) + error_mm))
 
 
-def error_mm(fit: LandmarkFit) -> float:
+def error_mm(fit: RegistrationFit) -> float:
     return float(np.linalg.norm(fit.mapping(POINTS) - way(POINTS), axis=1).max())
 
 

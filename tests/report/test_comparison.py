@@ -19,7 +19,7 @@ from spinefuse_ext.report.comparison import (
     write_scores,
 )
 from spinefuse_ext.report.comparison_page import comparison_pictures, write_comparison
-from spinefuse_ext.report.comparison_parts import Making
+from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.table_files import latex_text, write_latex, write_table_csv
 from spinefuse_ext.report.tables import Table
 from spinefuse_ext.validation import MissingPathError, SpinefuseError
@@ -169,8 +169,10 @@ def test_pictures_show_every_method_and_go_on_in_further_rows(rng: np.random.Gen
 
 
 def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
-    making = Making({"ours": {"train": 61.0, "fuse": 2.0}, "max": {"fuse": 1.0}}, {"epochs": "3"}, ["python <x>"])
-    page = write_comparison(tmp_path, scores, [], making)
+    provenance = Provenance(
+        {"ours": {"train": 61.0, "fuse": 2.0}, "max": {"fuse": 1.0}}, {"epochs": "3"}, ["python <x>"]
+    )
+    page = write_comparison(tmp_path, scores, [], provenance)
     assert {path.name for path in tmp_path.iterdir()} == {
         *("comparison.html", "ranks.csv", "table.csv", "table.tex", "table_cases.csv", "wins.csv")
     }

@@ -13,7 +13,7 @@ import torch
 from spinefuse_ext.report import build_report
 from spinefuse_ext.report.comparison import Scored
 from spinefuse_ext.report.comparison_page import write_comparison
-from spinefuse_ext.report.comparison_parts import Making
+from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.method_comparison import MethodRuns, Roles, write_method_comparison
 from spinefuse_ext.report.segmentation_comparison import overlap_scores, write_segmentation_comparison
 
@@ -90,15 +90,15 @@ def test_the_report_of_a_run(run_folder: Path, save_metrics: Callable[..., None]
 
 def test_the_comparisons(tmp_path: Path) -> None:
     scores = {name: [Scored(case, 0, {"entropy": 1.0 + n}) for n, case in enumerate(HOSTILE[:2])] for name in HOSTILE}
-    making = Making({name: {HOSTILE[0]: 61.0} for name in HOSTILE}, {HOSTILE[1]: HOSTILE[2]}, list(HOSTILE[:7]))
-    assert_names_are_text(write_comparison(tmp_path / "1", scores, [], making), HOSTILE[:8])
+    provenance = Provenance({name: {HOSTILE[0]: 61.0} for name in HOSTILE}, {HOSTILE[1]: HOSTILE[2]}, list(HOSTILE[:7]))
+    assert_names_are_text(write_comparison(tmp_path / "1", scores, [], provenance), HOSTILE[:8])
 
     scored = [overlap_scores(case, {HOSTILE[1]: {"dice": 0.5, "jaccard": 0.5}}) for case in HOSTILE[:3]]
     overlaps = dict.fromkeys(HOSTILE, scored)
-    page = write_segmentation_comparison(tmp_path / "2", overlaps, [], making, title=HOSTILE[0], notes=HOSTILE[:7])
+    page = write_segmentation_comparison(tmp_path / "2", overlaps, [], provenance, title=HOSTILE[0], notes=HOSTILE[:7])
     assert_names_are_text(page, HOSTILE[:8])
 
     seeds = {name: dict.fromkeys((0, 1), scored) for name, scored in overlaps.items()}
     runs = MethodRuns(seeds, seeds, missing=list(HOSTILE[:7]))
-    page = write_method_comparison(tmp_path / "3", runs, making, Roles((HOSTILE[0],), HOSTILE[1]), title=HOSTILE[4])
+    page = write_method_comparison(tmp_path / "3", runs, provenance, Roles((HOSTILE[0],), HOSTILE[1]), title=HOSTILE[4])
     assert_names_are_text(page, HOSTILE[:8])

@@ -11,13 +11,13 @@ from matplotlib.colors import to_rgba
 from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.report.boxes import box_plot
 from spinefuse_ext.report.comparison import Scored
-from spinefuse_ext.report.comparison_parts import Making
+from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.method_comparison import MethodRuns, Roles, protocol_tables, write_method_comparison
 from spinefuse_ext.report.method_panels import methods_panel
 from spinefuse_ext.report.segmentation_comparison import overlap_scores
 
 ROLES = Roles(("supervised_unet",), "all_labels")
-MAKING = Making({"ours, seed 0": {"train": 61.0}}, {"epochs": "3"}, ["python <x>"])
+PROVENANCE = Provenance({"ours, seed 0": {"train": 61.0}}, {"epochs": "3"}, ["python <x>"])
 Runs = dict[str, dict[int, list[Scored]]]
 
 
@@ -37,7 +37,7 @@ def scored(means: dict[str, float], cases: int = 6) -> Runs:
 
 def page_of(out: Path, scores: Runs, **kwargs: object) -> str:
     runs = MethodRuns(scores, scores, **kwargs)  # type: ignore[arg-type]
-    page = write_method_comparison(out, runs, MAKING, ROLES, title="Few labels & many methods")
+    page = write_method_comparison(out, runs, PROVENANCE, ROLES, title="Few labels & many methods")
     return page.read_text(encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spinefuse_ext.report.comparison import MeanSd, Scored, read_scores, undefined, wins_table, write_scores
-from spinefuse_ext.report.comparison_parts import Making
+from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.image_panels import segmentations_panel
 from spinefuse_ext.report.palette import ERROR_COLOURS
 from spinefuse_ext.report.seed_scores import measures
@@ -111,8 +111,8 @@ def test_a_picture_has_a_row_for_each_method_with_its_own_image_and_errors(rng: 
 
 
 def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
-    making = Making({"fused": {"train": 61.0}, "ct": {"train": 1.0}}, {"epochs": "3"}, ["python <x>"])
-    page = write_segmentation_comparison(tmp_path, scores, [], making, title="Inputs & more", notes=["One seed."])
+    provenance = Provenance({"fused": {"train": 61.0}, "ct": {"train": 1.0}}, {"epochs": "3"}, ["python <x>"])
+    page = write_segmentation_comparison(tmp_path, scores, [], provenance, title="Inputs & more", notes=["One seed."])
     assert {path.name for path in tmp_path.iterdir()} == {
         *("comparison.html", "table.csv", "table.tex", "table_jaccard.csv", "differences.csv", "cases.csv")
     }

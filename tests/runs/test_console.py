@@ -21,7 +21,7 @@ def _console() -> Iterator[None]:
 
 
 def say() -> None:
-    logging.getLogger("spinefuse_ext.dicom.volume").info("ours")
+    logging.getLogger("spinefuse_ext.volumes.volume").info("ours")
     logging.getLogger("ignite.engine.engine.SupervisedEvaluator").error("theirs")
     logging.getLogger("pydicom").warning("nvImageCodec is not available")
     logging.getLogger("somebody").info("chatter")

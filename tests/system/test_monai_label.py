@@ -296,11 +296,11 @@ HOSTILE = [
     *({"save_label": True, "label_tag": tag} for tag in ("../../out", "/tmp/out", evil(), "..")),
     *({"unknown": value} for value in (evil(), [[{"deep": evil()}]], BUILDING, {"a#b": 1}, {evil(): 1})),
     *({"mr": value} for value in (evil(), BUILDING, [evil()])),
-    {"landmarks_ct": evil(), "landmarks_mr": evil()},
+    {"ct_landmarks": evil(), "mr_landmarks": evil()},
     {"transform": evil()},
     *({"mr": value} for value in (["x"], "x" * 5000)),
 ]
-FILES = {"mr", "landmarks_ct", "transform"}
+FILES = {"mr", "ct_landmarks", "transform"}
 
 
 @pytest.mark.parametrize("model", ["spine_chain", "spine_fusion", "spine_semiseg"])

@@ -14,9 +14,9 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from spinefuse_ext.__main__ import main
-from spinefuse_ext.dicom import read_volume, write_volume
 from spinefuse_ext.registration import landmarks_from_labels
 from spinefuse_ext.verbs.commands import find_bundle, run_bundle
+from spinefuse_ext.volumes import read_volume, write_volume
 
 pytestmark = pytest.mark.assets
 

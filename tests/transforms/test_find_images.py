@@ -36,6 +36,8 @@ def test_landmarks_come_along_unless_some_are_named(pair: tuple[str, str]) -> No
         Path(name.replace(".nii.gz", ".fcsv")).write_text("")
     find = FindImagesd(["ct", "mr"], registration=True)
     assert set(find({"image": ct})) == {"image", "ct", "mr", "landmarks_ct", "landmarks_mr"}
+    own = find({"image": ct, "ct_landmarks": "a.fcsv", "mr_landmarks": "b.fcsv"})
+    assert (own["landmarks_ct"], own["landmarks_mr"], "ct_landmarks" in own) == ("a.fcsv", "b.fcsv", False)
     assert set(find({"image": ct, "transform": "t.h5"})) == {"image", "ct", "mr", "transform"}
 
 

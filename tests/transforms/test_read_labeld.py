@@ -12,7 +12,7 @@ from monai.data import MetaTensor, list_data_collate
 
 from spinefuse_ext.transforms import ReadLabeld
 from spinefuse_ext.validation import GridMismatchError, UnknownLabelError
-from tests.dicom.segmentation import write_seg_nrrd
+from tests.label_files.segmentation import write_seg_nrrd
 
 AFFINE = np.array([[2.0, 0, 0, -40], [0, 2, 0, -40], [0, 0, 2, -30], [0, 0, 0, 1]])
 VALUES = np.arange(4, dtype=np.uint8).repeat(30).reshape(8, 5, 3)

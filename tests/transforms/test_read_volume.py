@@ -7,9 +7,9 @@ import torch
 from monai.data import MetaTensor, list_data_collate
 
 from spinefuse_ext.data import make_phantom, write_phantom
-from spinefuse_ext.dicom import read_volume, write_volume
 from spinefuse_ext.transforms import ReadVolumed
 from spinefuse_ext.validation import ImageReadError, MissingPathError
+from spinefuse_ext.volumes import read_volume, write_volume
 
 
 @pytest.fixture(scope="module")

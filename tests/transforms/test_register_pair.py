@@ -10,11 +10,11 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.data import make_phantom, write_phantom
-from spinefuse_ext.dicom import read_volume
 from spinefuse_ext.enums import CaseKeys, RegistrationKeys
 from spinefuse_ext.registration import Landmarks, read_landmarks, register_case, write_landmarks
 from spinefuse_ext.transforms import ReadVolumed, RegisterPaird
 from spinefuse_ext.validation import LandmarkError, MissingPathError, PatientMismatchError
+from spinefuse_ext.volumes import read_volume
 
 READ = ReadVolumed(["ct", "mr"], modality=["CT", "MR"])
 
@@ -28,7 +28,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def item(phantom: Path, **changed: Any) -> dict[str, Any]:
     """Raw DICOM series with the landmarks that say how they lie to each other."""
     images = {name: str(phantom / f"{name}_dicom") for name in ("ct", "mr")}
-    points = {f"landmarks_{name}": str(phantom / f"{name}_landmarks.fcsv") for name in ("ct", "mr")}
+    points = {f"{name}_landmarks": str(phantom / f"{name}_landmarks.fcsv") for name in ("ct", "mr")}
     return {"patient": "p", **images, **points, **changed}
 
 
@@ -55,9 +55,19 @@ def test_the_mr_is_what_register_writes(
 def test_a_transform_file_does_the_same_as_the_landmarks_it_came_from(phantom: Path, tmp_path: Path) -> None:
     expected = registered(phantom, tmp_path / "out")
     case = item(phantom, transform=str(tmp_path / "out/transform.tfm"))
-    del case["landmarks_ct"], case["landmarks_mr"]
+    del case["ct_landmarks"], case["mr_landmarks"]
     found = RegisterPaird("mr", "ct")(READ(case))
     torch.testing.assert_close(found["mr"].as_tensor(), expected.as_tensor(), atol=1e-2, rtol=1e-4)
+
+
+def test_the_names_of_earlier_items_are_read_as_before(phantom: Path) -> None:
+    case = item(phantom)
+    older = {
+        key.replace("ct_landmarks", "landmarks_ct").replace("mr_landmarks", "landmarks_mr"): case[key] for key in case
+    }
+    assert "landmarks_ct" in older
+    registered_mr, as_before = (RegisterPaird("mr", "ct")(READ(each))["mr"] for each in (case, older))
+    torch.testing.assert_close(registered_mr, as_before, atol=0, rtol=0)
 
 
 def test_a_case_that_names_no_such_file_stays_as_it_is(phantom: Path) -> None:
@@ -69,7 +79,7 @@ def test_a_case_that_names_no_such_file_stays_as_it_is(phantom: Path) -> None:
 
 
 def test_series_that_share_no_space_need_such_a_file(phantom: Path) -> None:
-    given = READ(item(phantom, landmarks_ct=None, landmarks_mr=None))
+    given = READ(item(phantom, ct_landmarks=None, mr_landmarks=None))
     with pytest.raises(LandmarkError, match=r"ct_dicom and MR .*mr_dicom have different FrameOfReferenceUIDs"):
         RegisterPaird("mr", "ct")(given)
     given["mr"].meta["frame_of_reference"] = given["ct"].meta["frame_of_reference"]
@@ -88,10 +98,10 @@ def test_refining_changes_the_result_or_says_why_not(phantom: Path, caplog: pyte
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"landmarks_mr": None}, LandmarkError, "mr_landmarks is missing; give both files, or none"),
-        ({"landmarks_ct": "absent.fcsv"}, MissingPathError, "Landmark file absent.fcsv does not exist"),
+        ({"mr_landmarks": None}, LandmarkError, "mr_landmarks is missing; give both files, or none"),
+        ({"ct_landmarks": "absent.fcsv"}, MissingPathError, "Landmark file absent.fcsv does not exist"),
         ({"transform": "x.tfm"}, LandmarkError, "Expected landmarks or a transform file, got both"),
-        ({"landmarks_ct": "far.fcsv"}, LandmarkError, "lies wholly outside CT .*ct_dicom"),
+        ({"ct_landmarks": "far.fcsv"}, LandmarkError, "lies wholly outside CT .*ct_dicom"),
     ],
 )
 def test_what_register_refuses_is_refused(

@@ -14,10 +14,11 @@ import torch
 from monai.data import MetaTensor
 
 from spinefuse_ext.data import CaseLayout
-from spinefuse_ext.dicom import StudyHeader, read_volume, write_series
+from spinefuse_ext.dicom import StudyHeader, write_series
 from spinefuse_ext.transforms import ReadVolumed, SaveFusedSeriesd
 from spinefuse_ext.validation import ConfigError, ImageReadError
 from spinefuse_ext.verbs.commands import fuse, segment
+from spinefuse_ext.volumes import read_volume
 
 
 @pytest.fixture

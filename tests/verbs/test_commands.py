@@ -135,7 +135,7 @@ def test_segment_fuses_a_pair_first_and_refers_to_a_ct_that_is_dicom(
         {
             "ct": str(files / "scan"),
             "mr": str(files / "mr.nii.gz"),
-            **{f"landmarks_{name}": str(files / "a.fcsv") for name in ("ct", "mr")},
+            **{f"{name}_landmarks": str(files / "a.fcsv") for name in ("ct", "mr")},
         }
     ]
     assert fusion["checkpoint"] == str(files / "fusion.pt")
@@ -156,7 +156,7 @@ def test_segment_gives_a_pair_to_a_network_that_sees_both(files: Path, started: 
         {
             "ct": str(files / "scan"),
             "mr": str(files / "mr.nii.gz"),
-            **{f"landmarks_{name}": str(files / "a.fcsv") for name in ("ct", "mr")},
+            **{f"{name}_landmarks": str(files / "a.fcsv") for name in ("ct", "mr")},
             "dicom": str(files / "scan"),
         }
     ]

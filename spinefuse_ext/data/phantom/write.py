@@ -13,13 +13,13 @@ from monai.data import MetaTensor
 
 from spinefuse_ext.data.phantom.case import Phantom, check_landmarks, check_request, check_style, make_phantom
 from spinefuse_ext.data.phantom.points import PointPair
-from spinefuse_ext.dicom.volume import write_volume
 from spinefuse_ext.dicom.write_series import StudyHeader, write_series
 from spinefuse_ext.enums import PhantomStyle
 from spinefuse_ext.files import atomic_folder, check_output_folder
 from spinefuse_ext.progress_bar import progress_bar
 from spinefuse_ext.registration.landmark_files import write_landmarks
 from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.volumes.volume import write_volume
 
 _TRUTH_SPACING_MM = 4.0
 
