@@ -173,7 +173,14 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
         series = series or chosen.pop(key, None)  # --ct_series where the image has the key ct
         others = {f"{name}_series": given for name, given in chosen.items()}
         _check_alone(
-            {"ct": ct, "mr": mr, "fused": fused or None, "fusion_checkpoint": fusion_checkpoint, **files, **others}
+            {
+                "ct": ct,
+                "mr": mr,
+                "fused": "True" if fused else None,
+                "fusion_checkpoint": fusion_checkpoint,
+                **files,
+                **others,
+            }
         )
         image = existing(image, "The image")
         item = {key: image} | ({} if series is None else {series_key(key): str(series)})
