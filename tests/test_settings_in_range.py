@@ -69,8 +69,13 @@ MADE: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (RandomBatchCrop, {"sizes": [[8, 8]]}),
     (BlendFusionNet, {}),
     (LaplacianPyramidFusion, {}),
+    (networks.CouplingDetailEncoder, {"spatial_dims": 2, "dim": 8}),
+    (networks.DenseRestormerBlock, {"spatial_dims": 2, "dim": 8, "num_heads": 2}),
+    (networks.DetailEncoder, {"spatial_dims": 2, "dim": 8}),
     (networks.GuidedFilterFusion, {}),
+    (networks.LiteTransformerBlock, {"spatial_dims": 2, "dim": 8, "num_heads": 2}),
     (networks.MinMaxSimilarityNet, {"unet": nn.Identity(), "vnet": nn.Identity(), "num_classes": 2}),
+    (networks.RestormerBlock, {"spatial_dims": 2, "dim": 8, "num_heads": 2}),
     (networks.SpineFusionNet, {}),
     (networks.U2FusionNet, {}),
     (networks.VNet, {}),
@@ -85,7 +90,7 @@ NUMBERS = [
 
 
 def test_there_are_settings_to_look_at() -> None:
-    assert len(NUMBERS) > 130
+    assert len(NUMBERS) > 150
 
 
 @pytest.mark.parametrize(("make", "needed", "name"), NUMBERS)
@@ -138,6 +143,7 @@ def test_a_number_outside_its_range_is_refused_with_the_range(
         (transforms.ReadVolumed, {"keys": "ct", "modality": "PET"}, "modality cannot be 'PET'.* one of CT, MR"),
         (transforms.SaveSegd, {**_OF_CASE, "modality": "PET"}, "modality cannot be 'PET'.* one of CT, MR"),
         (transforms.SaveSegd, {**_OF_CASE, "labels": "disc"}, "labels is a list of names, got 'disc'"),
+        (transforms.ReadLabeld, {"keys": "label", "labels": 3}, "labels is a list of names, got 3"),
         (transforms.KeepSpined, {"keys": "pred", "labels": 3}, "labels is a list of names, got 3"),
         (RandomBatchCrop, {"sizes": []}, r"sizes is a list of at least one size, got \[\]"),
     ],
