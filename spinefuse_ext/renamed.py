@@ -8,15 +8,20 @@ from importlib import import_module
 from typing import Any
 
 
-def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+def renamed(
+    module: str, names: Mapping[str, str], otherwise: Callable[[str], Any] | None = None
+) -> Callable[[str], Any]:
     """Return what a module takes as its ``__getattr__``, so that old names give what the new ones are.
 
     Args:
         module: ``__name__`` of the module that had the old names.
         names: old name to the whole dotted name of today.
+        otherwise: what any other name is asked of, such as ``names_without``; without it there is none.
     """
 
     def find(name: str) -> Any:
+        if name not in names and otherwise is not None:
+            return otherwise(name)
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         owner, _, new = names[name].rpartition(".")

@@ -3,7 +3,21 @@ from __future__ import annotations
 import pytest
 from monai.bundle import ConfigParser
 
-from spinefuse_ext import bundle, files, networks, registration, report, runs, validation, volumes
+from spinefuse_ext import (
+    benchmark,
+    bundle,
+    data,
+    files,
+    handlers,
+    levels,
+    losses,
+    networks,
+    registration,
+    report,
+    runs,
+    validation,
+    volumes,
+)
 from spinefuse_ext.runs.run import run_bundle
 from spinefuse_ext.verbs.commands import find_bundle, segment
 
@@ -18,6 +32,13 @@ OLD_AND_NEW = [
     ("spinefuse_ext.dicom.label_for", volumes.label_for),
     ("spinefuse_ext.dicom.read_volume", volumes.read_volume),
     ("spinefuse_ext.registration.LandmarkFit", registration.RegistrationFit),
+    ("spinefuse_ext.benchmark.Bodies", benchmark.BodyScores),
+    ("spinefuse_ext.benchmark.Far", benchmark.FarPrediction),
+    ("spinefuse_ext.data.WholeNibabelWriter", data.AtomicNibabelWriter),
+    ("spinefuse_ext.handlers.WholeCheckpointSaver", handlers.AtomicCheckpointSaver),
+    ("spinefuse_ext.levels.Known", levels.KnownLevels),
+    ("spinefuse_ext.losses.PlaceContrastLoss", losses.DenseInfoNCELoss),
+    ("spinefuse_ext.report.Scored", report.ScoreRow),
     ("spinefuse_ext.report.Making", report.Provenance),
     ("spinefuse_ext.networks.place", networks.to_device),
     ("spinefuse_ext.validation.chosen", validation.check_choice),
