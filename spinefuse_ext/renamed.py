@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def renamed(
@@ -25,11 +29,15 @@ def renamed(
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         owner, _, new = names[name].rpartition(".")
-        warnings.warn(
-            f"{module}.{name} is {names[name]} now; the old name goes with the next version.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        sentence = f"{module}.{name} is {names[name]} now; the old name goes with the next version."
+        warnings.warn(sentence, DeprecationWarning, stacklevel=2)
+        _log_once(sentence)
         return getattr(import_module(owner), new)
 
     return find
+
+
+@cache
+def _log_once(sentence: str) -> None:
+    """Log what whoever runs a config would not see as a warning, the first time in this process."""
+    logger.warning("%s", sentence)
