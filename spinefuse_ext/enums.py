@@ -39,6 +39,16 @@ class RegistrationKeys(StrEnum):
     VERTEBRAE = "vertebrae"
 
 
+class Model(StrEnum):
+    """How a registration may move the MR: as a whole, or with more freedom the further down."""
+
+    RIGID = "rigid"
+    SIMILARITY = "similarity"
+    AFFINE = "affine"
+    THIN_PLATE = "thin_plate"
+    PER_VERTEBRA = "per_vertebra"
+
+
 def series_key(key: Hashable) -> str:
     """The key under which an item says which series of the DICOM folder ``key`` is meant: ``series_ct`` for ``ct``."""
     return f"series_{key}"

@@ -172,6 +172,39 @@ def check_number(
     return value
 
 
+def check_numbers(
+    setting: str, values: Sequence[Number], *, length: int | None = None, **limits: Any
+) -> tuple[Number, ...]:
+    """Return ``values`` as a tuple; raise ``ConfigError`` unless they are ``length`` numbers, each in its limits.
+
+    Args:
+        setting: their name.
+        values: any number of them, where ``length`` is None.
+        length: how many there should be.
+        limits: ``least``, ``above``, ``most``, ``below`` and ``whole`` of each, as :func:`check_number` takes them.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise ConfigError(f"The setting {setting} is a list of numbers, got {values!r}.")
+    if length is not None and len(values) != length:
+        raise ConfigError(f"The setting {setting} is a list of {length} numbers, got {list(values)}.")
+    return tuple(check_number(setting, value, **limits) for value in values)
+
+
+def check_range(setting: str, ends: Sequence[float], **limits: Any) -> tuple[float, float]:
+    """Return the two ends of a range as floats; raise ``ConfigError`` unless they are in order and in the limits."""
+    low, high = check_numbers(setting, ends, length=2, **limits)
+    if low > high:
+        raise ConfigError(f"The setting {setting} is a smallest and a largest number, got {list(ends)}.")
+    return float(low), float(high)
+
+
+def check_names(setting: str, names: Sequence[str]) -> list[str]:
+    """Return ``names`` as a list; raise ``ConfigError`` unless it is a list of texts, not one text."""
+    if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"The setting {setting} is a list of names, got {names!r}.")
+    return list(names)
+
+
 def check_part(setting: str, value: Number) -> Number:
     """Return ``value``; raise ``ConfigError`` unless it is a part of a whole, from 0 to 1."""
     return check_number(setting, value, least=0, most=1)

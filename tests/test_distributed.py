@@ -22,7 +22,7 @@ from spinefuse_ext.distributed import (
     leave_processes,
     local_device,
 )
-from spinefuse_ext.handlers import EpochSeedHandler, WholeCheckpointSaver
+from spinefuse_ext.handlers import AtomicCheckpointSaver, EpochSeedHandler
 from spinefuse_ext.validation import ConfigError, DatalistError
 
 
@@ -57,7 +57,7 @@ def test_the_device_is_that_of_the_local_rank(monkeypatch: pytest.MonkeyPatch) -
 
 def test_rank_0_alone_prints_and_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = nn.Linear(1, 1)
-    savers = [kind(str(tmp_path), {"model": network}) for kind in (CheckpointSaver, WholeCheckpointSaver)]
+    savers = [kind(str(tmp_path), {"model": network}) for kind in (CheckpointSaver, AtomicCheckpointSaver)]
     handlers = [StatsHandler(), EpochSeedHandler(), *savers]
     assert handlers_of_rank(handlers) == handlers
     monkeypatch.setattr(idist, "get_rank", lambda: 1)

@@ -27,7 +27,7 @@ def test_what_inference_names_imports_without_other_packages() -> None:
     done = run(
         """
         from spinefuse_ext.runs import check_run, log_run
-        from spinefuse_ext.data import CaseLayout, ScaledNibabelWriter, WholeNibabelWriter, load_datalist
+        from spinefuse_ext.data import CaseLayout, ScaledNibabelWriter, AtomicNibabelWriter, load_datalist
         from spinefuse_ext.engines import FusionTrainer, SemiSupervisedTrainer
         from spinefuse_ext.networks import DualSegNet, SpineFusionNet, to_device, window_inferer
         from spinefuse_ext.transforms import ReadVolumed, RegisterPaird, SaveFusedd, SaveSegd, SaveTrustd

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from spinefuse_ext.console import silence
 from spinefuse_ext.networks import window_inferer
-from spinefuse_ext.networks.counted import CountedInferer
+from spinefuse_ext.networks.counted_inferer import CountedInferer
 from spinefuse_ext.progress_bar import PlainProgress, progress_bar, stage
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spinefuse_ext.data.phantom import PhantomLabels, make_phantom_labels
 from spinefuse_ext.labels import VERTEBRAE
-from spinefuse_ext.levels import Known, Level, Levels, cross_check, find_levels
+from spinefuse_ext.levels import KnownLevels, Level, Levels, cross_check, find_levels
 from spinefuse_ext.levels.read import read_structures
 from spinefuse_ext.validation import SpinefuseError
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10)
     given = parser.parse_args()
     if given.what == "labels":
-        score_labels(found_paths(Path(given.pattern)), Known(lowest_disc=given.lowest_disc))
+        score_labels(found_paths(Path(given.pattern)), KnownLevels(lowest_disc=given.lowest_disc))
     elif given.what == "phantoms":
         score_phantoms(range(given.first, given.first + given.count))
     else:
@@ -53,7 +53,7 @@ def found_paths(pattern: Path) -> list[str]:
     return sorted(map(str, root.glob(str(pattern.relative_to(root) if pattern.anchor else pattern))))
 
 
-def score_labels(paths: Sequence[str], known: Known) -> None:
+def score_labels(paths: Sequence[str], known: KnownLevels) -> None:
     """Whether every two neighbours have one disc between them, and lie where neighbours lie."""
     tell("| volume | vertebrae | discs | names | in order | what was said |\n|---|---|---|---|---|---|")
     fine = total = 0

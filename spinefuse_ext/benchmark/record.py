@@ -12,7 +12,7 @@ from typing import Any
 
 from spinefuse_ext.benchmark.cases import Input
 from spinefuse_ext.benchmark.cost import Cost
-from spinefuse_ext.benchmark.score import Bodies, Far, Scores
+from spinefuse_ext.benchmark.score import BodyScores, FarPrediction, Scores
 from spinefuse_ext.files import atomic_write
 
 _VERSION = 2  # rises when the scores of a prediction change
@@ -47,12 +47,12 @@ def record_of(content: Mapping[str, Any]) -> Record:
         dice=known["dice"],
         dice_rows=known["dice_rows"],
         recall=known["recall"],
-        far=Far(**known["far"]),
-        far_rows=Far(**known["far_rows"]),
+        far=FarPrediction(**known["far"]),
+        far_rows=FarPrediction(**known["far_rows"]),
         predicted_ml=known["predicted_ml"],
         bodies=None
         if bodies is None
-        else Bodies(tuple(bodies["recall"]), bodies["invented_ml"], bodies["invented_parts"]),
+        else BodyScores(tuple(bodies["recall"]), bodies["invented_ml"], bodies["invented_parts"]),
     )
     cost = Cost(known["cpu_s"], known["wall_s"], known["peak_mb"])
     return Record(known["group"], known["case"], known["variant"], scores, known["trust"], cost)

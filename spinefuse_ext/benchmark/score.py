@@ -31,7 +31,7 @@ _PART_ML = 2.0
 
 
 @dataclass(frozen=True)
-class Bodies:
+class BodyScores:
     """Vertebral bodies of a label that knows nothing else: recall of each from the head down, and what was invented."""
 
     recall: tuple[float, ...]
@@ -45,7 +45,7 @@ class Bodies:
 
 
 @dataclass(frozen=True)
-class Far:
+class FarPrediction:
     """Prediction farther than 10 mm from every true structure: ml, and its share of all that is predicted."""
 
     ml: float = math.nan
@@ -63,9 +63,9 @@ class Scores:
     dice: dict[str, float] = field(default_factory=dict)
     dice_rows: dict[str, float] = field(default_factory=dict)
     recall: dict[str, float] = field(default_factory=dict)
-    far: Far = field(default_factory=Far)
-    far_rows: Far = field(default_factory=Far)
-    bodies: Bodies | None = None
+    far: FarPrediction = field(default_factory=FarPrediction)
+    far_rows: FarPrediction = field(default_factory=FarPrediction)
+    bodies: BodyScores | None = None
     predicted_ml: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -135,20 +135,20 @@ def labelled_rows(masks: Mapping[str, Mask]) -> slice:
     return slice(int(held[0]), int(held[-1]) + 1) if held.size else slice(None)
 
 
-def far_from(foreground: Mask, truth: Mask, spacing_mm: Sequence[float], rows: slice = slice(None)) -> Far:
+def far_from(foreground: Mask, truth: Mask, spacing_mm: Sequence[float], rows: slice = slice(None)) -> FarPrediction:
     """How much of ``foreground`` ``(X, Y, Z)``, in ``rows``, lies farther than 10 mm from every voxel of ``truth``.
 
     The share is 0 of an empty prediction; NaN without a truth.
     """
     if not truth.any():
-        return Far()
+        return FarPrediction()
     counted = np.zeros_like(foreground)
     counted[..., rows] = foreground[..., rows]
     far, total = int(_beyond(counted, truth, spacing_mm).sum()), int(counted.sum())
-    return Far(far * math.prod(spacing_mm) / 1000, far / total if total else 0.0)
+    return FarPrediction(far * math.prod(spacing_mm) / 1000, far / total if total else 0.0)
 
 
-def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spacing_mm: Sequence[float]) -> Bodies:
+def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spacing_mm: Sequence[float]) -> BodyScores:
     """Recall of each body and what is predicted where none is, from ``bodies`` ``(X, Y, Z)`` in RAS, one number each.
 
     Recall is the share of a body's voxels that are predicted vertebra; bodies are listed from the head down. The lowest
@@ -161,7 +161,7 @@ def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spac
     """
     numbers = [number for number in np.unique(bodies).tolist() if number]
     if not numbers:
-        return Bodies((), math.nan, 0)
+        return BodyScores((), math.nan, 0)
     vertebra = predicted["vertebra"]
     places = {number: np.argwhere(bodies == number) for number in numbers}
     ordered = sorted(numbers, key=lambda number: -float(places[number][:, 2].mean()))
@@ -175,7 +175,7 @@ def body_scores(predicted: Mapping[str, Mask], bodies: NDArray[np.generic], spac
     parts, _ = ndimage.label(invented, structure=np.ones((3, 3, 3)))
     ml = math.prod(spacing_mm) / 1000
     sizes_ml = np.bincount(parts.ravel())[1:] * ml
-    return Bodies(recall, float(invented.sum()) * ml, int((sizes_ml > _PART_ML).sum()))
+    return BodyScores(recall, float(invented.sum()) * ml, int((sizes_ml > _PART_ML).sum()))
 
 
 def _beyond(foreground: Mask, truth: Mask, spacing_mm: Sequence[float]) -> Mask:

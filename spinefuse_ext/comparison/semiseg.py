@@ -19,7 +19,7 @@ from spinefuse_ext.runs.configs import bundle_config
 from spinefuse_ext.validation import DatalistError
 
 if TYPE_CHECKING:
-    from spinefuse_ext.report.comparison import Scored
+    from spinefuse_ext.report.comparison import ScoreRow
     from spinefuse_ext.report.page import Picture
     from spinefuse_ext.report.seed_scores import SeedScores
 
@@ -94,7 +94,7 @@ class SemiSegComparison(SegmentationComparison):
         """The scores of every method and seed, with the last checkpoint, or those in a part of their folders."""
         from spinefuse_ext.report.comparison import read_scores
 
-        scores: dict[str, dict[int, list[Scored]]] = {}
+        scores: dict[str, dict[int, list[ScoreRow]]] = {}
         for plan in self.plans:
             found = read_scores(self.out / plan.folder / part / "scores.csv")
             scores.setdefault(plan.name, {})[plan.seed or 0] = found

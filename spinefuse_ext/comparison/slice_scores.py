@@ -16,7 +16,7 @@ from spinefuse_ext.data import CaseLayout, load_datalist
 from spinefuse_ext.enums import CaseKeys
 from spinefuse_ext.metrics import FUSION_SCORES, READER_SCORES, FusionMetric, SourceRecovery, bone_level_of
 from spinefuse_ext.metrics.fusion_metric import Score
-from spinefuse_ext.report.comparison import Scored
+from spinefuse_ext.report.comparison import ScoreRow
 from spinefuse_ext.report.views import turn_to_ras
 from spinefuse_ext.validation import DatalistError, GridMismatchError, check_exists
 from spinefuse_ext.volumes.volume import read_volume
@@ -99,7 +99,7 @@ def score_slices(
     slice_axis: int,
     bone_level: float | None = None,
     further: Mapping[str, Score] | None = None,
-) -> list[Scored]:
+) -> list[ScoreRow]:
     """All fusion scores of each slice of ``(1, X, Y, Z)`` beside its pair ``(2, X, Y, Z)``, and ``further``.
 
     The scores are those of :class:`~spinefuse_ext.metrics.FusionMetric`, so their mean over a case is what
@@ -117,6 +117,6 @@ def score_slices(
         for name, score in named.items()
     }
     return [
-        Scored(case, index, {name: float(values[row, 0]) for name, values in columns.items()})
+        ScoreRow(case, index, {name: float(values[row, 0]) for name, values in columns.items()})
         for row, index in enumerate(held)
     ]

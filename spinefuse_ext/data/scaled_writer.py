@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from spinefuse_ext.data.writer import WholeNibabelWriter
+from spinefuse_ext.data.writer import AtomicNibabelWriter
 
 
-class ScaledNibabelWriter(WholeNibabelWriter):
-    """``WholeNibabelWriter`` whose ``write`` also takes ``slope``: what readers multiply the stored numbers by.
+class ScaledNibabelWriter(AtomicNibabelWriter):
+    """``AtomicNibabelWriter`` whose ``write`` also takes ``slope``: what readers multiply the stored numbers by.
 
     Without a slope the header holds none. nibabel drops a slope that comes with the header of a new image, so it is
     set on the image.

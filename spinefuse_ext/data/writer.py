@@ -43,7 +43,7 @@ class CaseLayout(FolderLayoutBase):
         return str(self.output_dir / case / f"{self.name}{self.extension}")
 
 
-class WholeNibabelWriter(NibabelWriter):
+class AtomicNibabelWriter(NibabelWriter):
     """MONAI's NIfTI writer, writing under a temporary name and renaming, so that no half-written volume is left.
 
     A volume that is not resampled keeps its three axes: MONAI 1.6 drops the third of a single slice, and takes a

@@ -10,7 +10,7 @@ from monai.transforms.utils import correct_crop_centers
 from monai.utils import get_seed
 
 from spinefuse_ext.engines.step import plain
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_numbers, check_whole_or_none
 
 
 class RandomBatchCrop(Randomizable):
@@ -26,9 +26,10 @@ class RandomBatchCrop(Randomizable):
     """
 
     def __init__(self, sizes: Sequence[Sequence[int]], seed: int | None = None) -> None:
-        if not sizes:
-            raise ConfigError("RandomBatchCrop needs at least one size, got none.")
-        self.sizes = [tuple(size) for size in sizes]
+        if not isinstance(sizes, Sequence) or isinstance(sizes, str) or not sizes:
+            raise ConfigError(f"The setting sizes is a list of at least one size, got {sizes!r}.")
+        self.sizes = [check_numbers("sizes", size, least=1, whole=True) for size in sizes]
+        check_whole_or_none("seed", seed)
         self.set_random_state(get_seed() if seed is None else seed)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from spinefuse_ext.handlers.checkpoints import WholeCheckpointSaver
+from typing import TYPE_CHECKING
+
+from spinefuse_ext.handlers.checkpoints import AtomicCheckpointSaver
 from spinefuse_ext.handlers.competitive_pseudo_label import CompetitivePseudoLabelHandler
 from spinefuse_ext.handlers.copy_paste import CopyPasteHandler
 from spinefuse_ext.handlers.cross_pseudo_label import CrossPseudoLabelHandler
@@ -21,8 +23,10 @@ from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.handlers.training_state import TrainingStateHandler
 from spinefuse_ext.handlers.validation import StageValidationHandler
 from spinefuse_ext.handlers.weights import StrictCheckpointLoader
+from spinefuse_ext.renamed import renamed
 
 __all__ = [
+    "AtomicCheckpointSaver",
     "CompetitivePseudoLabelHandler",
     "CopyPasteHandler",
     "CrossPseudoLabelHandler",
@@ -38,7 +42,6 @@ __all__ = [
     "StrictCheckpointLoader",
     "StrongViewHandler",
     "TrainingStateHandler",
-    "WholeCheckpointSaver",
     "add_term",
     "case_meta",
     "fusion_scores",
@@ -46,3 +49,8 @@ __all__ = [
     "loss_terms",
     "training_progress",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__, {"WholeCheckpointSaver": "spinefuse_ext.handlers.checkpoints.AtomicCheckpointSaver"}
+    )

@@ -54,7 +54,7 @@ def stored_devices(path: str | Path) -> set[str]:
     return devices
 
 
-class WholeCheckpointSaver(CheckpointSaver):
+class AtomicCheckpointSaver(CheckpointSaver):
     """``monai.handlers.CheckpointSaver`` that writes to a temporary name and renames, whatever ends the process.
 
     The best model is the one of the epoch that MONAI's evaluator notes as its best, also when the training was resumed

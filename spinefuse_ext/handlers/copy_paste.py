@@ -15,7 +15,7 @@ from spinefuse_ext.engines import SemiSupervisedEvents
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.enums import unlabelled_of
 from spinefuse_ext.handlers.ramp import training_progress
-from spinefuse_ext.validation import check_number, check_part
+from spinefuse_ext.validation import check_number, check_part, check_whole_or_none
 
 
 class CopyPasteHandler(Randomizable):
@@ -47,7 +47,7 @@ class CopyPasteHandler(Randomizable):
         self.share = check_number("share", share, above=0, most=1)
         self.probability = check_part("probability", probability)
         self.warmup_fraction = check_part("warmup_fraction", warmup_fraction)
-        self.set_random_state(get_seed() if seed is None else seed)
+        self.set_random_state(get_seed() if check_whole_or_none("seed", seed) is None else seed)
         self._boxes: list[tuple[slice, ...] | None] = []
         self._unmixed: dict[str, torch.Tensor] = {}
         self._among_labelled = False

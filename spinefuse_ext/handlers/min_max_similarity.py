@@ -12,7 +12,7 @@ from monai.utils import CommonKeys
 from spinefuse_ext.engines.semi_supervised import SemiSupervisedEvents
 from spinefuse_ext.enums import CaseKeys, SemiSegKeys, SimilarityKeys
 from spinefuse_ext.handlers.terms import add_term
-from spinefuse_ext.losses import BoundaryWeightedLoss, PlaceContrastLoss
+from spinefuse_ext.losses import BoundaryWeightedLoss, DenseInfoNCELoss
 from spinefuse_ext.validation import DatalistError, check_number, check_whole_or_none
 
 
@@ -26,7 +26,7 @@ class MinMaxSimilarityHandler:
     - ``structure_loss``: :class:`~spinefuse_ext.losses.BoundaryWeightedLoss` of each network to the labels of its
       half, summed;
     - ``similarity_loss``: the same loss of each network's unlabelled prediction to the other's, summed;
-    - ``contrast_loss``: :class:`~spinefuse_ext.losses.PlaceContrastLoss` of the unlabelled projections;
+    - ``contrast_loss``: :class:`~spinefuse_ext.losses.DenseInfoNCELoss` of the unlabelled projections;
     - ``separation_loss``: the same without positives, of the classifications of pairs of labelled cases, one of each
       half; 0 in a batch without both halves.
 
@@ -57,8 +57,8 @@ class MinMaxSimilarityHandler:
         self.weight = check_number("weight", weight, least=0)
         self.ignore_index = check_whole_or_none("ignore_index", ignore_index)
         self.structure = BoundaryWeightedLoss(window)
-        self.contrast = PlaceContrastLoss(temperature, num_tokens, norm_order)
-        self.separation = PlaceContrastLoss(temperature, num_tokens, norm_order, positives=False)
+        self.contrast = DenseInfoNCELoss(temperature, num_tokens, norm_order)
+        self.separation = DenseInfoNCELoss(temperature, num_tokens, norm_order, positives=False)
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(SemiSupervisedEvents.BATCH_READY, self.assign)

@@ -29,7 +29,7 @@ from spinefuse_ext.metrics.segmentation import (
     false_volumes_ml,
     segmentation_table,
 )
-from spinefuse_ext.validation import check_number
+from spinefuse_ext.validation import check_names, check_number
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class SegmentationScoresHandler:
         checkpoint: str | Path = "",
     ) -> None:
         self.save_dir = Path(save_dir)
-        self.labels = dict(enumerate(labels))
+        self.labels = dict(enumerate(check_names("labels", labels)))
         self.tolerance_mm = check_number("tolerance_mm", tolerance_mm, least=0)
         pred = str(getattr(network, "output", _SINGLE))
         others = [str(name) for name in SubNetwork if name not in (SubNetwork.MEAN, pred)]

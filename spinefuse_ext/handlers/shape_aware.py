@@ -20,7 +20,7 @@ from spinefuse_ext.handlers.ramp import gaussian_ramp, training_progress
 from spinefuse_ext.handlers.terms import add_term
 from spinefuse_ext.losses import signed_distance
 from spinefuse_ext.losses.global_sums import mean_over_ranks
-from spinefuse_ext.validation import ConfigError, check_number, check_part, check_whole_or_none
+from spinefuse_ext.validation import ConfigError, check_number, check_numbers, check_part, check_whole_or_none
 
 
 class SignedDistanceHandler:
@@ -88,7 +88,8 @@ class ShapeAdversaryHandler:
         self.max_weight = check_number("max_weight", max_weight, least=0)
         self.ramp_fraction = check_part("ramp_fraction", ramp_fraction)
         learning_rate = check_number("learning_rate", learning_rate, least=0)
-        self.optimizer = torch.optim.Adam(discriminator.parameters(), lr=learning_rate, betas=(betas[0], betas[1]))
+        first, second = check_numbers("betas", betas, length=2, least=0, below=1)
+        self.optimizer = torch.optim.Adam(discriminator.parameters(), lr=learning_rate, betas=(first, second))
 
     def attach(self, engine: Workflow) -> None:
         self.discriminator.to(engine.state.device)

@@ -57,6 +57,8 @@ class LabelScheme:
         if labels is None:
             return cls(STRUCTURES, relabel, ignore_index)
         listed = labels.split(",") if isinstance(labels, str) else labels
+        if not isinstance(listed, (Sequence, Mapping)):
+            raise ConfigError(f"The setting labels is a list of names, got {labels!r}.")
         named = listed if isinstance(listed, Mapping) else dict(enumerate(str(name).strip() for name in listed))
         return cls(dict(named), relabel, ignore_index)
 

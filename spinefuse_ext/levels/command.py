@@ -14,7 +14,7 @@ from monai.utils import ensure_tuple
 from spinefuse_ext.files import atomic_write, check_apart, check_output_folder
 from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.levels.anchors import NamedPoint
-from spinefuse_ext.levels.find import Known, find_levels
+from spinefuse_ext.levels.find import KnownLevels, find_levels
 from spinefuse_ext.levels.ids import number_of
 from spinefuse_ext.levels.picture import write_picture
 from spinefuse_ext.levels.read import read_structures
@@ -72,7 +72,7 @@ def levels(  # noqa: PLR0913 (the options of the verb, all keyword-only but two)
     for written in (LABELS, RECORD, PICTURE, COLOURS, SEG):
         check_apart(folder / written, (label, image, dicom, landmarks))
     number_of("L1", ids)  # an unknown name is told before the work
-    known = Known([NamedPoint(text) for text in _anchors(anchor)], lowest_disc, landmarks)
+    known = KnownLevels([NamedPoint(text) for text in _anchors(anchor)], lowest_disc, landmarks)
     classes, affine = read_structures(label, scheme, relabel)
     numbers, found = find_levels(classes, affine, known=known, ids=ids, name=str(label))
     volume = MetaTensor(torch.from_numpy(numbers.astype(np.int32))[None], affine=torch.as_tensor(affine))

@@ -24,7 +24,7 @@ Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownLevels:
     """What somebody knows of the levels: points with names, the name of the lowest disc, a file of landmarks."""
 
     points: Sequence[NamedPoint] = field(default=())
@@ -36,7 +36,7 @@ def find_levels(
     classes: NDArray[np.uint8],
     affine: NDArray[np.float64],
     *,
-    known: Known | None = None,
+    known: KnownLevels | None = None,
     ids: str = "verse",
     name: str = "The label volume",
 ) -> tuple[NDArray[np.uint16], Levels]:
@@ -64,7 +64,7 @@ def find_levels(
         )
     parts = divide(found, line, spans)
     placed = _Placed(found, line, spans, parts, *ranks_of_bodies(spans))
-    known = known or Known()
+    known = known or KnownLevels()
     anchors = placed.anchors(known)
     naming = name_ranks(placed.ranks, anchors)
     doubts = (
@@ -119,7 +119,7 @@ class _Placed:
         ]
         return max(last + 1, max(between, default=-1) + 1)
 
-    def anchors(self, known: Known) -> list[Anchor]:
+    def anchors(self, known: KnownLevels) -> list[Anchor]:
         bones = [(rank, self._voxels(self.parts.bones, place)) for place, rank in enumerate(self.body_ranks, 1)]
         discs = [(rank, self._voxels(self.parts.discs, place)) for place, rank in enumerate(self.disc_ranks, 1)]
         sacrum = self.sacrum_rank
@@ -138,7 +138,7 @@ class _Placed:
             anchors.append(Anchor(sacrum, "S1", "the sacrum of the labels", given=False))
         return anchors
 
-    def below_the_lowest(self, known: Known, naming: Naming) -> list[str]:
+    def below_the_lowest(self, known: KnownLevels, naming: Naming) -> list[str]:
         """A sentence where a vertebra lies below the disc that was given as the lowest one."""
         lower = [rank for rank in self.body_ranks if known.lowest_disc is not None and rank > max(self.disc_ranks)]
         return [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from spinefuse_ext.losses.boundary_weighted import BoundaryWeightedLoss, boundary_weight
 from spinefuse_ext.losses.consistency import ConsistencyLoss, sharpen
 from spinefuse_ext.losses.decomposition import DecompositionLoss
+from spinefuse_ext.losses.dense_info_nce import DenseInfoNCELoss
 from spinefuse_ext.losses.fidelity import lost_fidelity, shared_information
 from spinefuse_ext.losses.fusion import FusionLoss
 from spinefuse_ext.losses.information import InformationMeasure, PyramidInformation, gradient_energy
-from spinefuse_ext.losses.place_contrast import PlaceContrastLoss
 from spinefuse_ext.losses.plain import PlainLoss, SourcesLoss
 from spinefuse_ext.losses.reader import ReaderFusionLoss, RunningRecovery, faded_bone, hidden_edges
 from spinefuse_ext.losses.reconstruction import ReconstructionLoss
@@ -18,14 +20,15 @@ from spinefuse_ext.losses.signed_distance import signed_distance
 from spinefuse_ext.losses.structure import StructureFusionLoss, lost_edges
 from spinefuse_ext.losses.u2fusion import U2FusionLoss
 from spinefuse_ext.losses.vgg16 import VGG16Information, information_measure
+from spinefuse_ext.renamed import renamed
 
 __all__ = [
     "BoundaryWeightedLoss",
     "ConsistencyLoss",
     "DecompositionLoss",
+    "DenseInfoNCELoss",
     "FusionLoss",
     "InformationMeasure",
-    "PlaceContrastLoss",
     "PlainLoss",
     "PyramidInformation",
     "ReaderFusionLoss",
@@ -49,3 +52,6 @@ __all__ = [
     "sharpen",
     "signed_distance",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"PlaceContrastLoss": "spinefuse_ext.losses.dense_info_nce.DenseInfoNCELoss"})

@@ -56,7 +56,7 @@ class BoundaryWeightedLoss(_Loss):
         if check_number("window", window, least=1, whole=True) % 2 == 0:
             raise ConfigError(f"The setting window is an odd number of voxels, got {window}.")
         self.window = window
-        self.gain = gain
+        self.gain = check_number("gain", gain, least=0)
 
     def forward(
         self,

@@ -13,7 +13,7 @@ from spinefuse_ext.enums import Consistency
 from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.losses.consistency import at_least_float32
 from spinefuse_ext.losses.semi_supervised import SemiSupervisedLoss
-from spinefuse_ext.validation import ConfigError, check_number
+from spinefuse_ext.validation import ConfigError, check_numbers
 
 Plain = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -86,10 +86,8 @@ class SourcesLoss(_Loss):
 
     def __init__(self, loss: Plain, weights: Sequence[float] = (0.5, 0.5)) -> None:
         super().__init__()
-        if len(weights) != 2:
-            raise ConfigError(f"The setting weights has one number for CT and one for MR, got {list(weights)}.")
         self.loss = loss
-        self.weights = [check_number("weights", weight, least=0) for weight in weights]
+        self.weights = check_numbers("weights", weights, length=2, least=0)
 
     def forward(self, fused: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
         """Fused ``(B, 1, *S)``, pair ``(B, 2, *S)`` -> a scalar."""

@@ -16,7 +16,7 @@ from spinefuse_ext.enums import SemiSegKeys as Keys
 from spinefuse_ext.losses.consistency import ConsistencyLoss, at_least_float32, masked_half_brier
 from spinefuse_ext.losses.global_sums import foreground_dice_loss, mean_over_ranks
 from spinefuse_ext.losses.rectification import disagreement_mask
-from spinefuse_ext.validation import check_classes, check_number, check_whole_or_none
+from spinefuse_ext.validation import check_choice, check_classes, check_number, check_whole_or_none
 
 
 class SemiSupervisedLoss(_Loss):
@@ -61,7 +61,7 @@ class SemiSupervisedLoss(_Loss):
         self.ce_weight = check_number("ce_weight", ce_weight, least=0)
         self.dice_weight = check_number("dice_weight", dice_weight, least=0)
         self.ignore_index = check_whole_or_none("ignore_index", ignore_index)
-        self.consistency = ConsistencyLoss(consistency)
+        self.consistency = ConsistencyLoss(check_choice("consistency", consistency, Consistency))
 
     def forward(self, input: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """The trainer's output -> the terms and their sum ``loss``, scalars.

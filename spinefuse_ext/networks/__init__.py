@@ -9,6 +9,7 @@ from spinefuse_ext.networks.blend import BlendFusionNet
 from spinefuse_ext.networks.classical import LaplacianPyramidFusion, MaxFusion, MeanFusion, SingleModality
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.detail import CouplingDetailEncoder, DetailEncoder
+from spinefuse_ext.networks.device import to_device, unwrap
 from spinefuse_ext.networks.dual_seg_net import DualSegNet, SingleSegNet
 from spinefuse_ext.networks.fusion_net import PairFeatures, SpineFusionNet
 from spinefuse_ext.networks.guided import GuidedFilterFusion, guided_filter
@@ -19,7 +20,6 @@ from spinefuse_ext.networks.mean_teacher import MeanTeacherNet
 from spinefuse_ext.networks.min_max_similarity import MinMaxSimilarityNet
 from spinefuse_ext.networks.pair_channels import PairChannels
 from spinefuse_ext.networks.pair_seg_net import PairSegNet
-from spinefuse_ext.networks.placement import to_device, unwrap
 from spinefuse_ext.networks.plane_inferer import PlanesInferer, planes_of
 from spinefuse_ext.networks.planes import SeenPlanes
 from spinefuse_ext.networks.restormer import RestormerBlock

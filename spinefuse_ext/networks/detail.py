@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.networks.lite_transformer import check_even
 from spinefuse_ext.networks.restormer import at_least_float32
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import check_number, check_spatial_dims
 
 
 class DetailEncoder(ResidualUnit):
@@ -24,6 +24,8 @@ class DetailEncoder(ResidualUnit):
 
     def __init__(self, spatial_dims: int, dim: int, depth: int = 3) -> None:
         check_spatial_dims(spatial_dims)
+        check_number("dim", dim, least=1, whole=True)
+        check_number("depth", depth, least=1, whole=True)
         super().__init__(
             spatial_dims,
             dim,
@@ -103,6 +105,9 @@ class CouplingDetailEncoder(nn.Sequential):
     def __init__(self, spatial_dims: int, dim: int, depth: int = 3, exponent_limit: float | None = None) -> None:
         check_spatial_dims(spatial_dims)
         check_even(dim)
+        check_number("depth", depth, least=1, whole=True)
+        if exponent_limit is not None:
+            check_number("exponent_limit", exponent_limit, above=0)
         super().__init__(*(_coupling(spatial_dims, dim, exponent_limit) for _ in range(depth)))
 
 

@@ -18,7 +18,7 @@ from spinefuse_ext.networks.restormer import RestormerBlock, at_least_float32, c
 from spinefuse_ext.networks.runner import run, run_chain
 from spinefuse_ext.networks.sparse_correction import SparseCorrection, tone_network
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import ConfigError, check_choice, check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_choice, check_number, check_numbers, check_spatial_dims
 
 #: Makes a block, ``(B, dim, *S) -> (B, dim, *S)``, of its sizes.
 NewBlock = Callable[..., nn.Module]
@@ -142,6 +142,9 @@ class SpineFusionNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
+        dim = check_number("dim", dim, least=2, whole=True)
+        num_heads = check_number("num_heads", num_heads, least=1, whole=True)
+        check_numbers("num_blocks", num_blocks, length=2, least=0, whole=True)
         check_choice("output", output, ("sigmoid", "correction"))
         given = {"threshold": threshold, "tone_reach": tone_reach}
         of_correction = {name: value for name, value in given.items() if value is not None}

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.classical import check_pair
-from spinefuse_ext.validation import ConfigError, check_spatial_dims
+from spinefuse_ext.validation import check_number, check_numbers, check_spatial_dims
 
 
 def box_mean(x: torch.Tensor, radius: int) -> torch.Tensor:
@@ -61,11 +61,11 @@ class GuidedFilterFusion(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        radii, penalties = zip((base_radius, 1.0), (saliency_radius, 1.0), base_filter, detail_filter, strict=True)
-        if min(radii) < 1 or min(penalties) <= 0:
-            raise ConfigError(f"Expected radii of 1 or more and eps above 0, got radii {radii}, eps {penalties[2:]}.")
-        self.spatial_dims, self.base_radius, self.saliency_radius = spatial_dims, base_radius, saliency_radius
-        self.base_filter, self.detail_filter = base_filter, detail_filter
+        self.spatial_dims = spatial_dims
+        self.base_radius = check_number("base_radius", base_radius, least=1, whole=True)
+        self.saliency_radius = check_number("saliency_radius", saliency_radius, least=1, whole=True)
+        self.base_filter = _radius_and_eps("base_filter", base_filter)
+        self.detail_filter = _radius_and_eps("detail_filter", detail_filter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_pair(x)
@@ -89,3 +89,8 @@ class GuidedFilterFusion(nn.Module):
             laplacian = laplacian + separable_filtering(pair, taps, mode="replicate")
         smooth = gaussian_1d(torch.tensor(float(self.saliency_radius)), truncated=1.0, approx="sampled", normalize=True)
         return separable_filtering(laplacian.abs(), [smooth] * self.spatial_dims, mode="replicate")
+
+
+def _radius_and_eps(setting: str, given: tuple[int, float]) -> tuple[int, float]:
+    radius, eps = check_numbers(setting, given, length=2, above=0)
+    return int(check_number(f"{setting} (its radius)", radius, least=1, whole=True)), eps

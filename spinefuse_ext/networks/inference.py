@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
-from spinefuse_ext.networks.counted import CountedInferer
+from spinefuse_ext.networks.counted_inferer import CountedInferer
 from spinefuse_ext.networks.plane_inferer import PlanesInferer
 from spinefuse_ext.validation import ConfigError, check_spatial_dims
 

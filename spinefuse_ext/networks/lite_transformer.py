@@ -20,7 +20,7 @@ from spinefuse_ext.networks.restormer import (
     check_heads,
 )
 from spinefuse_ext.networks.strips import is_exporting
-from spinefuse_ext.validation import ConfigError, check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_number, check_spatial_dims
 
 POOL_SIZE = 8
 KERNEL_SIZE = {2: 7, 3: 5}
@@ -153,6 +153,9 @@ class LiteTransformerBlock(PreNormBlock):
     ) -> None:
         check_spatial_dims(spatial_dims)
         check_even(dim)
+        for setting, value in (("pool_size", pool_size), ("kernel_size", kernel_size)):
+            if value is not None:
+                check_number(setting, value, least=1, whole=True)
         half = dim // 2
         attention = PooledAttention(spatial_dims, half, num_heads, pool_size or POOL_SIZE)
         local = GatedConvolution(spatial_dims, half, kernel_size or KERNEL_SIZE[spatial_dims])
@@ -200,5 +203,5 @@ class DenseRestormerBlock(PreNormBlock):
 
 def check_even(dim: int) -> None:
     """Raise ``ConfigError`` unless ``dim`` splits into two equal halves."""
-    if dim < 2 or dim % 2:
+    if check_number("dim", dim, least=2, whole=True) % 2:
         raise ConfigError(f"Expected an even number of channels that splits in half, got {dim}.")

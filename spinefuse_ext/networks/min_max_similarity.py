@@ -14,6 +14,7 @@ from torch import nn
 from spinefuse_ext.enums import SubNetwork
 from spinefuse_ext.networks.dual_seg_net import DualSegNet
 from spinefuse_ext.networks.unloaded import start_from
+from spinefuse_ext.validation import check_number, check_spatial_dims
 
 _PROJECTOR, _CLASSIFIER = (8, 16), (8, 16, 32)  # widths of the convolutions; each is followed by a halving
 
@@ -61,6 +62,8 @@ class MinMaxSimilarityNet(nn.Module):
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()
+        check_spatial_dims(spatial_dims)
+        check_number("num_classes", num_classes, least=2, whole=True)
         self.pair = DualSegNet(unet, vnet, output)
         self.output = self.pair.output
         self.projectors = nn.ModuleList(_feature_head(spatial_dims, num_classes, _PROJECTOR) for _ in range(2))

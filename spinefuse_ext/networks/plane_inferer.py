@@ -12,7 +12,7 @@ from monai.utils import convert_to_dst_type
 from torch import nn
 from torch.nn import functional as F
 
-from spinefuse_ext.networks.placement import unwrap
+from spinefuse_ext.networks.device import unwrap
 from spinefuse_ext.networks.planes import SeenPlanes, check_planes
 from spinefuse_ext.networks.sub_networks import EachSubNetwork
 from spinefuse_ext.validation import ConfigError

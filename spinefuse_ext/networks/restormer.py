@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spinefuse_ext.networks.kernels import gated_convolution
-from spinefuse_ext.validation import ConfigError, check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_number, check_spatial_dims
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
@@ -159,6 +159,7 @@ class RestormerBlock(PreNormBlock):
         self, spatial_dims: int, dim: int, num_heads: int, *, expansion: float = 2.0, bias: bool = False
     ) -> None:
         check_spatial_dims(spatial_dims)
+        check_number("expansion", expansion, above=0)
         super().__init__(
             dim,
             mixing=ChannelAttention(spatial_dims, dim, num_heads, bias),
@@ -168,7 +169,8 @@ class RestormerBlock(PreNormBlock):
 
 def check_heads(dim: int, num_heads: int) -> None:
     """Raise ``ConfigError`` unless ``num_heads`` divides ``dim``."""
-    if num_heads < 1 or dim % num_heads:
+    check_number("dim", dim, least=1, whole=True)
+    if dim % check_number("num_heads", num_heads, least=1, whole=True):
         raise ConfigError(
             f"Expected channels divisible by the attention heads, got {dim} channels and {num_heads} heads."
         )

@@ -12,7 +12,7 @@ from monai.networks.layers.factories import Conv, Pool
 from torch import nn
 
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import ConfigError, check_number, check_spatial_dims
+from spinefuse_ext.validation import ConfigError, check_number, check_numbers, check_part, check_spatial_dims
 
 _SLOPE = 0.2  # of the leaky ReLUs
 
@@ -78,6 +78,10 @@ class ShapeDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
+        check_number("distance_channels", distance_channels, least=1, whole=True)
+        check_number("image_channels", image_channels, least=1, whole=True)
+        check_numbers("channels", channels, length=4, least=1, whole=True)
+        check_part("dropout", dropout)
 
         def halve(narrow: int, wide: int) -> nn.Module:
             layer: nn.Module = Conv[Conv.CONV, spatial_dims](narrow, wide, kernel_size=4, stride=2, padding=1)

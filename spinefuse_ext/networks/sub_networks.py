@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from spinefuse_ext.networks.placement import unwrap
+from spinefuse_ext.networks.device import unwrap
 from spinefuse_ext.networks.unloaded import check_loaded
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 
 from spinefuse_ext.networks.unloaded import start_from
-from spinefuse_ext.validation import check_spatial_dims
+from spinefuse_ext.validation import check_number, check_numbers, check_spatial_dims
 
 
 class DenseLayer(nn.Module):
@@ -50,6 +50,9 @@ class U2FusionNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
+        check_number("growth", growth, least=1, whole=True)
+        check_number("dense_layers", dense_layers, least=0, whole=True)
+        check_numbers("head_channels", head_channels, least=1, whole=True)
         self.embedding = nn.Sequential(_convolution(spatial_dims, 2, growth), nn.LeakyReLU(0.2))
         inputs = [growth * number for number in range(1, dense_layers + 1)]
         self.dense = nn.Sequential(*(DenseLayer(_convolution(spatial_dims, width, growth)) for width in inputs))

@@ -8,9 +8,17 @@ from itertools import pairwise
 import torch
 from monai.networks.blocks import Convolution
 from monai.networks.layers import Dropout
+from monai.networks.layers.factories import Norm
 from torch import nn
 
-from spinefuse_ext.validation import ConfigError, check_spatial_dims
+from spinefuse_ext.validation import (
+    ConfigError,
+    check_choice,
+    check_number,
+    check_numbers,
+    check_part,
+    check_spatial_dims,
+)
 
 _DEEPEST_STAGE = 3  # convolutions of a stage: 1, 2, 3, 3, ... from the finest level down
 
@@ -70,8 +78,12 @@ class VNet(nn.Module):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        if len(channels) < 2:
-            raise ConfigError(f"Expected at least two channel widths, got {tuple(channels)}.")
+        check_number("in_channels", in_channels, least=1, whole=True)
+        check_number("out_channels", out_channels, least=1, whole=True)
+        check_part("dropout", dropout)
+        check_choice("norm", str(norm).upper(), Norm.names)
+        if len(check_numbers("channels", channels, least=1, whole=True)) < 2:
+            raise ConfigError(f"The setting channels is a list of at least two widths, got {list(channels)}.")
         self.factor = 2 ** (len(channels) - 1)
         depths = [min(level + 1, _DEEPEST_STAGE) for level in range(len(channels))]
         entries = [in_channels, *channels[1:]]  # what enters a stage: the image, then each halved feature

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from monai.utils import StrEnum
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
+from spinefuse_ext.enums import Model as Model
 from spinefuse_ext.registration.linear import LinearMap, fit_affine, fit_rigid, fit_similarity
 from spinefuse_ext.registration.per_vertebra import fit_per_vertebra
 from spinefuse_ext.registration.thin_plate import ThinPlateMap
@@ -17,16 +17,6 @@ from spinefuse_ext.registration.vertebrae import Vertebrae
 
 Points = NDArray[np.float64]
 Rows = NDArray[np.int64]
-
-
-class Model(StrEnum):
-    """How the MR may move: as a whole, or with more freedom the further down."""
-
-    RIGID = "rigid"
-    SIMILARITY = "similarity"
-    AFFINE = "affine"
-    THIN_PLATE = "thin_plate"
-    PER_VERTEBRA = "per_vertebra"
 
 
 class PointMap(Protocol):

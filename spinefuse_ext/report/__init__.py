@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from spinefuse_ext.renamed import renamed
 from spinefuse_ext.report.build import build_report
 from spinefuse_ext.report.cohort_strip import cohort_strip, save_jpeg
-from spinefuse_ext.report.comparison import Scored, score_table, wins_table
+from spinefuse_ext.report.comparison import ScoreRow, score_table, wins_table
 from spinefuse_ext.report.comparison_page import comparison_pictures, write_comparison
 from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.curves import loss_curves, read_curves
@@ -24,7 +24,7 @@ __all__ = [
     "MetricsReport",
     "Picture",
     "Provenance",
-    "Scored",
+    "ScoreRow",
     "Section",
     "StoredPicture",
     "Table",
@@ -48,4 +48,10 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed(__name__, {"Making": "spinefuse_ext.report.comparison_parts.Provenance"})
+    __getattr__ = renamed(
+        __name__,
+        {
+            "Making": "spinefuse_ext.report.comparison_parts.Provenance",
+            "Scored": "spinefuse_ext.report.comparison.ScoreRow",
+        },
+    )

@@ -18,7 +18,7 @@ _KEYS = ("case", "slice")
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreRow:
     """The scores of one slice of a case, or of the whole case (index None), by name; NaN is one not defined."""
 
     case: str
@@ -27,7 +27,7 @@ class Scored:
 
 
 #: Per method, everything that was scored: slices, or whole cases.
-Comparison = Mapping[str, Sequence[Scored]]
+Comparison = Mapping[str, Sequence[ScoreRow]]
 
 
 class MeanSd(float):
@@ -136,8 +136,8 @@ def undefined(scores: Comparison) -> list[str]:
     return sentences
 
 
-def _by_case(slices: Sequence[Scored]) -> dict[str, list[Scored]]:
-    cases: dict[str, list[Scored]] = {}
+def _by_case(slices: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    cases: dict[str, list[ScoreRow]] = {}
     for one in slices:
         cases.setdefault(one.case, []).append(one)
     return cases
@@ -159,7 +159,7 @@ def _amount(scores: Comparison, over: str) -> str:
     return f"{told} (mean of its slices each)"
 
 
-def write_scores(path: str | Path, slices: Sequence[Scored]) -> None:
+def write_scores(path: str | Path, slices: Sequence[ScoreRow]) -> None:
     """Write one row a slice, ``case,slice,<score>,...``, or one a case without ``slice``; with every digit."""
     names = score_names({"": slices})
     keys = _KEYS if any(one.index is not None for one in slices) else _KEYS[:1]
@@ -171,7 +171,7 @@ def write_scores(path: str | Path, slices: Sequence[Scored]) -> None:
         )
 
 
-def read_scores(path: str | Path) -> list[Scored]:
+def read_scores(path: str | Path) -> list[ScoreRow]:
     """Read what :func:`write_scores` wrote.
 
     Raises:
@@ -182,7 +182,7 @@ def read_scores(path: str | Path) -> list[Scored]:
         rows = list(csv.DictReader(file))
     try:
         return [
-            Scored(
+            ScoreRow(
                 row["case"],
                 int(row["slice"]) if "slice" in row else None,
                 {name: float(value) for name, value in row.items() if name not in _KEYS},

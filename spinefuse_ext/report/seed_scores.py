@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from spinefuse_ext.files import atomic_write
-from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_names
+from spinefuse_ext.report.comparison import Comparison, MeanSd, ScoreRow, score_names
 
 #: Per method and seed, the scores of the cases.
-SeedScores = Mapping[str, Mapping[int, Sequence[Scored]]]
+SeedScores = Mapping[str, Mapping[int, Sequence[ScoreRow]]]
 #: The name under which a measure's mean over structures stands among the structures.
 MEAN = "mean"
 #: The measure of what was predicted of a structure that the truth does not hold.
@@ -59,7 +59,7 @@ def measures(scores: SeedScores) -> list[str]:
     return [*(name for name in _KNOWN if name in found), *others]
 
 
-def mean_over_seeds(scores: SeedScores) -> dict[str, list[Scored]]:
+def mean_over_seeds(scores: SeedScores) -> dict[str, list[ScoreRow]]:
     """The scores of each case, averaged over the seeds that have a finite value: one entry a method and case."""
     averaged = {}
     for method, seeds in scores.items():
@@ -68,14 +68,16 @@ def mean_over_seeds(scores: SeedScores) -> dict[str, list[Scored]]:
             for one in cases:
                 runs.setdefault(one.case, []).append(one.values)
         averaged[method] = [
-            Scored(case, None, {name: float(MeanSd.of([run.get(name, math.nan) for run in values])) for name in names})
+            ScoreRow(
+                case, None, {name: float(MeanSd.of([run.get(name, math.nan) for run in values])) for name in names}
+            )
             for case, values in runs.items()
             for names in [dict.fromkeys(name for run in values for name in run)]
         ]
     return averaged
 
 
-def sd_over_seeds(seeds: Mapping[int, Sequence[Scored]], name: str) -> float:
+def sd_over_seeds(seeds: Mapping[int, Sequence[ScoreRow]], name: str) -> float:
     """Sample SD over seeds of one score's mean over cases; NaN with fewer than two seeds."""
     means = [float(MeanSd.of([one.values.get(name, math.nan) for one in cases])) for cases in seeds.values()]
     finite = [mean for mean in means if math.isfinite(mean)]

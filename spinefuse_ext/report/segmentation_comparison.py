@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from spinefuse_ext.metrics.segmentation import NOT_IN_TRUTH
-from spinefuse_ext.report.comparison import Comparison, MeanSd, Scored, score_table, undefined
+from spinefuse_ext.report.comparison import Comparison, MeanSd, ScoreRow, score_table, undefined
 from spinefuse_ext.report.comparison_parts import (
     PAGE,
     TABLE,
@@ -28,7 +28,7 @@ from spinefuse_ext.report.views import ImageLike, Limits
 
 def overlap_scores(
     case: str, overlap: Mapping[str, Mapping[str, float]], false_ml: Mapping[str, float] | None = None
-) -> Scored:
+) -> ScoreRow:
     """``{structure: {measure: value}}`` of one case as scores ``"measure structure"``, and ``"measure mean"`` of each.
 
     The mean is over the structures that have a value. ``false_ml`` are the volumes predicted of structures that the
@@ -42,7 +42,7 @@ def overlap_scores(
         values.update({f"{measure} {name}": value for name, value in of_structures.items()})
     if false_ml is not None:
         values.update({f"{FALSE_VOLUME} {name}": false_ml.get(name, math.nan) for name in overlap})
-    return Scored(case, None, values)
+    return ScoreRow(case, None, values)
 
 
 def not_in_truth(scores: Comparison) -> list[str]:
@@ -70,16 +70,16 @@ def not_in_truth(scores: Comparison) -> list[str]:
     return told
 
 
-def _finite(scored: Sequence[Scored], name: str) -> dict[str, float]:
+def _finite(scored: Sequence[ScoreRow], name: str) -> dict[str, float]:
     return {one.case: value for one in scored if math.isfinite(value := one.values.get(name, math.nan))}
 
 
-def of_measure(scores: Comparison, measure: str) -> dict[str, list[Scored]]:
+def of_measure(scores: Comparison, measure: str) -> dict[str, list[ScoreRow]]:
     """The scores of one measure, by structure."""
     prefix = f"{measure} "
     return {
         method: [
-            Scored(
+            ScoreRow(
                 one.case, one.index, {n.removeprefix(prefix): v for n, v in one.values.items() if n.startswith(prefix)}
             )
             for one in scored

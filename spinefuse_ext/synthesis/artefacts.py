@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import spread
-from spinefuse_ext.validation import check_number, check_part
+from spinefuse_ext.validation import check_number, check_numbers, check_part
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 
@@ -73,7 +73,8 @@ class RandCutd(BatchTransform):
 
     def __init__(self, smallest_px: Sequence[int], probability: float = 0.35, batched: bool = True) -> None:
         super().__init__(batched)
-        self.smallest_px, self.probability = tuple(smallest_px), check_part("probability", probability)
+        self.smallest_px = check_numbers("smallest_px", smallest_px, least=1, whole=True)
+        self.probability = check_part("probability", probability)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

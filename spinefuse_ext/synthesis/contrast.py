@@ -12,7 +12,7 @@ from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import erode, soften, spread
 from spinefuse_ext.synthesis.paint import filled_channel, paint_labels
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_number, check_numbers, check_part
 
 _HIDDEN = 12
 
@@ -49,14 +49,15 @@ class RandContrastd(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        unknown = sorted(set(weights) - set(ContrastSource))
-        if unknown or not any(value > 0 for value in weights.values()):
+        unknown = not isinstance(weights, Mapping) or set(weights) - set(ContrastSource)
+        if unknown or not any(check_number("weights", value, least=0) > 0 for value in weights.values()):
             raise ConfigError(
-                f"Expected weights above 0 of {', '.join(ContrastSource)}, got {dict(weights)}; correct the contrast."
+                f"Expected weights above 0 of {', '.join(ContrastSource)}, got {weights}; correct the contrast."
             )
         self.weights = {source: float(weights.get(source, 0.0)) for source in ContrastSource}
-        self.classes = tuple(classes)
-        self.offset, self.offset_probability = offset, offset_probability
+        self.classes = check_numbers("classes", classes, least=0, whole=True)
+        self.offset = check_number("offset", offset, least=0)
+        self.offset_probability = check_part("offset_probability", offset_probability)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

@@ -10,7 +10,7 @@ from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
 from spinefuse_ext.synthesis.morphology import dilate, erode
-from spinefuse_ext.validation import check_number, check_part
+from spinefuse_ext.validation import check_number, check_numbers, check_part
 
 
 class RandDistractorsd(BatchTransform):
@@ -41,7 +41,7 @@ class RandDistractorsd(BatchTransform):
         self.count = check_number("count", count, least=0, whole=True)
         self.probability = check_part("probability", probability)
         self.distance_px = check_number("distance_px", distance_px, least=0, whole=True)
-        self.classes = tuple(classes)
+        self.classes = check_numbers("classes", classes, least=0, whole=True)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

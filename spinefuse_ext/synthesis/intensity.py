@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from spinefuse_ext.channels import held
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError, check_part
+from spinefuse_ext.validation import check_number, check_part, check_range
 
 _CONVOLVE = {2: F.conv2d, 3: F.conv3d}
 _WIDTHS = 4.0  # sigmas that a Gaussian kernel reaches to each side
@@ -60,7 +60,7 @@ class RandGammad(IntensityTransform):
 
     def __init__(self, gamma: Sequence[float], probability: float = 0.5, batched: bool = True) -> None:
         super().__init__(probability, batched)
-        self.gamma = _rising("gamma", gamma, above=0)
+        self.gamma = check_range("gamma", gamma, above=0)
 
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:
         flat = image.flatten(1)
@@ -74,7 +74,7 @@ class RandFactord(IntensityTransform):
 
     def __init__(self, factor: float, probability: float = 0.5, batched: bool = True) -> None:
         super().__init__(probability, batched)
-        self.factor = factor
+        self.factor = check_number("factor", factor, least=0)
 
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:
         return image * (1 + draws.uniform(-self.factor, self.factor))
@@ -85,7 +85,7 @@ class RandOffsetd(IntensityTransform):
 
     def __init__(self, offset: float, probability: float = 0.5, batched: bool = True) -> None:
         super().__init__(probability, batched)
-        self.offset = offset
+        self.offset = check_number("offset", offset, least=0)
 
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:
         return image + draws.uniform(-self.offset, self.offset)
@@ -96,7 +96,7 @@ class RandNoised(IntensityTransform):
 
     def __init__(self, deviation: float, probability: float = 0.3, batched: bool = True) -> None:
         super().__init__(probability, batched)
-        self.deviation = deviation
+        self.deviation = check_number("deviation", deviation, least=0)
 
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:
         return image + draws.uniform(0, self.deviation) * draws.noise(image.shape[1])
@@ -117,10 +117,8 @@ class RandShadingd(IntensityTransform):
         self, coefficient: Sequence[float], degree: int = 3, probability: float = 0.5, batched: bool = True
     ) -> None:
         super().__init__(probability, batched)
-        self.coefficient = _rising("coefficient", coefficient)
-        if degree < 1:
-            raise ConfigError(f"Expected a degree of at least 1, got {degree}.")
-        self.degree = degree
+        self.coefficient = check_range("coefficient", coefficient)
+        self.degree = check_number("degree", degree, least=1, whole=True)
 
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:
         places = [torch.linspace(-1, 1, n, device=draws.device, dtype=draws.dtype) for n in draws.size]
@@ -155,7 +153,7 @@ class RandBlurd(IntensityTransform):
 
     def __init__(self, sigma_px: Sequence[float], probability: float = 0.3, batched: bool = True) -> None:
         super().__init__(probability, batched)
-        self.sigma_px = _rising("sigma_px", sigma_px, above=0)
+        self.sigma_px = check_range("sigma_px", sigma_px, above=0)
 
     def changed(self, image: torch.Tensor, draws: Draws) -> torch.Tensor:
         dims, channels = len(draws.size), image.shape[1]
@@ -178,11 +176,3 @@ def _legendre(x: torch.Tensor, degree: int) -> torch.Tensor:
     for number in range(1, degree):
         found.append(((2 * number + 1) * x * found[-1] - number * found[-2]) / (number + 1))
     return torch.stack(found)
-
-
-def _rising(name: str, ends: Sequence[float], above: float | None = None) -> tuple[float, float]:
-    """The two ends of a range; refused when they are not two, fall, or do not lie above ``above``."""
-    if len(ends) != 2 or ends[0] > ends[1] or (above is not None and ends[0] <= above):
-        limit = "" if above is None else f" above {above:g}"
-        raise ConfigError(f"Expected {name} as a smallest and a largest number{limit}, got {list(ends)}.")
-    return float(ends[0]), float(ends[1])

@@ -9,7 +9,7 @@ import torch
 from spinefuse_ext.channels import held
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError, check_part
+from spinefuse_ext.validation import ConfigError, check_numbers
 
 
 class RandMissingd(BatchTransform):
@@ -27,7 +27,7 @@ class RandMissingd(BatchTransform):
 
     def __init__(self, probability: Sequence[float], batched: bool = True) -> None:
         super().__init__(batched)
-        self.probability = [check_part("probability", part) for part in probability]
+        self.probability = check_numbers("probability", probability, least=0, most=1)
         if not self.probability or sum(self.probability) > 1:
             raise ConfigError(f"probability: expected numbers with a sum of 1 at most, got {list(probability)}.")
 

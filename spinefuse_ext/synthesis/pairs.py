@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError, check_number, check_part
+from spinefuse_ext.validation import ConfigError, check_number, check_part, check_range
 
 # where a narrower window begins and how wide it is, as parts of the given one
 _WINDOW_LOW, _WINDOW_WIDTH = (0.02, 0.12), (0.08, 0.5)
@@ -46,11 +46,9 @@ class RandPaird(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        if not 0 < gamma[0] <= gamma[1]:
-            raise ConfigError(f"Expected powers that rise from above 0 as gamma, got {list(gamma)}.")
         self.window_probability = check_part("window_probability", window_probability)
         self.invert_probability = check_part("invert_probability", invert_probability)
-        self.gamma = (float(gamma[0]), float(gamma[1]))
+        self.gamma = check_range("gamma", gamma, above=0)
         self.noise, self.shift = check_number("noise", noise, least=0), check_number("shift", shift, least=0)
 
     def change(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_number, check_numbers, check_range
 
 
 class RandPlacementd(BatchTransform):
@@ -27,7 +27,7 @@ class RandPlacementd(BatchTransform):
         batched: see :class:`BatchTransform`.
 
     Raises:
-        ConfigError: when scale is no rising pair of numbers above 0.
+        ConfigError: a number outside its range, or a scale that is no smallest and largest one.
     """
 
     def __init__(
@@ -41,10 +41,12 @@ class RandPlacementd(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-            raise ConfigError(f"Expected a smallest and a largest scale above 0, got {list(scale)}.")
-        self.size, self.rotation_deg, self.scale = tuple(size), rotation_deg, (scale[0], scale[1])
-        self.shift, self.bend_px, self.flip = shift, bend_px, tuple(flip)
+        self.size = check_numbers("size", size, least=1, whole=True)
+        self.rotation_deg = check_number("rotation_deg", rotation_deg, least=0)
+        self.scale = check_range("scale", scale, above=0)
+        self.shift = check_number("shift", shift, least=0)
+        self.bend_px = check_number("bend_px", bend_px, least=0)
+        self.flip = check_numbers("flip", flip, least=0, most=1)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.synthesis.base import BatchTransform
 from spinefuse_ext.synthesis.draws import Draws
-from spinefuse_ext.validation import ConfigError, check_part
+from spinefuse_ext.validation import check_numbers, check_part
 
 #: Axes that each rotation turns, the first towards the second.
 _PLANES = {2: [(0, 1)], 3: [(1, 2), (2, 0), (0, 1)]}
@@ -25,9 +25,7 @@ class RandFlipd(BatchTransform):
 
     def __init__(self, probability: Sequence[float], batched: bool = True) -> None:
         super().__init__(batched)
-        if not all(0 <= chance <= 1 for chance in probability):
-            raise ConfigError(f"Expected probabilities from 0 to 1, got {list(probability)}.")
-        self.probability = tuple(probability)
+        self.probability = check_numbers("probability", probability, least=0, most=1)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws
@@ -65,8 +63,10 @@ class RandAffined(BatchTransform):
         batched: bool = True,
     ) -> None:
         super().__init__(batched)
-        self.rotate_range, self.scale_range = tuple(rotate_range), tuple(scale_range)
-        self.translate_range_px, self.probability = tuple(translate_range_px), check_part("probability", probability)
+        self.rotate_range = check_numbers("rotate_range", rotate_range, least=0)
+        self.scale_range = check_numbers("scale_range", scale_range, least=0)
+        self.translate_range_px = check_numbers("translate_range_px", translate_range_px, least=0)
+        self.probability = check_part("probability", probability)
 
     def change(
         self, image: torch.Tensor, label: torch.Tensor | None, draws: Draws

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from monai.utils import ensure_tuple_rep
 
-from spinefuse_ext.validation import ImageReadError
+from spinefuse_ext.validation import ImageReadError, check_numbers
 
 
 class FillAbsentd(MapTransform):
@@ -28,7 +27,8 @@ class FillAbsentd(MapTransform):
 
     def __init__(self, keys: KeysCollection, value: float | Sequence[float] = 0.0) -> None:
         super().__init__(keys)
-        self.value = ensure_tuple_rep(value, len(self.keys))
+        values = [value] * len(self.keys) if isinstance(value, (int, float)) else value
+        self.value = check_numbers("value", values, length=len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -15,7 +15,7 @@ from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 
 from spinefuse_ext.packages import installed, missing_sentence
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import check_names, check_number
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +67,11 @@ class KeepSpined(MapTransform):
         self, keys: KeysCollection, *, labels: Sequence[str], gap_mm: float = 5.0, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if not gap_mm >= 0:
-            raise ConfigError(f"A gap within the spine is 0 mm or more, got {gap_mm}.")
-        numbers = {name: index for index, name in enumerate(labels)}
+        numbers = {name: index for index, name in enumerate(check_names("labels", labels))}
         self.vertebra, self.canal = numbers.get("vertebra"), numbers.get("canal")
         self.bone = [numbers[name] for name in ("vertebra", "sacrum") if name in numbers]
         self.column = [*self.bone, *(number for name, number in numbers.items() if name == "disc")]
-        self.gap_mm = gap_mm
+        self.gap_mm = check_number("gap_mm", gap_mm, least=0)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

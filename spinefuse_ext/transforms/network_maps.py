@@ -16,7 +16,7 @@ from torch import nn
 
 from spinefuse_ext.networks.contribution import modality_contribution
 from spinefuse_ext.networks.without_mr import copy_without_mr
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_number
 
 
 class NetworkMapd(MapTransform):
@@ -86,9 +86,7 @@ class ContributionMapd(NetworkMapd):
         **options: Any,
     ) -> None:
         super().__init__(keys, network, inferer, name=name, **options)
-        if not sigma_px > 0:
-            raise ConfigError(f"The contribution map needs a positive sigma in pixels, got {sigma_px}.")
-        self.sigma_px = sigma_px
+        self.sigma_px = check_number("sigma_px", sigma_px, above=0)
 
     def predictor(self) -> Callable[[torch.Tensor], torch.Tensor]:
         return partial(modality_contribution, copy_without_mr(self.network), sigma_px=self.sigma_px)

@@ -23,7 +23,7 @@ from skimage.segmentation import find_boundaries
 from spinefuse_ext.files import atomic_folder
 from spinefuse_ext.labels import BONE_HU
 from spinefuse_ext.metrics.fidelity import bone_level_of
-from spinefuse_ext.validation import ConfigError, check_same_shape
+from spinefuse_ext.validation import ConfigError, check_choice, check_interval, check_number, check_same_shape
 
 Picture = NDArray[np.float64]
 
@@ -88,19 +88,17 @@ class SaveOverlayd(MapTransform):
         ct_window_hu: Sequence[float] = (-200.0, 1000.0),
     ) -> None:
         super().__init__(keys)
-        low, high = ct_window_hu
-        if slices < 1:
-            raise ConfigError(f"The number of overlay slices must be at least 1, got {slices}.")
-        if style not in STYLES:
-            raise ConfigError(f"The overlay style must be one of {', '.join(STYLES)}, got {style}.")
+        low, high = check_interval("ct_window_hu", ct_window_hu)
+        draw = check_choice("style", style, STYLES)
         if style == "bone_edges" and not low < BONE_HU < high:
             raise ConfigError(
                 f"Bone, from {BONE_HU:g} HU, has no edge in a CT window from {low:g} to {high:g} HU; change "
                 "ct_window_hu, or take the overlay style mr_colour."
             )
         self.pair_key, self.folder_layout = pair_key, folder_layout
-        self.slice_axis, self.slices, self.draw = slice_axis, slices, STYLES[style]
-        self.bone_level = bone_level_of(ct_window_hu)
+        self.slice_axis = check_number("slice_axis", slice_axis, least=0, most=2, whole=True)
+        self.slices, self.draw = check_number("slices", slices, least=1, whole=True), draw
+        self.bone_level = bone_level_of((low, high))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -14,7 +14,7 @@ from monai.transforms.utils import correct_crop_centers
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.enums import CaseKeys
-from spinefuse_ext.validation import ConfigError, DatalistError
+from spinefuse_ext.validation import ConfigError, DatalistError, check_number, check_numbers
 
 
 class RandPatchd(RandomizableTransform, MapTransform):
@@ -57,13 +57,16 @@ class RandPatchd(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self)
-        if pos < 0 or neg < 0 or pos + neg == 0:
+        size = check_numbers("size", size, least=1, whole=True)
+        if check_number("pos", pos, least=0) + check_number("neg", neg, least=0) == 0:
             raise ConfigError(f"Expected pos and neg of at least 0, one of them above, got {pos} and {neg}.")
+        if squeeze_axis is not None:
+            check_number("squeeze_axis", squeeze_axis, least=0, below=len(size), whole=True)
         if squeeze_axis is not None and size[squeeze_axis] != 1:
             raise ConfigError(
                 f"Expected patches of one voxel along axis {squeeze_axis}, which is left out, got {list(size)}."
             )
-        self.size, self.squeeze_axis = tuple(size), squeeze_axis
+        self.size, self.squeeze_axis = size, squeeze_axis
         self.places = (indices, background_indices)
         self.foreground = pos / (pos + neg)
 

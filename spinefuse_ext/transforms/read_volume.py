@@ -11,6 +11,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from spinefuse_ext.enums import MODALITIES, series_key
+from spinefuse_ext.validation import check_choice
 from spinefuse_ext.volumes.volume import read_volume
 
 
@@ -41,6 +42,8 @@ class ReadVolumed(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         given = ensure_tuple_rep(modality, len(self.keys))
+        for one in filter(None, given):
+            check_choice("modality", one, tuple(MODALITIES.values()))
         self.modality = [one or MODALITIES.get(str(key)) for key, one in zip(self.keys, given, strict=True)]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

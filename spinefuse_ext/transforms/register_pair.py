@@ -10,8 +10,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from spinefuse_ext.data.item_keys import by_key
-from spinefuse_ext.enums import RegistrationKeys
+from spinefuse_ext.enums import Model, RegistrationKeys
 from spinefuse_ext.registration.shared_space import check_shared_frame, same_patient
+from spinefuse_ext.validation import check_choice, check_number
 
 if TYPE_CHECKING:
     from spinefuse_ext.registration.case_inputs import Start
@@ -54,9 +55,10 @@ class RegisterPaird(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.key_dst = key_dst
-        self.model = model
+        self.model = str(check_choice("model", model, Model))
         self.refine = refine
-        self.spacing = {} if field_spacing_mm is None else {"spacing_mm": field_spacing_mm}
+        spacing = None if field_spacing_mm is None else check_number("field_spacing_mm", field_spacing_mm, above=0)
+        self.spacing = {} if spacing is None else {"spacing_mm": spacing}
         self.allow_different_patients = allow_different_patients
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -87,7 +89,6 @@ class RegisterPaird(MapTransform):
 
     def _start(self, files: Mapping[RegistrationKeys, Any]) -> Start:
         from spinefuse_ext.registration.case_inputs import read_start
-        from spinefuse_ext.registration.models import Model
 
         landmarks = (files[RegistrationKeys.LANDMARKS_CT], files[RegistrationKeys.LANDMARKS_MR])
         needed = self.model == Model.PER_VERTEBRA  # a list may name bones for every case, whatever the model

@@ -14,9 +14,9 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 
 from spinefuse_ext.data.writer import CaseLayout
-from spinefuse_ext.enums import CaseKeys, series_key
+from spinefuse_ext.enums import MODALITIES, CaseKeys, series_key
 from spinefuse_ext.images.kind import is_dicom
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_choice, check_names
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ class SaveSegd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
             raise ConfigError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
-        self.structures = dict(enumerate(labels))
+        if modality is not None:
+            check_choice("modality", modality, tuple(MODALITIES.values()))
+        self.structures = dict(enumerate(check_names("labels", labels)))
         self.folder_layout, self.source_key, self.modality = folder_layout, str(source_key), modality
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -17,7 +17,7 @@ from spinefuse_ext.data.writer import CaseLayout
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.metrics.trust import trust_scores
 from spinefuse_ext.transforms.keep_spine import ISLANDS
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, check_names, check_part
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,8 @@ class SaveTrustd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
             raise ConfigError(f"Expected one key, as there is one file for a case, got {list(self.keys)}.")
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"Trust lies in [0, 1], so its threshold cannot be {threshold}.")
-        self.labels, self.folder_layout = dict(enumerate(labels)), folder_layout
-        self.members, self.threshold = members, threshold
+        self.labels, self.folder_layout = dict(enumerate(check_names("labels", labels))), folder_layout
+        self.members, self.threshold = check_names("members", members), check_part("threshold", threshold)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

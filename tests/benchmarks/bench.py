@@ -274,7 +274,7 @@ def measure_throughput(device: str, **options: int) -> None:
     from naive_cddfuse import NaiveCDDFuse
 
     from spinefuse_ext.networks import SpineFusionNet
-    from spinefuse_ext.networks.placement import to_device
+    from spinefuse_ext.networks.device import to_device
 
     networks: dict[str, Callable[[], nn.Module]] = {
         "CDDFuse composition, naive": lambda: NaiveCDDFuse(SpineFusionNet(**CDDFUSE)),

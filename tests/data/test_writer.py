@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor, NibabelWriter
 from monai.transforms import SaveImaged
 
-from spinefuse_ext.data import CaseLayout, WholeNibabelWriter
+from spinefuse_ext.data import AtomicNibabelWriter, CaseLayout
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_output_takes_the_place_of_its_case(
 def save(image: torch.Tensor, root: Path) -> Path:
     layout = CaseLayout(root / "out", "fused", root)
     SaveImaged(
-        "pred", writer="spinefuse_ext.data.WholeNibabelWriter", folder_layout=layout, resample=False, print_log=False
+        "pred", writer="spinefuse_ext.data.AtomicNibabelWriter", folder_layout=layout, resample=False, print_log=False
     )({"pred": image})
     return root / "out" / "anna" / "fused.nii.gz"
 
@@ -56,7 +56,7 @@ def test_saved_volume_has_the_grid_and_values_of_the_image(image: MetaTensor, sl
 
 
 def test_channels_come_last_and_the_type_on_disk_can_be_chosen(image: MetaTensor, tmp_path: Path) -> None:
-    writer = WholeNibabelWriter(output_dtype=np.uint8)
+    writer = AtomicNibabelWriter(output_dtype=np.uint8)
     writer.set_data_array((image.repeat(2, 1, 1, 1) * 9).round())
     writer.set_metadata(image.meta, resample=False)
     writer.write(tmp_path / "two.nii.gz")
@@ -71,7 +71,7 @@ def test_resampling_goes_back_to_the_grid_before_the_transforms(tmp_path: Path) 
         "original_affine": np.eye(4),
         "spatial_shape": (8, 8, 8),
     }
-    writer = WholeNibabelWriter()
+    writer = AtomicNibabelWriter()
     writer.set_data_array(torch.ones(1, 4, 4, 4))
     writer.set_metadata(meta, resample=True)
     writer.write(tmp_path / "back.nii.gz")
@@ -89,7 +89,7 @@ def test_a_write_that_fails_leaves_the_old_volume_and_nothing_else(
         raise OSError("disk full")
 
     monkeypatch.setattr(NibabelWriter, "write", half)
-    writer = WholeNibabelWriter()
+    writer = AtomicNibabelWriter()
     with pytest.raises(OSError, match="disk full"):
         writer.write(path)
     assert path.read_bytes() == before

@@ -93,7 +93,7 @@ def test_a_batch_is_cropped_before_it_becomes_the_pair() -> None:
 
 
 def test_no_size_is_refused() -> None:
-    with pytest.raises(ConfigError, match="needs at least one size, got none"):
+    with pytest.raises(ConfigError, match="sizes is a list of at least one size, got"):
         RandomBatchCrop([])
 
 

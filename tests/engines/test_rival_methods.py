@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from spinefuse_ext.engines import SemiSupervisedEvents, SemiSupervisedTrainer
 from spinefuse_ext.handlers import MinMaxSimilarityHandler, ShapeAdversaryHandler, SignedDistanceHandler
-from spinefuse_ext.losses import BoundaryWeightedLoss, PlaceContrastLoss, SemiSupervisedLoss, signed_distance
+from spinefuse_ext.losses import BoundaryWeightedLoss, DenseInfoNCELoss, SemiSupervisedLoss, signed_distance
 from spinefuse_ext.networks import MinMaxSimilarityNet, ShapeDiscriminator, ShapeSegNet, VNet
 from spinefuse_ext.validation import DatalistError
 
@@ -244,12 +244,12 @@ def test_each_network_learns_from_its_half_and_the_terms_are_the_losses() -> Non
     first, second = unlabelled
     similarity = structure(first, second.softmax(1)) + structure(second, first.softmax(1))
     torch.testing.assert_close(output["similarity_loss"].detach(), similarity / 4)
-    contrast = PlaceContrastLoss(num_tokens=16)  # all 16 places of the projections
+    contrast = DenseInfoNCELoss(num_tokens=16)  # all 16 places of the projections
     torch.testing.assert_close(
         output["contrast_loss"].detach(), contrast(*output["projection_unlabelled"].detach()) / 4
     )
     features = output["classification_labelled"].detach()
-    separation = PlaceContrastLoss(positives=False)(features[0, 1:], features[1, :1])
+    separation = DenseInfoNCELoss(positives=False)(features[0, 1:], features[1, :1])
     torch.testing.assert_close(output["separation_loss"].detach(), separation / 4)
     parts = ("structure_loss", "similarity_loss", "contrast_loss", "separation_loss")
     torch.testing.assert_close(output["loss"], sum(output[name] for name in parts))

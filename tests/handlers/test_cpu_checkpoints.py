@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from monai.engines import Trainer
 from torch import nn
 
-from spinefuse_ext.handlers import TrainingStateHandler, WholeCheckpointSaver
+from spinefuse_ext.handlers import AtomicCheckpointSaver, TrainingStateHandler
 from spinefuse_ext.handlers.checkpoints import on_cpu, save_whole, stored_devices
 
 
@@ -47,7 +47,7 @@ def test_checkpoints_and_training_states_are_of_the_cpu(tmp_path: Path) -> None:
     network = Network(2, 1)
     optimizer = Optimizer(network.parameters(), lr=0.1)
     engine = Engine(lambda engine, batch: None)
-    WholeCheckpointSaver(
+    AtomicCheckpointSaver(
         str(tmp_path), {"model": network, "optimizer": optimizer}, save_final=True, final_filename="final.pt"
     ).attach(engine)
     TrainingStateHandler(save_dir=tmp_path, objects={"network": network, "optimizer": optimizer}).attach(

@@ -12,7 +12,7 @@ from monai.engines import Trainer
 from monai.handlers import CheckpointLoader
 from torch import nn
 
-from spinefuse_ext.handlers import RunFolderHandler, TrainingStateHandler, WholeCheckpointSaver
+from spinefuse_ext.handlers import AtomicCheckpointSaver, RunFolderHandler, TrainingStateHandler
 from spinefuse_ext.validation import ResumeError
 
 
@@ -31,7 +31,7 @@ def train(folder: Path, epochs: int = 2, *, until: int | None = None, pretrained
         CheckpointLoader(str(models / "model_final.pt"), {"model": network}, strict=False).attach(engine)
     options = {key: more[key] for key in more if key == "resume"}
     RunFolderHandler(models, logs, **more).attach(engine)
-    saver = WholeCheckpointSaver(str(models), {"model": network}, save_final=True, final_filename="model_final.pt")
+    saver = AtomicCheckpointSaver(str(models), {"model": network}, save_final=True, final_filename="model_final.pt")
     saver.attach(engine)
     TrainingStateHandler(save_dir=models, objects={"network": network}, **options).attach(cast(Trainer, engine))
     engine.run([0], max_epochs=epochs)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spinefuse_ext.levels import Known, find_levels
+from spinefuse_ext.levels import KnownLevels, find_levels
 from spinefuse_ext.levels.anchors import NamedPoint
 from spinefuse_ext.validation import LevelsError
 
@@ -106,7 +106,7 @@ def test_without_a_sacrum_names_count_what_is_seen(boxes: Boxes, affine: Affine)
 
 
 def test_the_lowest_disc_names_all(boxes: Boxes, affine: Affine) -> None:
-    _, found = find_levels(boxes(7, sacrum=False), affine, known=Known(lowest_disc="L5/S1"))
+    _, found = find_levels(boxes(7, sacrum=False), affine, known=KnownLevels(lowest_disc="L5/S1"))
     assert found.told() == "T11, T12, L1, L2, L3, L4, L5"
 
 
@@ -114,7 +114,7 @@ def test_a_point_on_one_level_names_all(boxes: Boxes, affine: Affine) -> None:
     classes = boxes(4, sacrum=False)
     _, plain = find_levels(classes, affine)
     x, y, z = plain.vertebrae[1].centroid_mm
-    _, found = find_levels(classes, affine, known=Known([NamedPoint(f"L2@{x},{y},{z}")]))
+    _, found = find_levels(classes, affine, known=KnownLevels([NamedPoint(f"L2@{x},{y},{z}")]))
     assert found.told() == "L1, L2, L3, L4"
     assert found.vertebrae[3].evidence.startswith("counted down 2 from L2")
 
@@ -123,7 +123,7 @@ def test_a_sixth_lumbar_body_is_reported_and_not_silently_renamed(boxes: Boxes, 
     classes = boxes(6)
     _, plain = find_levels(classes, affine)
     x, y, z = plain.vertebrae[0].centroid_mm
-    _, found = find_levels(classes, affine, known=Known([NamedPoint(f"L1@{x},{y},{z}")]))
+    _, found = find_levels(classes, affine, known=KnownLevels([NamedPoint(f"L1@{x},{y},{z}")]))
     assert found.told() == "L1, L2, L3, L4, L5, L6"
     assert any("possibly an L6" in doubt for doubt in found.doubts)
 
@@ -132,7 +132,7 @@ def test_four_lumbar_bodies_are_reported(boxes: Boxes, affine: Affine) -> None:
     classes = boxes(5)
     _, plain = find_levels(classes, affine)
     x, y, z = plain.vertebrae[0].centroid_mm
-    _, found = find_levels(classes, affine, known=Known([NamedPoint(f"T12@{x},{y},{z}")]))
+    _, found = find_levels(classes, affine, known=KnownLevels([NamedPoint(f"T12@{x},{y},{z}")]))
     assert found.told() == "T12, L1, L2, L3, L4"
     assert any("four lumbar vertebrae" in doubt for doubt in found.doubts)
 
@@ -155,12 +155,12 @@ def test_given_names_that_contradict_each_other_are_refused(boxes: Boxes, affine
         for name, place in (("L1", 0), ("L5", 2))
     ]
     with pytest.raises(LevelsError, match="4 levels apart, but the labels show 2"):
-        find_levels(classes, affine, known=Known(points))
+        find_levels(classes, affine, known=KnownLevels(points))
 
 
 def test_an_anchor_off_the_spine_is_refused(boxes: Boxes, affine: Affine) -> None:
     with pytest.raises(LevelsError, match="in RAS mm"):
-        find_levels(boxes(4), affine, known=Known([NamedPoint("L3@500,0,0")]))
+        find_levels(boxes(4), affine, known=KnownLevels([NamedPoint("L3@500,0,0")]))
 
 
 @pytest.mark.parametrize("text", ["L3", "L3@1,2", "L9@1,2,3", "L3/L5@1,2,3", "L3@a,b,c", "L3@nan,0,0"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.io import imread
 
-from spinefuse_ext.levels import Known, find_levels
+from spinefuse_ext.levels import KnownLevels, find_levels
 from spinefuse_ext.levels.read import read_structures
 
 pytestmark = pytest.mark.assets
@@ -31,7 +31,7 @@ def test_spider_patients_are_separated_in_order(assets: Path, patient: str, coun
     slices = np.stack([imread(path) for path in sorted(folder.glob(f"{patient}_s*.png"))], axis=-1)
     classes = np.array([0, 2, 1, 3], np.uint8)[slices]
     affine = np.array([[0, 0, 0.9, 0], [0, -0.94, 0, 0], [-0.94, 0, 0, 0], [0, 0, 0, 1.0]])
-    _, found = find_levels(classes, affine, known=Known(lowest_disc="L5/S1"))
+    _, found = find_levels(classes, affine, known=KnownLevels(lowest_disc="L5/S1"))
     assert [level.rank for level in found.vertebrae] == list(range(count))
     assert found.vertebrae[-1].name == "L5"
     assert len(found.discs) == count

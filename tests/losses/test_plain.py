@@ -51,7 +51,7 @@ def test_a_loss_to_each_source_is_weighted() -> None:
     both = SourcesLoss(torch.nn.L1Loss(), [1.0, 3.0])(fused, pair)
     assert torch.allclose(both, (fused - pair[:, :1]).abs().mean() + 3 * (fused - pair[:, 1:]).abs().mean())
     assert SourcesLoss(SSIMLoss(2))(fused, torch.cat((fused, fused), 1)) < 1e-4
-    with pytest.raises(ConfigError, match="one number for CT and one for MR"):
+    with pytest.raises(ConfigError, match="weights is a list of 2 numbers"):
         SourcesLoss(torch.nn.L1Loss(), [1.0])
 
 

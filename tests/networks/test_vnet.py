@@ -76,5 +76,5 @@ def test_4_dimensions_are_refused() -> None:
 
 
 def test_one_level_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least two channel widths"):
+    with pytest.raises(ValueError, match="channels is a list of at least two widths"):
         VNet(channels=(16,))

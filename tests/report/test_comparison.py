@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spinefuse_ext.report.comparison import (
     MeanSd,
-    Scored,
+    ScoreRow,
     read_scores,
     score_table,
     undefined,
@@ -28,12 +28,12 @@ NAN = math.nan
 EN, MI = "entropy", "mutual_information"
 
 
-def slices(*values: tuple[str, int, float, float]) -> list[Scored]:
-    return [Scored(case, index, {MI: mi, EN: en}) for case, index, en, mi in values]
+def slices(*values: tuple[str, int, float, float]) -> list[ScoreRow]:
+    return [ScoreRow(case, index, {MI: mi, EN: en}) for case, index, en, mi in values]
 
 
 @pytest.fixture
-def scores() -> dict[str, list[Scored]]:
+def scores() -> dict[str, list[ScoreRow]]:
     """Case a has three slices, case b one; EN of the methods are 1 2 3 | 6 and 2 2 2 | 2."""
     return {
         "ours": slices(("a", 0, 1.0, 0.5), ("a", 1, 2.0, 0.5), ("a", 4, 3.0, 0.5), ("b", 2, 6.0, NAN)),
@@ -41,7 +41,7 @@ def scores() -> dict[str, list[Scored]]:
     }
 
 
-def test_over_slices_every_slice_counts_once(scores: dict[str, list[Scored]]) -> None:
+def test_over_slices_every_slice_counts_once(scores: dict[str, list[ScoreRow]]) -> None:
     table = score_table(scores)
     assert table.header == ("Method", "EN", "MI")  # in the order of the literature, whatever the order of the scores
     ours, other = table.rows
@@ -52,7 +52,7 @@ def test_over_slices_every_slice_counts_once(scores: dict[str, list[Scored]]) ->
     assert "4 slices of 2 cases" in table.caption
 
 
-def test_over_cases_every_case_counts_once(scores: dict[str, list[Scored]]) -> None:
+def test_over_cases_every_case_counts_once(scores: dict[str, list[ScoreRow]]) -> None:
     table = score_table(scores, over="cases")
     entropy = table.rows[0][1]
     assert isinstance(entropy, MeanSd)
@@ -63,7 +63,7 @@ def test_over_cases_every_case_counts_once(scores: dict[str, list[Scored]]) -> N
         score_table(scores, over="voxels")
 
 
-def test_a_score_that_is_not_defined_is_left_out_and_told(scores: dict[str, list[Scored]]) -> None:
+def test_a_score_that_is_not_defined_is_left_out_and_told(scores: dict[str, list[ScoreRow]]) -> None:
     mutual = score_table(scores).rows[0][2]
     assert isinstance(mutual, MeanSd)
     assert (float(mutual), mutual.sd, mutual.count) == (0.5, 0.0, 3)
@@ -85,7 +85,7 @@ def test_mean_and_sd_are_those_of_numpy(values: list[float]) -> None:
     assert made.count == len(values)
 
 
-def test_the_best_of_each_column_is_marked_ties_too_and_nothing_else(scores: dict[str, list[Scored]]) -> None:
+def test_the_best_of_each_column_is_marked_ties_too_and_nothing_else(scores: dict[str, list[ScoreRow]]) -> None:
     table = score_table({**scores, "tied": scores["max"]})
     marks = [[table.mark(column, row[column]) for column in range(3)] for row in table.rows]
     assert marks == [["", "best", ""], ["", "", "best"], ["", "", "best"]]  # EN 3 against 2; MI 0.5 against 0.55
@@ -93,7 +93,7 @@ def test_the_best_of_each_column_is_marked_ties_too_and_nothing_else(scores: dic
     assert alone.mark(1, alone.rows[0][1]) == ""
 
 
-def test_wins_pair_the_slices_and_halve_ties(scores: dict[str, list[Scored]]) -> None:
+def test_wins_pair_the_slices_and_halve_ties(scores: dict[str, list[ScoreRow]]) -> None:
     table = wins_table(scores)
     assert table.header == ("ours against", "EN", "MI")
     # EN: 1 < 2, 2 = 2, 3 > 2, 6 > 2; MI: tie, higher, lower, and a pair without a number
@@ -140,7 +140,7 @@ def test_latex_escapes_every_sign_that_is_a_command() -> None:
     assert latex_text("1 ± 2 \N{EN DASH}") == r"1 $\pm$ 2 --"
 
 
-def test_latex_table_has_equal_columns_and_the_best_in_bold(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
+def test_latex_table_has_equal_columns_and_the_best_in_bold(scores: dict[str, list[ScoreRow]], tmp_path: Path) -> None:
     table = score_table({"our_s": scores["ours"], "max": scores["max"]})
     write_latex(tmp_path / "t.tex", table, label="tab:x")
     text = (tmp_path / "t.tex").read_text(encoding="utf-8")
@@ -168,7 +168,7 @@ def test_pictures_show_every_method_and_go_on_in_further_rows(rng: np.random.Gen
         assert "case_1, sagittal" in picture.caption
 
 
-def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
+def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[ScoreRow]], tmp_path: Path) -> None:
     provenance = Provenance(
         {"ours": {"train": 61.0, "fuse": 2.0}, "max": {"fuse": 1.0}}, {"epochs": "3"}, ["python <x>"]
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from spinefuse_ext.report import build_report
-from spinefuse_ext.report.comparison import Scored
+from spinefuse_ext.report.comparison import ScoreRow
 from spinefuse_ext.report.comparison_page import write_comparison
 from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.method_comparison import MethodRuns, Roles, write_method_comparison
@@ -89,7 +89,7 @@ def test_the_report_of_a_run(run_folder: Path, save_metrics: Callable[..., None]
 
 
 def test_the_comparisons(tmp_path: Path) -> None:
-    scores = {name: [Scored(case, 0, {"entropy": 1.0 + n}) for n, case in enumerate(HOSTILE[:2])] for name in HOSTILE}
+    scores = {name: [ScoreRow(case, 0, {"entropy": 1.0 + n}) for n, case in enumerate(HOSTILE[:2])] for name in HOSTILE}
     provenance = Provenance({name: {HOSTILE[0]: 61.0} for name in HOSTILE}, {HOSTILE[1]: HOSTILE[2]}, list(HOSTILE[:7]))
     assert_names_are_text(write_comparison(tmp_path / "1", scores, [], provenance), HOSTILE[:8])
 

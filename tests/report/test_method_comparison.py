@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgba
 
 from spinefuse_ext.labels import structure_colour
 from spinefuse_ext.report.boxes import box_plot
-from spinefuse_ext.report.comparison import Scored
+from spinefuse_ext.report.comparison import ScoreRow
 from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.method_comparison import MethodRuns, Roles, protocol_tables, write_method_comparison
 from spinefuse_ext.report.method_panels import methods_panel
@@ -18,7 +18,7 @@ from spinefuse_ext.report.segmentation_comparison import overlap_scores
 
 ROLES = Roles(("supervised_unet",), "all_labels")
 PROVENANCE = Provenance({"ours, seed 0": {"train": 61.0}}, {"epochs": "3"}, ["python <x>"])
-Runs = dict[str, dict[int, list[Scored]]]
+Runs = dict[str, dict[int, list[ScoreRow]]]
 
 
 def scored(means: dict[str, float], cases: int = 6) -> Runs:

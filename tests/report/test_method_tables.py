@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spinefuse_ext.report.comparison import MeanSd, Scored
+from spinefuse_ext.report.comparison import MeanSd, ScoreRow
 from spinefuse_ext.report.method_tables import (
     HIGH,
     LOW,
@@ -34,12 +34,12 @@ from spinefuse_ext.report.tables import Table, Value
 
 NAN = math.nan
 CONTROLS, ALL = ("unet", "vnet"), "all"
-Runs = dict[str, dict[int, list[Scored]]]
+Runs = dict[str, dict[int, list[ScoreRow]]]
 
 
-def case(name: str, disc: float, hd95: float = 1.0) -> Scored:
+def case(name: str, disc: float, hd95: float = 1.0) -> ScoreRow:
     """One structure, so that the mean over structures is its value."""
-    return Scored(name, None, {"hd95_mm disc": hd95, "hd95_mm mean": hd95, "dice disc": disc, "dice mean": disc})
+    return ScoreRow(name, None, {"hd95_mm disc": hd95, "hd95_mm mean": hd95, "dice disc": disc, "dice mean": disc})
 
 
 def runs(**dice: list[list[float]]) -> Runs:
@@ -87,7 +87,7 @@ def test_a_seed_without_a_value_is_left_out_and_told() -> None:
 
 
 def test_any_measure_is_found_and_distances_are_better_when_low(scores: Runs) -> None:
-    odd = {"ours": {0: [Scored("a", None, {"gap_mm disc": 1.0, "dice disc": 1.0, "recall disc": 1.0})]}}
+    odd = {"ours": {0: [ScoreRow("a", None, {"gap_mm disc": 1.0, "dice disc": 1.0, "recall disc": 1.0})]}}
     assert measures(scores) == ["dice", "hd95_mm"]
     assert measures(odd) == ["dice", "gap_mm", "recall"]
     assert [measure(name).better for name in ("dice", "hd95_mm", "gap_mm", "recall")] == ["high", "low", "low", "high"]

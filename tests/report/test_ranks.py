@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from spinefuse_ext.report.comparison import Comparison, Scored
+from spinefuse_ext.report.comparison import Comparison, ScoreRow
 from spinefuse_ext.report.ranks import rank_table
 
 MI, VIF, EN = "mutual_information", "visual_information_fidelity", "entropy"
 
 
-def one_slice(mi: float, vif: float) -> list[Scored]:
-    return [Scored("case", 0, {MI: mi, VIF: vif, EN: 9.0})]
+def one_slice(mi: float, vif: float) -> list[ScoreRow]:
+    return [ScoreRow("case", 0, {MI: mi, VIF: vif, EN: 9.0})]
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def test_a_reference_is_ranked_when_nobody_says_that_it_is_one(scores: Compariso
 
 
 def test_the_mean_over_slices_decides() -> None:
-    uneven = [Scored("a", 0, {MI: 1.0}), Scored("b", 0, {MI: 4.0}), Scored("b", 1, {MI: math.nan})]
-    even = [Scored("a", 0, {MI: 2.0}), Scored("b", 0, {MI: 2.0}), Scored("b", 1, {MI: 2.0})]
+    uneven = [ScoreRow("a", 0, {MI: 1.0}), ScoreRow("b", 0, {MI: 4.0}), ScoreRow("b", 1, {MI: math.nan})]
+    even = [ScoreRow("a", 0, {MI: 2.0}), ScoreRow("b", 0, {MI: 2.0}), ScoreRow("b", 1, {MI: 2.0})]
     assert rank_table({"even": even, "uneven": uneven}).rows == (("even", 2.0, 2.0), ("uneven", 1.0, 1.0))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinefuse_ext.report.comparison import MeanSd, Scored, read_scores, undefined, wins_table, write_scores
+from spinefuse_ext.report.comparison import MeanSd, ScoreRow, read_scores, undefined, wins_table, write_scores
 from spinefuse_ext.report.comparison_parts import Provenance
 from spinefuse_ext.report.image_panels import segmentations_panel
 from spinefuse_ext.report.palette import ERROR_COLOURS
@@ -30,7 +30,7 @@ def overlap(vertebra: float, disc: float) -> dict[str, dict[str, float]]:
 
 
 @pytest.fixture
-def scores() -> dict[str, list[Scored]]:
+def scores() -> dict[str, list[ScoreRow]]:
     """Dice of vertebra and disc; the CT has no disc in case b."""
     return {
         "fused": [overlap_scores("a", overlap(0.9, 0.8)), overlap_scores("b", overlap(0.7, 0.2))],
@@ -60,7 +60,7 @@ def test_what_the_truth_lacks_is_told_with_what_was_predicted_of_it() -> None:
     assert measures({"fused": {0: scores["fused"]}}) == ["dice", "jaccard"]
 
 
-def test_whole_cases_survive_the_file_and_are_called_cases(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
+def test_whole_cases_survive_the_file_and_are_called_cases(scores: dict[str, list[ScoreRow]], tmp_path: Path) -> None:
     write_scores(tmp_path / "scores.csv", scores["fused"])
     assert read_scores(tmp_path / "scores.csv") == scores["fused"]
     dice = of_measure(scores, "dice")
@@ -69,7 +69,7 @@ def test_whole_cases_survive_the_file_and_are_called_cases(scores: dict[str, lis
     assert wins_table(dice).rows == (("ct", 100.0, 100.0, 50.0),)  # means 0.85 0.45 against 0.6 0.5
 
 
-def test_differences_are_taken_case_by_case(scores: dict[str, list[Scored]]) -> None:
+def test_differences_are_taken_case_by_case(scores: dict[str, list[ScoreRow]]) -> None:
     table = difference_table(of_measure(scores, "dice"))
     assert table.header == ("fused less", "vertebra", "disc", "mean")
     ((name, vertebra, disc, _),) = table.rows
@@ -81,7 +81,7 @@ def test_differences_are_taken_case_by_case(scores: dict[str, list[Scored]]) -> 
     assert (float(disc), disc.count) == (pytest.approx(0.4), 1)
 
 
-def test_every_case_has_a_row_with_its_mean_by_method(scores: dict[str, list[Scored]]) -> None:
+def test_every_case_has_a_row_with_its_mean_by_method(scores: dict[str, list[ScoreRow]]) -> None:
     table = case_table(of_measure(scores, "dice"))
     assert table.header == ("Case", "fused", "ct")
     assert table.rows == (("a", pytest.approx(0.85), pytest.approx(0.6)), ("b", pytest.approx(0.45), 0.5))
@@ -110,7 +110,7 @@ def test_a_picture_has_a_row_for_each_method_with_its_own_image_and_errors(rng: 
     assert "case_1: a row for each of fused, ct" in picture.caption
 
 
-def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[Scored]], tmp_path: Path) -> None:
+def test_comparison_leaves_a_page_and_its_tables(scores: dict[str, list[ScoreRow]], tmp_path: Path) -> None:
     provenance = Provenance({"fused": {"train": 61.0}, "ct": {"train": 1.0}}, {"epochs": "3"}, ["python <x>"])
     page = write_segmentation_comparison(tmp_path, scores, [], provenance, title="Inputs & more", notes=["One seed."])
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -143,12 +143,12 @@ def test_the_pairs_of_a_fusion_batch_are_changed_on_the_device() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RandGammad((0.0, 2.0)), "gamma as a smallest and a largest number above 0"),
-        (lambda: RandBlurd((2.0, 1.0)), "sigma_px as a smallest and a largest number above 0"),
-        (lambda: RandShadingd((0.0, 0.3), degree=0), "degree of at least 1, got 0"),
+        (lambda: RandGammad((0.0, 2.0)), "gamma is a number above 0, got 0.0"),
+        (lambda: RandBlurd((2.0, 1.0)), r"sigma_px is a smallest and a largest number, got \[2.0, 1.0\]"),
+        (lambda: RandShadingd((0.0, 0.3), degree=0), "degree is a whole number of at least 1, got 0"),
         (lambda: RandNoised(0.1, 1.5), "probability is a number from 0 to 1, got 1.5"),
         (lambda: RandAffined(probability=-1), "probability is a number from 0 to 1, got -1"),
-        (lambda: RandFlipd([0.5, 2]), r"probabilities from 0 to 1, got \[0.5, 2\]"),
+        (lambda: RandFlipd([0.5, 2]), "probability is a number from 0 to 1, got 2"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(make: object, message: str) -> None:

@@ -59,7 +59,7 @@ def test_only_the_mr_moves() -> None:
     [
         ({"window_probability": 1.5}, "window_probability is a number from 0 to 1, got 1.5"),
         ({"invert_probability": -1}, "invert_probability is a number from 0 to 1, got -1"),
-        ({"gamma": (1.5, 0.5)}, r"powers that rise from above 0 as gamma, got \[1.5, 0.5\]"),
+        ({"gamma": (1.5, 0.5)}, r"gamma is a smallest and a largest number, got \[1.5, 0.5\]"),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, float], message: str) -> None:

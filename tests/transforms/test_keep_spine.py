@@ -167,7 +167,7 @@ def test_other_labels_and_missing_keys_are_left_alone_and_a_negative_gap_is_refu
     given = {"pred": probability(spine())}
     assert KeepSpined("pred", labels=["background", "a", "b", "c"])(given)["pred"] is given["pred"]
     assert KeepSpined("pred", labels=LABELS, allow_missing_keys=True)({}) == {}
-    with pytest.raises(ConfigError, match="A gap within the spine is 0 mm or more, got -1"):
+    with pytest.raises(ConfigError, match="gap_mm is a number of at least 0, got -1"):
         KeepSpined("pred", labels=LABELS, gap_mm=-1)
 
 

@@ -70,7 +70,7 @@ def test_contribution_refuses_what_is_no_pair_and_a_sigma_of_zero() -> None:
         modality_contribution(mean_rule, torch.zeros(1, 3, 8, 8), 2.0)
     with pytest.raises(ValueError, match="sigma_px is a number above 0"):
         modality_contribution(mean_rule, torch.zeros(1, 2, 8, 8), 0)
-    with pytest.raises(ConfigError, match=r"positive sigma in pixels, got -1"):
+    with pytest.raises(ConfigError, match="sigma_px is a number above 0, got -1"):
         ContributionMapd("image", SpineFusionNet(2, 8, (1, 1), 2), window_inferer(2, (8, 8), 0), sigma_px=-1)
 
 

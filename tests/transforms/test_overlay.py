@@ -117,8 +117,8 @@ def test_a_case_where_nothing_is_shown_still_gets_its_pictures(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"slices": 0}, "number of overlay slices must be at least 1, got 0"),
-        ({"style": "rainbow"}, "style must be one of bone_edges, mr_colour, got rainbow"),
+        ({"slices": 0}, "slices is a whole number of at least 1, got 0"),
+        ({"style": "rainbow"}, "style cannot be 'rainbow'.* one of bone_edges, mr_colour"),
         ({"ct_window_hu": (-160, 100)}, "Bone, from 150 HU, has no edge in a CT window from -160 to 100 HU"),
     ],
 )

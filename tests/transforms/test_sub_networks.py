@@ -123,7 +123,7 @@ def test_a_structure_that_one_network_alone_sees_is_told_as_not_found(
 
 
 def test_a_threshold_outside_of_trust_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"Trust lies in \[0, 1\], so its threshold cannot be 70"):
+    with pytest.raises(ConfigError, match="threshold is a number from 0 to 1, got 70"):
         saved(tmp_path, 0.9, threshold=70)
 
 

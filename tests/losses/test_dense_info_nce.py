@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spinefuse_ext.losses import PlaceContrastLoss
+from spinefuse_ext.losses import DenseInfoNCELoss
 
 
 def _reference(first: np.ndarray, second: np.ndarray, order: int, *, positives: bool) -> float:
@@ -27,7 +27,7 @@ def _reference(first: np.ndarray, second: np.ndarray, order: int, *, positives: 
 def test_value_is_that_of_the_formula(size: tuple[int, ...], order: int, positives: bool) -> None:
     torch.manual_seed(0)
     first, second = torch.randn(2, 2, 5, *size, dtype=torch.double)
-    loss = PlaceContrastLoss(norm_order=order, positives=positives)(first, second)
+    loss = DenseInfoNCELoss(norm_order=order, positives=positives)(first, second)
     arrays = (x.flatten(2).numpy() for x in (first, second))
     assert float(loss) == pytest.approx(_reference(*arrays, order, positives=positives), rel=1e-6)
 
@@ -36,7 +36,7 @@ def test_equal_features_cost_less_than_shuffled_ones_and_the_opposite_without_po
     torch.manual_seed(0)
     features = torch.randn(1, 8, 6, 6)
     shuffled = features.flatten(2)[:, :, torch.randperm(36)].view_as(features)
-    find, part = PlaceContrastLoss(norm_order=2), PlaceContrastLoss(norm_order=2, positives=False)
+    find, part = DenseInfoNCELoss(norm_order=2), DenseInfoNCELoss(norm_order=2, positives=False)
     assert find(features, features) < 0.1 < find(features, shuffled)
     assert part(features, -features) < part(features, features)
 
@@ -44,12 +44,12 @@ def test_equal_features_cost_less_than_shuffled_ones_and_the_opposite_without_po
 def test_drawn_places_are_the_same_in_both_maps() -> None:
     torch.manual_seed(0)
     features = torch.randn(1, 16, 20, 20)
-    assert PlaceContrastLoss(num_tokens=10, norm_order=2)(features, features) < 0.1
+    assert DenseInfoNCELoss(num_tokens=10, norm_order=2)(features, features) < 0.1
 
 
 def test_both_networks_learn() -> None:
     first, second = (torch.randn(2, 4, 4, 4, requires_grad=True) for _ in range(2))
-    PlaceContrastLoss(num_tokens=5)(first, second).backward()
+    DenseInfoNCELoss(num_tokens=5)(first, second).backward()
     for features in (first, second):
         assert features.grad is not None
         assert 0 < (features.grad.abs().sum(1) > 0).sum() <= 2 * 5  # at the drawn places only
@@ -57,7 +57,7 @@ def test_both_networks_learn() -> None:
 
 def test_half_precision_is_raised_to_float32() -> None:
     first, second = torch.randn(2, 1, 4, 4, 4)
-    loss = PlaceContrastLoss()
+    loss = DenseInfoNCELoss()
     with torch.autocast("cpu"):
         half = loss(first.bfloat16(), second.bfloat16())
     assert half.dtype == torch.float32
@@ -66,6 +66,6 @@ def test_half_precision_is_raised_to_float32() -> None:
 
 def test_features_of_two_sizes_and_bad_options_are_refused() -> None:
     with pytest.raises(ValueError, match="one common shape"):
-        PlaceContrastLoss()(torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 5))
+        DenseInfoNCELoss()(torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 5))
     with pytest.raises(ValueError, match="temperature is a number above 0, got 0"):
-        PlaceContrastLoss(temperature=0)
+        DenseInfoNCELoss(temperature=0)

@@ -9,7 +9,7 @@ from spinefuse_ext.losses.consistency import at_least_float32
 from spinefuse_ext.validation import check_number, check_same_shape
 
 
-class PlaceContrastLoss(_Loss):
+class DenseInfoNCELoss(_Loss):
     """InfoNCE between two feature maps of one image: equal at equal places, different elsewhere.
 
     A place of one map is compared with ``num_tokens`` places of the other map of the same image. With ``positives``
