@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from spinefuse_ext.bundle_places import BUNDLES, bundle_places
 from spinefuse_ext.verb_help import ALWAYS, find_definition, verb_options
@@ -25,6 +26,7 @@ _ELSEWHERE: Mapping[str, Sequence[str]] = {
 #: Options with which a run may know settings that no JSON file of the bundles holds.
 _FURTHER = ("bundle", "delta", *RUN_OPTIONS)
 _SWITCHES = [word.lstrip("-") for word in ALWAYS]
+_COMPLETE = ("train.json", "inference.json")
 _REFERENCE = re.compile(r"[@%](\w+)")
 
 
@@ -63,7 +65,12 @@ def unknown_option(verb: str, function: str, words: Sequence[str]) -> str | None
         return near and f"`spinefuse {verb}` has no option --{foreign[0]}; did you mean --{near}?"
     if any(name.startswith("_") or name in _FURTHER for name in given):
         return None
-    ids = _config_ids()
+    ids: set[str] = set()
+    for path in _config_files():
+        found = _config_ids(path)
+        ids |= found
+        if not found or all(_is_id(name, ids) for name in foreign):
+            return None
     unknown = next((name for name in foreign if not _is_id(name, ids)), None)
     return None if unknown is None or not ids else _sentence(verb, unknown, names, ids)
 
@@ -93,15 +100,17 @@ def _is_id(name: str, ids: Collection[str]) -> bool:
     return first in ids or (first.startswith("no") and first[2:] in ids)
 
 
-def _config_ids() -> set[str]:
-    """First parts of all ids that the configs of the bundles define or refer to; none when one cannot be read."""
-    ids: set[str] = set()
-    for folder in (place / name for place in bundle_places() for name in BUNDLES.values()):
-        for path in folder.glob("configs/*.json"):
-            try:
-                text = path.read_text(encoding="utf-8")
-                ids |= {re.split("#|::", key.lstrip("+"))[0] for key in json.loads(text)}
-            except (OSError, ValueError):
-                return set()
-            ids |= set(_REFERENCE.findall(text))
-    return ids
+def _config_files() -> list[Path]:
+    """The configs of the bundles; the complete ones, where most settings stand, come first."""
+    folders = [place / name / "configs" for place in bundle_places() for name in BUNDLES.values()]
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    return sorted(paths, key=lambda path: path.name not in _COMPLETE)
+
+
+def _config_ids(path: Path) -> set[str]:
+    """First parts of all ids that a config defines or refers to; none when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return {re.split("#|::", key.lstrip("+"))[0] for key in json.loads(text)} | set(_REFERENCE.findall(text))
+    except (OSError, ValueError):
+        return set()

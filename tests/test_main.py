@@ -142,6 +142,20 @@ def test_what_a_config_of_the_bundles_knows_is_no_unknown_option() -> None:
         assert unknown_option(verb, VERBS[verb][0], words) is None, verb
 
 
+def test_a_setting_of_a_complete_config_is_found_without_reading_the_deltas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--epochs 2`` read every config of both bundles."""
+    read: list[str] = []
+    read_text = Path.read_text
+
+    def note(path: Path, *arguments: str, **options: str) -> str:
+        read.append(path.name)
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", note)
+    assert unknown_option("train", VERBS["train"][0], ["fusion", "--epochs", "2"]) is None
+    assert {name for name in read if name.endswith(".json")} <= {"train.json", "inference.json"}
+
+
 def test_an_unknown_verb_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     shown = refused(["tea"], capsys)
     assert shown.startswith("spinefuse: unknown verb tea; choose one of phantom, ")

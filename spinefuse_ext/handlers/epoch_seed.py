@@ -28,7 +28,7 @@ class EpochSeedHandler:
 
     Args:
         seed: of the training, 0 or greater.
-        handlers: of the method, for example one that changes or mixes images.
+        handlers: of the method, for example one that changes or mixes images; each draws the same wherever it stands.
 
     Raises:
         ConfigError: a seed that is no whole number of at least 0.
@@ -36,7 +36,8 @@ class EpochSeedHandler:
 
     def __init__(self, seed: int = 0, handlers: Iterable[Any] = ()) -> None:
         self.seed = check_number("seed", seed, least=0, whole=True)
-        self.handlers = list(handlers)
+        random = [handler for handler in handlers if hasattr(handler, "set_random_state")]
+        self._random = sorted(random, key=lambda handler: type(handler).__name__)
 
     def attach(self, engine: Workflow) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
@@ -45,10 +46,9 @@ class EpochSeedHandler:
         words = (self.seed, engine.state.epoch, idist.get_rank())
         drawn = int(np.random.SeedSequence(words).generate_state(1)[0])
         manual_seed(drawn)
-        for handler in self.handlers:
-            if hasattr(handler, "set_random_state"):
-                drawn += 1
-                handler.set_random_state(seed=drawn % 2**32)
+        for handler in self._random:
+            drawn += 1
+            handler.set_random_state(seed=drawn % 2**32)
         drawn = set_rnd(engine.prepare_batch, seed=drawn + 1)
         for loader in (engine.data_loader, getattr(engine, "unlabelled_data_loader", None)):
             drawn = set_rnd(getattr(loader, "dataset", None), seed=drawn + 1)

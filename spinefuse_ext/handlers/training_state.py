@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,7 @@ class TrainingStateHandler:
         keep: int = 2,
     ) -> None:
         self.save_dir = Path(save_dir)
-        self.objects = dict(objects)
-        for place, handler in enumerate(handlers):
-            if hasattr(handler, "state_dict"):
-                self.objects[f"{place} {type(handler).__name__}"] = handler
+        self.objects = {**objects, **_by_type(handler for handler in handlers if hasattr(handler, "state_dict"))}
         self.validator, self.resume = validator, resume
         self.interval = check_number("interval", interval, least=1, whole=True)
         self.keep = check_number("keep", keep, least=1, whole=True)
@@ -153,6 +150,8 @@ class TrainingStateHandler:
         raise ResumeError(f"No training state can be read from {names}. Give another file, or begin without --resume.")
 
     def _restore(self, engine: Trainer, path: Path, state: dict[str, Any]) -> None:
+        # files of before 0.1.0 have the place of a handler before its type
+        state["objects"] = {name.lstrip("0123456789 "): part for name, part in state["objects"].items()}
         missing = [name for name in self.objects if name not in state["objects"]]
         if missing:
             raise ResumeError(
@@ -187,6 +186,16 @@ class TrainingStateHandler:
         scaler = _scaler(engine)
         if scaler is not None and "scaler" in state:
             scaler.load_state_dict(state["scaler"])
+
+
+def _by_type(handlers: Iterable[Any]) -> dict[str, Any]:
+    """Handlers by the name of their type, the second of one type with its number: the order of types is no matter."""
+    named: dict[str, Any] = {}
+    for handler in handlers:
+        name = type(handler).__name__
+        same = sum(type(other) is type(handler) for other in named.values())
+        named[f"{name} {same + 1}" if same else name] = handler
+    return named
 
 
 def _best(engine: Engine | None) -> dict[str, Any]:

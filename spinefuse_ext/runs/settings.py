@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from fire.parser import DefaultParseValue
@@ -90,8 +92,16 @@ def _value(text: str, known: Any, *, exact: bool) -> Any:
         return read_integer(text)
     if isinstance(known, (int, float)):
         return _number(text)
-    value = DefaultParseValue(text)
+    value = _parsed(text)
     return _listed(value, known, text) if isinstance(known, list) else value
+
+
+def _parsed(text: str) -> Any:
+    """What JSON says, so that a part of a config file may be typed as it stands there; else a value of Python."""
+    if text.startswith(("{", "[")):
+        with suppress(ValueError):
+            return json.loads(text)
+    return DefaultParseValue(text)
 
 
 def _number(text: str) -> float:

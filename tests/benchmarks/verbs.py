@@ -1,7 +1,7 @@
 """CPU seconds, processes and memory of ``fuse`` and ``segment`` of a pair by two copies of the package, in turn.
 
-``python tests/benchmarks/verbs.py --old COPY --new COPY --bundles DIR --ct CT --mr MR``; ``DIR`` holds the folder
-``bundles`` that both work with. Small networks show what a verb costs beside its network.
+``python tests/benchmarks/verbs.py --old COPY --new COPY --ct CT --mr MR``: each works with the ``bundles`` of its copy,
+or both with those in ``--bundles DIR``. Small networks there show what a verb costs beside its network.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fire
+import nibabel as nib
+import numpy as np
 
 RESULTS = {"fuse": "fused.nii.gz", "segment": "prediction.nii.gz"}
 
@@ -64,10 +66,10 @@ def held_bytes(pid: int) -> int:
 
 def cost_of(copy: str, bundles: str, words: list[str]) -> Cost:
     """Run one verb by the copy of the package in the folder ``copy``."""
-    environment = {**os.environ, "PYTHONPATH": copy, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(copy).absolute()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "spinefuse_ext", *words]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment, cwd=bundles, stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(command, env=environment, cwd=str(Path(bundles).absolute()), stdout=quiet, stderr=quiet)
     watch = Watch(process.pid)
     watch.start()
     _, status, used = os.wait4(process.pid, 0)  # those that it waited for included
@@ -77,23 +79,31 @@ def cost_of(copy: str, bundles: str, words: list[str]) -> Cost:
     return Cost(used.ru_utime + used.ru_stime, len(watch.seen), watch.peak_bytes >> 20)
 
 
-def main(old: str, new: str, bundles: str, ct: str, mr: str, rounds: int = 3) -> None:
-    """Print a row for each verb and copy, medians of ``rounds``, and whether both wrote the same bytes."""
+def difference(written: dict[str, Path]) -> str:
+    """How the images that both wrote differ."""
+    old, new = (np.asarray(nib.load(written[name]).dataobj) for name in ("old", "new"))
+    apart = np.abs(old.astype(float) - new)
+    return f"{(apart > 0).sum()} of {apart.size} voxels differ, by {apart.max():.2g} at most"
+
+
+def main(*verbs: str, old: str, new: str, ct: str, mr: str, bundles: str | None = None, rounds: int = 3) -> None:
+    """Print a row for each verb (both without one) and copy, medians of ``rounds``, and what differs in the results."""
     copies = {"old": old, "new": new}
-    for verb, result in RESULTS.items():
+    ct, mr = (str(Path(path).absolute()) for path in (ct, mr))
+    for verb in verbs or RESULTS:
         costs: dict[str, list[Cost]] = {"old": [], "new": []}
-        written: dict[str, bytes] = {}
-        for turn in range(rounds):
-            for name in ("old", "new") if turn % 2 == 0 else ("new", "old"):
-                with tempfile.TemporaryDirectory() as out:
-                    words = [verb, "--ct", ct, "--mr", mr, "--out", out]
-                    costs[name].append(cost_of(copies[name], bundles, words))
-                    written[name] = (Path(out) / result).read_bytes()
+        with tempfile.TemporaryDirectory() as out:
+            written = {name: Path(out) / name / RESULTS[verb] for name in copies}
+            for turn in range(rounds):
+                for name in ("old", "new") if turn % 2 == 0 else ("new", "old"):
+                    words = [verb, "--ct", ct, "--mr", mr, "--out", str(written[name].parent)]
+                    costs[name].append(cost_of(copies[name], bundles or copies[name], words))
+            told = difference(written)
         for name, found in costs.items():
             cpu_s = statistics.median(cost.cpu_s for cost in found)
             most = max(cost.peak_mib for cost in found)
             sys.stdout.write(f"{verb} {name}: {cpu_s:.1f} CPU s, {found[0].processes} processes, {most} MiB\n")
-        sys.stdout.write(f"{verb}: same bytes {written['old'] == written['new']}\n")
+        sys.stdout.write(f"{verb}: {told}\n")
         sys.stdout.flush()
 
 

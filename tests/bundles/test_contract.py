@@ -104,3 +104,15 @@ def test_a_plain_loss_in_a_config_is_refused_in_one_sentence_that_names_the_adap
     assert "spinefuse_ext.losses.PlainLoss" in told
     assert "\n" not in told
     assert not (tmp_path / "models" / "model_final.pt").exists()
+
+
+def test_a_setting_of_a_handler_outside_its_range_is_one_sentence(workflow: Make, tmp_path: Path) -> None:
+    """``--method_handlers#2#temperature 0`` was a traceback of ``instantiate``."""
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    made = workflow("spine_semiseg", "train.json", **places, **SMALL, **{"method_handlers#2#temperature": 0})
+    with pytest.raises(Exception, match=r"wrapped|Failed|instantiate") as caught:
+        made.run()
+    told = plain_message(caught.value)
+    assert told is not None
+    assert "temperature is a number above 0, got 0" in told
+    assert "\n" not in told

@@ -11,7 +11,7 @@ from spinefuse_ext.engines import StepTrainer
 from spinefuse_ext.handlers import CompetitivePseudoLabelHandler, TrainingStateHandler
 from spinefuse_ext.handlers.checkpoints import save_whole
 from spinefuse_ext.handlers.run_folder import read_state
-from tests.semi_supervised import small_pair, small_trainer
+from tests.semi_supervised import BlankView, small_pair, small_trainer
 
 
 def test_an_engine_that_runs_once_more_keeps_the_weights_it_was_given(tmp_path: Path) -> None:
@@ -84,3 +84,18 @@ def test_weights_that_a_training_goes_on_with_are_not_replaced_by_those_it_began
     )
     run(2, "latest")
     assert network.weight.item() == 5.0
+
+
+def test_a_training_goes_on_with_its_handlers_in_another_order(tmp_path: Path) -> None:
+    def train(epochs: int, order: int) -> CompetitivePseudoLabelHandler:
+        competition = CompetitivePseudoLabelHandler(ramp_fraction=0.0)
+        handlers = [BlankView(), competition][::order]
+        state = TrainingStateHandler(save_dir=tmp_path, objects={}, handlers=handlers, resume="latest")
+        small_trainer(train_handlers=[*handlers, state], max_epochs=epochs).run()
+        return competition
+
+    torch.manual_seed(0)
+    first = train(1, 1).state_dict()
+    assert first["sums"].any()
+    again = train(1, -1).state_dict()  # nothing is left to train
+    assert all(torch.equal(first[name], again[name]) for name in first)

@@ -123,3 +123,20 @@ def test_a_setting_of_the_wrong_type_is_refused(known: Any, text: str, message: 
 
 def test_a_flag_is_denied_by_no() -> None:
     assert typed_settings(config(amp=True, noise=1), {"noamp": True, "noise": True}) == {"amp": False, "noise": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (
+            '{"_target_": "DiceLoss", "softmax": true, "weight": null}',
+            {"_target_": "DiceLoss", "softmax": True, "weight": None},
+        ),
+        ("{'_target_': 'DiceLoss', 'softmax': True}", {"_target_": "DiceLoss", "softmax": True}),
+        ("{_target_: DiceLoss}", {"_target_": "DiceLoss"}),
+        ("[true, 2]", [True, 2]),
+    ],
+)
+def test_a_component_may_be_typed_as_a_config_file_has_it(text: str, value: Any) -> None:
+    """``true`` was the word, which a component took for a text."""
+    assert typed_settings(config(loss={"_target_": "Other"}), {"loss": text}) == {"loss": value}

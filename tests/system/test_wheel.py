@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("setup.cfg", "pyproject.toml", "MANIFEST.in", "constraints.txt", "README.md", "LICENSE")
 NAMES = ("spine_fusion", "spine_semiseg")
 BESIDE = shutil.ignore_patterns("__pycache__", "*.ts", "*.onnx", "model_*.pt", "eval")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -24,17 +26,33 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of a copy of this checkout."""
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``python -m build`` makes of a copy of this checkout: an sdist, and the wheel made of that."""
+    try:
+        metadata.version("build")  # its folder may be taken for the package
+    except metadata.PackageNotFoundError:
+        pytest.skip("the extra dev brings build")
     copy = tmp_path_factory.mktemp("checkout")
     for name in SOURCES:
         shutil.copy(ROOT / name, copy)
-    for name in ("spinefuse_ext", "bundles"):
+    for name in ("spinefuse_ext", "bundles", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=BESIDE)
-    made = copy / "dist"
-    build = [*PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(made), str(copy)]
-    subprocess.run(build, check=True, capture_output=True)
-    (archive,) = made.iterdir()
+    made = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(copy)]
+    done = subprocess.run(build, check=False, capture_output=True, text=True, cwd=made)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (archive,) = dist.glob("*.whl")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def sdist(dist: Path) -> Path:
+    (archive,) = dist.glob("*.tar.gz")
     return archive
 
 
@@ -78,10 +96,22 @@ def test_an_installed_wheel_brings_both_bundles_and_segments(wheel: Path, scan: 
     check_segments(sys.executable, tmp_path / "nowhere", scan, PYTHONPATH=str(site))
 
 
+def test_the_sdist_holds_both_bundles_and_what_pins_the_packages(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    ours = subprocess.run(["git", "-C", str(ROOT), "ls-files", "bundles"], capture_output=True, text=True, check=True)
+    assert set(ours.stdout.split()) <= held
+    assert {"bundles/spine_semiseg/models/model.pt", "constraints.txt", "README.md", "LICENSE"} <= held
+    assert not [name for name in held if name.startswith("tests")]
+
+
 @pytest.mark.skipif("SPINEFUSE_REHEARSE" not in os.environ, reason="installs PyTorch and MONAI: make rehearse")
-def test_the_wheel_runs_in_a_fresh_environment(wheel: Path, scan: Path, tmp_path: Path) -> None:
+def test_wheel_and_sdist_run_in_a_fresh_environment(wheel: Path, sdist: Path, scan: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "fresh", with_pip=True)
     python = str(tmp_path / "fresh" / "bin" / "python")
-    constraints = str(ROOT / "constraints.txt")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "-c", constraints, str(wheel)], check=True)
-    check_segments(python, tmp_path / "nowhere", scan, PYTHONPATH="")
+    install = [python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
+    subprocess.run([*install, str(wheel)], check=True)
+    check_segments(python, tmp_path / "from_wheel", scan, PYTHONPATH="")
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "spinefuse"], check=True)
+    subprocess.run([*install, str(sdist)], check=True)
+    check_segments(python, tmp_path / "from_sdist", scan, PYTHONPATH="")
