@@ -53,6 +53,7 @@ SMALL = {
 }
 VIEWER = "http://viewer.example:3000"
 NAMES = ("c0_ct", "c1_ct", "c2_ct")
+STRUCTURES = json.loads((ROOT / "bundles/spine_semiseg/configs/inference.json").read_text())["labels"][1:]
 
 pytestmark = [
     pytest.mark.slow,
@@ -199,14 +200,14 @@ def test_an_mr_is_no_case_of_its_own(server: Server) -> None:
     assert about["datastore"]["total"] == 3
     assert set(about["models"]) == {"spine_chain", "spine_fusion", "spine_semiseg"}
     assert set(about["trainers"]) == {"spine_fusion", "spine_semiseg"}
-    assert about["labels"] == ["vertebra", "disc", "canal"]
+    assert about["labels"] == STRUCTURES
 
 
 def test_the_chain_labels_the_grid_of_the_ct(server: Server, phantoms: Path, tmp_path: Path) -> None:
     label = server.volume("spine_chain", "c0_ct", tmp_path / "label.nii.gz", keep_fused=True)
     assert same_grid(label, phantoms / "case_000")
     assert label.get_data_dtype() == np.uint8
-    assert set(np.unique(label.get_fdata())) <= {0, 1, 2, 3}
+    assert set(np.unique(label.get_fdata())) <= set(range(len(STRUCTURES) + 1))
     assert "Registered" in server.log.read_text(), "the landmarks beside the pair were not used"
 
     fused = server.volume("spine_fusion", "c0_ct", tmp_path / "fused.nii.gz")
@@ -224,7 +225,7 @@ def test_a_missing_mr_is_one_sentence(server: Server) -> None:
         server.infer("spine_chain", "c2_ct")
     assert refused.value.code == 400
     assert "No MR was found for" in json.loads(refused.value.read())["detail"]
-    assert server.infer("spine_chain", "c2_ct", mr="other_mr")["trust"].keys() == {"vertebra", "disc", "canal"}
+    assert server.infer("spine_chain", "c2_ct", mr="other_mr")["trust"].keys() == set(STRUCTURES)
 
 
 def test_the_next_case_is_the_one_with_most_disagreement(server: Server) -> None:
@@ -324,7 +325,7 @@ def test_no_value_of_an_inference_is_evaluated(server: Server, marker: Path, mod
         assert "\n" not in sentence
         assert not marker.exists(), params
     right = {"device": "cpu", "registration_model": ["rigid", "affine"], "registration_refine": False}
-    assert server.infer("spine_chain", "c0_ct", **right)["trust"].keys() == {"vertebra", "disc", "canal"}
+    assert server.infer("spine_chain", "c0_ct", **right)["trust"].keys() == set(STRUCTURES)
 
 
 @pytest.mark.parametrize(
@@ -498,7 +499,7 @@ def test_a_file_may_be_called_anything(server: Server, marker: Path, phantoms: P
         time.sleep(0.5)
     for name in names:
         image = urllib.parse.quote(f"{name}_ct")
-        assert server.infer("spine_chain", image)["trust"].keys() == {"vertebra", "disc", "canal"}
+        assert server.infer("spine_chain", image)["trust"].keys() == set(STRUCTURES)
     server.json("POST", "/train/spine_fusion", max_epochs=1, val_split=0)
     server.finish("train")
     assert f"Training with {2 + len(names)} cases" in server.log.read_text()[len(log) :]
