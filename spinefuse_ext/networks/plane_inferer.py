@@ -20,6 +20,7 @@ from spinefuse_ext.validation import ConfigError
 _READ = ("sagittal", "axial")
 _WIDE_MM = 100.0  # a slice that is narrower shows too little of what surrounds the spine
 _WORTH = 0.25  # a plane counts from this part of the best one's weight
+_AXIAL_ALONE = 0.4  # what the one network for axial slices counts beside the two that read sagittal ones
 _APART_MM = 2.5  # distance of axial slices, or that of the file where it is larger
 _ROWS = 32  # rows that are brought back to the volume's grid at a time
 _AXIAL = (0, 1, 4, 3, 2)  # (B, C, X, Y, Z) to axial slices (B, C, Z, Y, X) and back
@@ -64,7 +65,8 @@ class PlanesInferer(Inferer):
     A stack of few axial slices shows nothing in its sagittal ones, and the axial ones of a sagittal stack of 4 mm are
     blurred. A plane counts as ``min(1, d / w)² min(1, side / 100 mm)``: ``d`` are the pixels that the network sees,
     ``w`` the coarser of the two spacings of the image as it came, ``side`` the shorter side of the field in this plane.
-    Below a quarter of the other one's weight a plane is left out, and costs nothing.
+    Below a quarter of the other one's weight a plane is left out, and costs nothing. Axial slices that a network of
+    their own reads count 0.4 of this.
 
     Args:
         inferer: shows the network slices across the first axis of ``(B, C, X, Y, Z)``, RAS. Axial slices are
@@ -104,7 +106,8 @@ class PlanesInferer(Inferer):
             return {name: float(name in self.planes) for name in _READ}
         both = self.planes is not None or planes_of(network).issuperset(_READ)
         if both and (self.planes is not None or isinstance(inputs, MetaTensor)):
-            return plane_weights(inputs)
+            inner = _inner(network)
+            return plane_weights(inputs, _AXIAL_ALONE if inner is not None and inner.has_axial() else 1.0)
         return {"sagittal": 1.0, "axial": 0.0}
 
     def _axial(
@@ -122,14 +125,14 @@ class PlanesInferer(Inferer):
         return _as_tensor(result)
 
 
-def plane_weights(inputs: torch.Tensor) -> dict[str, float]:
-    """Shares of the sagittal and axial plane of an image ``(B, C, X, Y, Z)`` with its affine."""
+def plane_weights(inputs: torch.Tensor, axial: float = 1.0) -> dict[str, float]:
+    """Shares of the sagittal and axial plane of an image ``(B, C, X, Y, Z)`` with its affine; one counts ``axial``."""
     spacing, source = _spacings(inputs)
     sizes = spacing * torch.as_tensor(inputs.shape[2:], dtype=spacing.dtype)
     found = {}
     for name, axes in (("sagittal", [1, 2]), ("axial", [0, 1])):
         sharp = min(1.0, float(spacing[1] / source[axes].max())) ** 2
-        found[name] = sharp * min(1.0, float(sizes[axes].min()) / _WIDE_MM)
+        found[name] = sharp * min(1.0, float(sizes[axes].min()) / _WIDE_MM) * (axial if name == "axial" else 1.0)
     best = max(found.values())
     kept = {name: weight if weight >= _WORTH * best else 0.0 for name, weight in found.items()}
     return {name: weight / sum(kept.values()) for name, weight in kept.items()}

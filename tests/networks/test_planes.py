@@ -207,6 +207,10 @@ def test_a_network_of_its_own_reads_axial_slices_and_their_mirror_images(tmp_pat
     torch.testing.assert_close(both[:, 2:3], torch.sigmoid(5.0 * slices * side.flip(0)))
     mean = inferer()(image, network).as_tensor()  # type: ignore[attr-defined]
     torch.testing.assert_close(mean, (both[:, :2] + both[:, 2:]) / 2)
+    cube = volume((80, 80, 80), (1.25, 1.25, 1.25))
+    alone, joined = (inferer(**one)(cube, network).as_tensor() for one in ({"planes": "axial"}, {}))  # type: ignore[attr-defined]
+    across = inferer(planes="sagittal")(cube, network).as_tensor()  # type: ignore[attr-defined]
+    torch.testing.assert_close(joined, (across + 0.4 * alone) / 1.4)
     sagittal = inferer(planes="sagittal")(image, network).as_tensor()  # type: ignore[attr-defined]
     across = torch.linspace(1, 2, 16)
     expected = (torch.sigmoid(slices * across) + torch.sigmoid(3.0 * slices * across)) / 2

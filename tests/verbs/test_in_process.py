@@ -76,7 +76,7 @@ def test_a_run_is_a_call_with_the_bytes_of_its_command(
 def test_a_pair_is_segmented_in_one_process_and_its_figures_are_told(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["segment", "--ct", "ct.nii.gz", "--mr", "mr.nii.gz", "--out", "out"])
+    main(["segment", "--ct", "ct.nii.gz", "--mr", "mr.nii.gz", "--out", "out", "--fused"])
     shown = capsys.readouterr()
     results = [line for line in shown.out.splitlines() if not line.startswith("$ ")]
     assert results[0] == f"Wrote {work / 'out' / 'fused.nii.gz'}: 3 x 40 x 36 voxels of 2 x 1 x 1 mm."

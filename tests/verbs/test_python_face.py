@@ -117,7 +117,8 @@ def test_with_out_the_files_of_the_verb_stay(work: Path, tmp_path: Path) -> None
     assert {"ct.nii.gz", "mr.nii.gz", "registration.json", "transform.tfm"} == set(pair.paths)
     assert pair.report["ct"] == "(ct, from memory)"
     assert str(tmp_path / "spinefuse.") not in pair.paths["registration.json"].read_text()
-    label = sf.segment(ct=pair.paths["ct.nii.gz"], mr=pair.paths["mr.nii.gz"], out=tmp_path / "s", save_trust=False)
+    both = {"ct": pair.paths["ct.nii.gz"], "mr": pair.paths["mr.nii.gz"]}
+    label = sf.segment(**both, fused=True, out=tmp_path / "s", save_trust=False)
     assert {"prediction.nii.gz", "disagreement.nii.gz", "fused.nii.gz"} == set(label.paths)
     assert np.array_equal(np.asarray(nib.load(label.paths["prediction.nii.gz"]).dataobj), label.labels.array)
     assert label.fused is not None
