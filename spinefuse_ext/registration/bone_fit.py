@@ -1,4 +1,4 @@
-"""A registration by the bones that both scans show: each vertebra's own motion, how sure it is, and any model of all."""
+"""A registration by the bones that both scans show: the motion of each, how sure it is, and any model of all."""
 
 from __future__ import annotations
 
@@ -190,25 +190,22 @@ def _better(motion: BoneMotion, correction: BoneCorrection | None, start: Array)
 
 
 def _without_unlike(
-    bones: Sequence[Bone], matrices: list[Array | None], count: int
+    bones: Sequence[Bone], matrices: Sequence[Array | None], count: int
 ) -> tuple[list[Array | None], list[float], dict[int, tuple[str, ...]]]:
-    """Matrices without those that their neighbours contradict, how far each lies from what they say, and why."""
-    kept, unlike = list(matrices), {}
-    away = _from_neighbours(bones, kept, count)
-    while sum(matrix is not None for matrix in kept) > 2:
-        worst = int(np.nanargmax(away)) if np.isfinite(away).any() else 0
-        if not away[worst] > _UNLIKE_MM or kept[worst] is None:
-            break
-        ends = [place for place, matrix in enumerate(kept) if matrix is not None]
-        if len(ends) == 3 and worst not in (ends[0], ends[-1]):
+    """Matrices without those that their neighbours contradict, how far each lies from what they say, and why.
+
+    Of three bones or more the one farthest off goes first; two cannot tell which of them is wrong.
+    """
+    kept, unlike = list(matrices), dict[int, tuple[str, ...]]()
+    first = away = _from_neighbours(bones, kept, count)
+    while sum(matrix is not None for matrix in kept) > 2 and np.isfinite(away).any():
+        worst = int(np.nanargmax(away))
+        if away[worst] <= _UNLIKE_MM:
             break
         unlike[worst] = (f"it would move unlike its neighbours, by {away[worst]:.1f} mm",)
         kept[worst] = None
-        away = [
-            far if place in unlike else new
-            for place, (far, new) in enumerate(zip(away, _from_neighbours(bones, kept, count), strict=True))
-        ]
-    return kept, away, unlike
+        away = _from_neighbours(bones, kept, count)
+    return kept, [first[place] if place in unlike else far for place, far in enumerate(away)], unlike
 
 
 def _from_neighbours(bones: Sequence[Bone], matrices: Sequence[Array | None], count: int) -> list[float]:

@@ -46,7 +46,7 @@ def make_phantom_labels(
 ) -> PhantomLabels:
     """Make the labels of the patient that ``make_phantom`` makes of the same seed.
 
-    They lie on isotropic voxels; ``scanned`` takes the grids of the CT and of the MR that ``make_phantom`` makes: axial,
+    They lie on isotropic voxels; ``scanned`` takes the grids of the CT and of the MR that ``make_phantom`` makes, axial
     and sagittal with thick slices. ``motion`` scales the change of posture.
 
     Raises:
