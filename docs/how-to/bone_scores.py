@@ -100,8 +100,8 @@ def tell_over_all(errors: Array, screws: list[Deviation], foretold: Array, refus
     turned = np.array([each.turn_deg for each in screws])
     tell(
         f"\n{len(errors)} points: median {np.median(errors):.2f} mm, 95 % {np.percentile(errors, 95):.2f} mm, worst "
-        f"{errors.max():.2f} mm. {len(off)} screws: median {np.median(off):.2f} mm and {np.median(turned):.2f} degrees, "
-        f"worst {off.max():.2f} mm and {turned.max():.2f} degrees, {(off > _OFF_MM).mean():.1%} off by more than "
+        f"{errors.max():.2f} mm. {len(off)} screws: median {np.median(off):.2f} mm and {np.median(turned):.2f} "
+        f"degrees, worst {off.max():.2f} mm and {turned.max():.2f} degrees, {(off > _OFF_MM).mean():.1%} off by more than "
         f"{_OFF_MM:g} mm. {refused} refused."
     )
     covered = [float((foretold[:, 1] <= factor * foretold[:, 0]).mean()) for factor in (1, 2)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,13 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
     transform: str | Path | None = None,
     ct_series: str | int | None = None,
     mr_series: str | int | None = None,
-    refine: bool | None = None,
+    refine: bool = False,
     refine_mm: float = Limits().shift_mm,
     refine_deg: float = Limits().turn_deg,
     seed: int = 0,
-    bones: bool | None = None,
+    bones: bool = False,
+    bone_images: bool = True,
+    headers: bool = False,
     ct_label: str | Path | None = None,
     mr_label: str | Path | None = None,
     scheme: str | None = None,
@@ -104,11 +106,14 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
         transform: transform file from CT to MR points, in place of landmarks.
         ct_series: SeriesInstanceUID, number or description of the CT series, where the folder holds several.
         mr_series: the same of the MR series.
-        refine: let the images correct the result; by default they correct each bone, and nothing else.
-        refine_mm: farthest shift of a refinement of landmarks, a transform or headers.
+        refine: improve what landmarks, a transform or headers say by mutual information, if held-out landmarks or edges
+            confirm it.
+        refine_mm: farthest shift of such a refinement.
         refine_deg: largest turn of such a refinement.
         seed: of the points at which the images are compared.
-        bones: True registers by bones also where landmarks are given, False trusts the headers where nothing is given.
+        bones: register by bones although landmarks are given.
+        bone_images: let the images correct each bone; else surfaces alone say where it lies.
+        headers: trust the headers that both images share one space, where nothing else is given.
         ct_label: label volume of the CT (vertebrae, discs, canal, sacrum) in place of the network's.
         mr_label: the same of the MR.
         scheme: whose numbers both label volumes hold: "totalsegmentator", "verse", "tptbox" or "spider".
@@ -120,7 +125,10 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
     """
     for_bones = {"ct_label": ct_label, "mr_label": mr_label, "ct_anchor": ct_anchor, "mr_anchor": mr_anchor}
     asked = [name for name, value in {**for_bones, "scheme": scheme}.items() if value not in (None, ())]
-    if not _by_bones(bones, asked, (ct_landmarks, transform)):
+    wanted = bones or bool(asked)
+    if headers and (wanted or ct_landmarks is not None or transform is not None):
+        raise ConfigError("--headers trusts the images alone; leave it out, or landmarks, labels and the transform.")
+    if not wanted and (headers or ct_landmarks is not None or mr_landmarks is not None or transform is not None):
         return register_case(
             ct,
             mr,
@@ -134,12 +142,12 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
             transform=transform,
             ct_series=ct_series,
             mr_series=mr_series,
-            refine=bool(refine),
+            refine=refine,
             refine_mm=refine_mm,
             refine_deg=refine_deg,
             seed=seed,
         )
-    _check_alone({"transform": transform, "vertebrae": vertebrae})
+    _check_alone({"transform": transform, "vertebrae": vertebrae, "refine": refine or None})
     chosen = _model(model)
     known = [
         _Labels(role, None if path is None else str(path), scheme, tuple(map(NamedPoint, _texts(anchor))))
@@ -158,7 +166,7 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
     scans = [_numbered(*each) for each in zip(images, given, sources, strict=True)]
     pairing = pair_levels(*scans, seed=seed)
     logger.info("Paired %s: %s", ", ".join(bone.name for bone in pairing.bones), pairing.evidence)
-    compared = None if refine is False else images
+    compared = images if bone_images else None
     found = fit_bones(pairing.bones, chosen, images=compared, motions=pairing.motions, doubts=pairing.doubts, seed=seed)
     proof = None if points is None else held_out(found.fit.mapping, *points)
     start = Start(landmark_fit=found.fit, method="bones")
@@ -174,19 +182,13 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
     )
 
 
-def _by_bones(bones: bool | None, asked: Sequence[str], others: Sequence[str | Path | None]) -> bool:
-    """Whether bones register: where it is said, or their labels are given, or nothing else is."""
-    if bones is False and asked:
-        raise ConfigError(f"--{asked[0]} serves a registration by bones, got it beside --bones False; leave one out.")
-    if bones is None:
-        return bool(asked) or all(other is None for other in others)
-    return bones
-
-
-def _check_alone(others: dict[str, str | Path | None]) -> None:
+def _check_alone(others: Mapping[str, object]) -> None:
+    """Raise an error for an option that a registration by bones would ignore."""
     given = [name for name, value in others.items() if value is not None]
     if given:
-        raise LandmarkError(f"A registration by bones takes no --{given[0]}; leave it out, or give --bones False.")
+        raise ConfigError(
+            f"A registration by bones takes no --{given[0]}; leave it out, or register by landmarks or --headers."
+        )
 
 
 def _model(model: str | None) -> Model:
@@ -249,7 +251,7 @@ def _numbered(image: MetaTensor, label: _Labels, source: tuple[str | Path, str |
         if label.path is None and not label.anchors:
             raise LevelsError(
                 f"No vertebrae were found in the {label.role} {path}, so bones cannot register it; check that it shows "
-                f"a spine, or give ct_landmarks and mr_landmarks, or --bones False to trust the headers."
+                "a spine, or give ct_landmarks and mr_landmarks, or --headers to trust that both share one space."
             ) from error
         raise
     return NumberedScan(path, image, Numbered(numbers.astype(np.int32), affine), levels, bool(label.anchors))
