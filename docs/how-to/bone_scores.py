@@ -101,8 +101,8 @@ def tell_over_all(errors: Array, screws: list[Deviation], foretold: Array, refus
     tell(
         f"\n{len(errors)} points: median {np.median(errors):.2f} mm, 95 % {np.percentile(errors, 95):.2f} mm, worst "
         f"{errors.max():.2f} mm. {len(off)} screws: median {np.median(off):.2f} mm and {np.median(turned):.2f} "
-        f"degrees, worst {off.max():.2f} mm and {turned.max():.2f} degrees, {(off > _OFF_MM).mean():.1%} off by more than "
-        f"{_OFF_MM:g} mm. {refused} refused."
+        f"degrees, worst {off.max():.2f} mm and {turned.max():.2f} degrees, {(off > _OFF_MM).mean():.1%} off by "
+        f"more than {_OFF_MM:g} mm. {refused} refused."
     )
     covered = [float((foretold[:, 1] <= factor * foretold[:, 0]).mean()) for factor in (1, 2)]
     tell(
@@ -195,15 +195,19 @@ def score_pair(fixed: str, moving: str, fixed_label: str, moving_label: str) -> 
         Bone(f"V{rank}", rank, *pair, pair[0].centre_mm, pair[1].centre_mm)
         for rank, pair in enumerate(zip(*sides, strict=True), 1)
     ]
-    away = {"surfaces": left_out(bones, [each.alignment and each.alignment.matrix for each in bone_motions(bones)])}
-    found = fit_bones(bones, images=(images[0], images[1]))
-    away["surfaces and images"] = left_out(bones, [record.matrix for record in found.records])
-    for name, errors in away.items():
-        shown = ", ".join(f"{error:.2f}" for error in errors)
-        tell(f"{name}: {len(bones)} bones, each left out: mean {np.mean(errors):.2f} mm ({shown})")
+    motions = bone_motions(bones)
+    tell_left_out("surfaces", bones, [each.alignment and each.alignment.matrix for each in motions])
+    found = fit_bones(bones, images=(images[0], images[1]), motions=motions)
+    tell_left_out("surfaces and images", bones, [record.matrix for record in found.records])
     still = LinearMap(np.eye(4))
     moved = [np.linalg.norm(found.fit.mapping(bone.fixed.points) - still(bone.fixed.points), axis=1) for bone in bones]
     tell(f"moved from where the headers lay them: {np.mean(np.concatenate(moved)):.2f} mm on average")
+
+
+def tell_left_out(name: str, bones: list[Bone], matrices: list[Array | None]) -> None:
+    errors = left_out(bones, matrices)
+    shown = ", ".join(f"{error:.2f}" for error in errors)
+    tell(f"{name}: {len(bones)} bones, each left out: mean {np.mean(errors):.2f} mm ({shown})")
 
 
 def left_out(bones: list[Bone], matrices: list[Array | None]) -> list[float]:
