@@ -157,7 +157,7 @@ def _by_name(
     if not against:
         return Pairing(told.bones, told.motions, told.shift, f"{names}{_figures(gains)}")
     rival, gain = min(against, key=lambda each: each[1].errors)
-    way = "above" if rival.shift > told.shift else "below"
+    way = "above" if rival.shift < told.shift else "below"
     said = (
         f"The names of the CT ({ct.levels.told()}) and of the MR ({mr.levels.told()}) contradict the images, which "
         f"share more if the MR's names stand one level {way} the right ones (mutual information {gain.rival:.3f} "

@@ -10,6 +10,7 @@ import pytest
 
 from spinefuse_ext.data.phantom import make_phantom, make_phantom_labels, write_phantom
 from spinefuse_ext.dicom.volume import read_volume, write_volume
+from spinefuse_ext.registration import read_transform
 from spinefuse_ext.validation import ConfigError, GridMismatchError, LevelsError, PatientMismatchError, SpinefuseError
 from spinefuse_ext.verbs.commands import register
 
@@ -51,7 +52,11 @@ def test_labels_register_each_bone_and_landmarks_prove_it(work: Path, tmp_path: 
     assert all(each["uncertainty_mm"] > 0 for each in vertebrae.values())
     held_out = report["held_out"]
     assert isinstance(held_out, dict)
-    assert held_out["median_mm"] < 1.6  # clicks are off by 1 mm in either scan
+    assert held_out["median_mm"] < 2.5  # clicks are off by 1 mm in either scan, and slices of the MR 6 mm thick
+    truth = json.loads((case / "truth.json").read_text())["targets"]
+    transform = read_transform(tmp_path / "out" / "transform.h5")
+    errors = np.linalg.norm(transform(np.array(truth["ct_mm"])) - np.array(truth["mr_mm"]), axis=1)
+    assert np.median(errors) < 1.2
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"ct.nii.gz", "mr.nii.gz", "transform.h5", "ct_levels.nii.gz", "mr_levels.nii.gz"} <= names
     levels = read_volume(tmp_path / "out" / "mr_levels.nii.gz")
