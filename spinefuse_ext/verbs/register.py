@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from spinefuse_ext.console import silence
 from spinefuse_ext.dicom.volume import read_volume
 from spinefuse_ext.levels.anchors import NamedPoint
+from spinefuse_ext.levels.cross_check import cross_check
 from spinefuse_ext.levels.find import Known, find_levels
 from spinefuse_ext.levels.pairing import NumberedScan, Pairing, pair_levels
 from spinefuse_ext.levels.read import read_structures
@@ -169,12 +170,14 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
     compared = images if bone_images else None
     found = fit_bones(pairing.bones, chosen, images=compared, motions=pairing.motions, doubts=pairing.doubts, seed=seed)
     proof = None if points is None else held_out(found.fit.mapping, *points)
+    checked = cross_check(scans[0].levels, scans[1].levels, found.fit.mapping)
     start = Start(landmark_fit=found.fit, method="bones")
     return write_case(
         images,
         out,
         start,
         told=told,
+        found=[each.sentence for each in checked.contradictions],
         allow_different_patients=allow_different_patients,
         field_spacing_mm=field_spacing_mm,
         seed=seed,
@@ -275,7 +278,7 @@ def _extras(scans: Sequence[NumberedScan], pairing: Pairing, found: BoneFit, pro
             role: {"names": scan.levels.told(), "named_by": scan.levels.named_by, "doubts": list(scan.levels.doubts)}
             for role, scan in zip(("ct", "mr"), scans, strict=True)
         },
-        "vertebrae": {record.name: record.to_dict() for record in found.records},
+        "bones": {record.name: record.to_dict() for record in found.records},
         "held_out": None if proof is None else proof.to_dict(),
     }
     files = zip((CT_LEVELS_FILE, MR_LEVELS_FILE), scans, strict=True)

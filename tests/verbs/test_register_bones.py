@@ -11,6 +11,7 @@ import pytest
 from spinefuse_ext.data.phantom import make_phantom, make_phantom_labels, write_phantom
 from spinefuse_ext.dicom.volume import read_volume, write_volume
 from spinefuse_ext.registration import read_transform
+from spinefuse_ext.report.fit_file import read_fit
 from spinefuse_ext.validation import ConfigError, GridMismatchError, LevelsError, PatientMismatchError, SpinefuseError
 from spinefuse_ext.verbs.commands import register
 
@@ -46,10 +47,11 @@ def test_labels_register_each_bone_and_landmarks_prove_it(work: Path, tmp_path: 
     report = by_labels(work, tmp_path / "out", **points)
     assert report["method"] == "bones"
     assert report["model"] == "per_vertebra"
-    vertebrae = report["vertebrae"]
-    assert isinstance(vertebrae, dict)
-    assert {"L2", "L3", "L4"} <= set(vertebrae)
-    assert all(each["uncertainty_mm"] > 0 for each in vertebrae.values())
+    bones = report["bones"]
+    assert isinstance(bones, dict)
+    assert {"L2", "L3", "L4"} <= set(bones)
+    assert all(each["uncertainty_mm"] > 0 for each in bones.values())
+    assert set(read_fit(tmp_path / "out" / "registration.json").bones_mm) == set(bones)
     held_out = report["held_out"]
     assert isinstance(held_out, dict)
     assert held_out["median_mm"] < 2.5  # clicks are off by 1 mm in either scan, and slices of the MR 6 mm thick
@@ -127,4 +129,4 @@ def test_two_scans_and_nothing_else(tmp_path: Path) -> None:
     assert np.median(errors) < 1.0
     report = json.loads((tmp_path / "out" / "registration.json").read_text())
     assert report["method"] == "bones"
-    assert len(report["vertebrae"]) >= 3
+    assert len(report["bones"]) >= 3
