@@ -267,8 +267,9 @@ def _segmented(role: str, source: tuple[str | Path, str | int | None]) -> tuple[
         with silence(), stage(f"Segmenting the {role}"):
             options: dict[str, Any] = {} if series is None else {"series": str(series)}
             options |= {"image_keys": [role.lower()], "save_seg": False}
-            segment(str(path), folder, **options)
-        return read_structures(Path(folder) / PREDICTION_FILE)
+            out = Path(folder) / f"segmentation_of_the_{role}"  # warnings name it
+            segment(str(path), str(out), **options)
+        return read_structures(out / PREDICTION_FILE)
 
 
 def _extras(scans: Sequence[NumberedScan], pairing: Pairing, found: BoneFit, proof: HeldOut | None) -> CaseExtras:
