@@ -179,6 +179,13 @@ def _by_images(
     rivals = [each for each in tried if each is not best]
     gains = [(each, gain) for each in rivals if (gain := shared.compare(values[best.shift], values[each.shift]))]
     unclear = [(each, gain) for each, gain in gains if gain.errors < _CLEARLY or not _surfaces_allow(best, each)]
+    compared = {each.shift for each, _ in gains}
+    for each in rivals:
+        if each.shift not in compared and len(each.bones) >= len(best.bones):
+            raise LevelsError(
+                f"Nothing tells surely which vertebra of the CT {ct.path} is which of the MR {mr.path}: {_paired(best)} "
+                f"and {_paired(each)} show no tissue in common by which to choose; {_CURE}."
+            )
     if unclear:
         rival, gain = min(unclear, key=lambda each: each[1].errors)
         raise LevelsError(
