@@ -183,8 +183,8 @@ def _by_images(
     for each in rivals:
         if each.shift not in compared and len(each.bones) >= len(best.bones):
             raise LevelsError(
-                f"Nothing tells surely which vertebra of the CT {ct.path} is which of the MR {mr.path}: {_paired(best)} "
-                f"and {_paired(each)} show no tissue in common by which to choose; {_CURE}."
+                f"Nothing tells surely which vertebra of the CT {ct.path} is which of the MR {mr.path}: "
+                f"{_paired(best)} and {_paired(each)} show no tissue in common by which to choose; {_CURE}."
             )
     if unclear:
         rival, gain = min(unclear, key=lambda each: each[1].errors)
