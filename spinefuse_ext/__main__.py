@@ -21,7 +21,7 @@ from spinefuse_ext.verb_help import verb_help
 VERBS: dict[str, tuple[str, str]] = {
     "phantom": ("spinefuse_ext.data:write_phantoms", "make synthetic spine cases with CT, MR, landmarks and labels"),
     "landmarks": ("spinefuse_ext.registration:landmarks_from_labels", "make landmarks from the centres of labels"),
-    "register": ("spinefuse_ext.registration:register_case", "bring an MR onto the grid of its CT by landmarks"),
+    "register": ("spinefuse_ext.verbs.commands:register", "bring an MR onto the grid of its CT, by landmarks or bones"),
     "stack": ("spinefuse_ext.data:stack_slices", "make volumes from folders of slice pictures"),
     "datalist": ("spinefuse_ext.data:make_datalist", "list the cases of a folder by section, patient by patient"),
     "prepare": ("spinefuse_ext.cohort:prepare_cohort", "register the cases of a table, list them, show them on a page"),

@@ -15,12 +15,12 @@ from spinefuse_ext.api.results import Fusion, Registration, Segmentation, files_
 from spinefuse_ext.api.session import Session, session
 from spinefuse_ext.files import atomic_write
 from spinefuse_ext.registration import case
-from spinefuse_ext.registration.models import Model
 from spinefuse_ext.registration.mutual_information import Limits
 from spinefuse_ext.registration.shared_space import check_shared_frame, same_patient
 from spinefuse_ext.registration.transform_file import FIELD_SPACING_MM
 from spinefuse_ext.verbs import single_case
 from spinefuse_ext.verbs.outputs import FUSED, SEGMENTED
+from spinefuse_ext.verbs.register import register as register_verb
 from spinefuse_ext.verbs.results import FUSED_FILE, PREDICTION_FILE, structure_trust, structure_volumes
 
 
@@ -31,7 +31,7 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but tw
     ct_landmarks: PointList | None = None,
     mr_landmarks: PointList | None = None,
     transform: str | Path | None = None,
-    model: str = Model.RIGID,
+    model: str | None = None,
     vertebrae: Image | None = None,
     field_spacing_mm: float = FIELD_SPACING_MM,
     allow_different_patients: bool = False,
@@ -41,6 +41,14 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but tw
     refine_mm: float = Limits().shift_mm,
     refine_deg: float = Limits().turn_deg,
     seed: int = 0,
+    bones: bool = False,
+    bone_images: bool = True,
+    headers: bool = False,
+    ct_label: Image | None = None,
+    mr_label: Image | None = None,
+    scheme: str | None = None,
+    ct_anchor: str | Sequence[str] = (),
+    mr_anchor: str | Sequence[str] = (),
     out: str | Path | None = None,
     verbose: bool = False,
 ) -> Registration:
@@ -52,29 +60,39 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but tw
     Args:
         ct: CT, HU.
         mr: MR of the same patient.
-        ct_landmarks: points on the CT, a file or ``Landmarks``; without points and ``transform`` the headers are
-            trusted.
+        ct_landmarks: points on the CT, a file or ``Landmarks``; without points and ``transform`` both scans are
+            segmented, and their bones register them.
         mr_landmarks: points of the same names on the MR.
         transform: transform file from CT to MR points, in place of landmarks.
-        model: "rigid", "similarity", "affine", "thin_plate" or "per_vertebra".
+        model: "rigid", "similarity", "affine", "thin_plate" or "per_vertebra"; by default "per_vertebra" for bones and
+            "rigid" for landmarks.
         vertebrae: label volume of the CT with a number per vertebra, for "per_vertebra".
         field_spacing_mm: distance of the vectors of a map that is not linear.
         allow_different_patients: go on although the PatientIDs differ.
         ct_series: SeriesInstanceUID, number or description of the CT series, where a folder holds several.
         mr_series: the same of the MR series.
-        refine: improve the result by mutual information, if held-out landmarks or edges confirm it.
+        refine: improve what landmarks, a transform or headers say by mutual information, if held-out landmarks or edges
+            confirm it.
         refine_mm: farthest shift of a refinement.
         refine_deg: largest turn of a refinement.
-        seed: of the points at which a refinement compares the images.
+        seed: of the points at which the images are compared.
+        bones: register by bones although landmarks are given, which then tell the error.
+        bone_images: let the images correct each bone; else surfaces alone say where it lies.
+        headers: trust the headers that both images share one space, where nothing else is given.
+        ct_label: label volume of the CT (vertebrae, discs, canal, sacrum) in place of the network's.
+        mr_label: the same of the MR.
+        scheme: whose numbers both label volumes hold, such as "totalsegmentator".
+        ct_anchor: a level that is known and a point on it in the CT, RAS mm: ``"L3@-4.5,12,310"``.
+        mr_anchor: the same in the MR.
         out: folder for the files of ``spinefuse register``; by default nothing is kept.
         verbose: tell progress as the verb does.
 
     Raises:
         SpinefuseError: whatever the verb refuses, in the same sentence.
     """
-    with session(out, verbose=verbose, function=case.register_case) as call:
-        _check_headers(ct, mr, allow_different_patients, trusted=ct_landmarks is None and transform is None)
-        fit = case.register_case(
+    with session(out, verbose=verbose, function=register_verb) as call:
+        _check_headers(ct, mr, allow_different_patients, trusted=headers)
+        fit = register_verb(
             call.inputs.image(ct, "ct"),
             call.inputs.image(mr, "mr"),
             call.out,
@@ -91,6 +109,14 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but tw
             refine_mm=refine_mm,
             refine_deg=refine_deg,
             seed=seed,
+            bones=bones,
+            bone_images=bone_images,
+            headers=headers,
+            ct_label=call.inputs.optional_image(ct_label, "ct_label"),
+            mr_label=call.inputs.optional_image(mr_label, "mr_label"),
+            scheme=scheme,
+            ct_anchor=ct_anchor,
+            mr_anchor=mr_anchor,
         )
         fixed, moved = (load(call.out / name, np.float32) for name in (case.CT_FILE, case.MR_FILE))
         return Registration(fixed, moved, fit, _report(call), _files(call, call.out, case.FILES))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
@@ -32,7 +35,9 @@ MR_FILE = "mr.nii.gz"
 TRANSFORM_FILE = "transform.tfm"
 FIELD_FILE = "transform.h5"
 REPORT_FILE = "registration.json"
-FILES = (CT_FILE, MR_FILE, TRANSFORM_FILE, FIELD_FILE, REPORT_FILE)
+#: Numbers of the levels of either scan, on its own grid, where bones carried the registration.
+CT_LEVELS_FILE, MR_LEVELS_FILE = "ct_levels.nii.gz", "mr_levels.nii.gz"
+FILES = (CT_FILE, MR_FILE, TRANSFORM_FILE, FIELD_FILE, REPORT_FILE, CT_LEVELS_FILE, MR_LEVELS_FILE)
 
 
 def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only but three)
@@ -87,21 +92,70 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
             CT, or ``out`` holds other files.
     """
     given = {"ct": ct, "mr": mr, "ct_landmarks": ct_landmarks, "mr_landmarks": mr_landmarks, "transform": transform}
-    _check_target(Path(out))
-    check_apart(out, [*given.values(), vertebrae])
-    if not field_spacing_mm > 0:
-        raise SpinefuseError(f"Expected a field spacing above 0 mm, got {field_spacing_mm}; 2 to 4 are usual.")
+    check_case_folder(out, [*given.values(), vertebrae], field_spacing_mm)
     start = read_start((ct_landmarks, mr_landmarks), transform, model, vertebrae)
     ct_image, mr_image = read_volume(ct, "CT", ct_series), read_volume(mr, "MR", mr_series)
     moved = place_for((ct_image, mr_image), (ct_landmarks, mr_landmarks), transform)
     limits = Limits(refine_mm, refine_deg) if refine else None
+    found = [*start.warnings(ct_image, model), *moved]
+    return write_case(
+        (ct_image, mr_image),
+        out,
+        start,
+        told={**given, "vertebrae": vertebrae},
+        found=found,
+        limits=limits,
+        allow_different_patients=allow_different_patients,
+        field_spacing_mm=field_spacing_mm,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class CaseExtras:
+    """What a registration that was made elsewhere adds to a case.
+
+    Parts of the report, label volumes by the names of their files, and a summary in place of the fit's own.
+    """
+
+    report: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, MetaTensor] = field(default_factory=dict)
+    summary: str | None = None
+
+
+def check_case_folder(out: str | Path, inputs: Iterable[str | Path | None], field_spacing_mm: float) -> None:
+    """Raise an error where a case cannot be written to ``out``, before the work is done."""
+    _check_target(Path(out))
+    check_apart(out, list(inputs))
+    if not field_spacing_mm > 0:
+        raise SpinefuseError(f"Expected a field spacing above 0 mm, got {field_spacing_mm}; 2 to 4 are usual.")
+
+
+def write_case(  # noqa: PLR0913 (what register_case and the verb know of a case, all keyword-only but three)
+    images: tuple[MetaTensor, MetaTensor],
+    out: str | Path,
+    start: Start,
+    *,
+    told: Mapping[str, str | Path | None],
+    found: Sequence[str] = (),
+    limits: Limits | None = None,
+    allow_different_patients: bool = False,
+    field_spacing_mm: float = FIELD_SPACING_MM,
+    seed: int = 0,
+    extras: CaseExtras | None = None,
+) -> RegistrationFit:
+    """Bring the MR of ``images`` (CT, MR) onto the CT as ``start`` says, and write the case, whole or not at all.
+
+    ``told`` are the paths that the report names, ``found`` sentences about the inputs.
+    """
+    ct_image, mr_image = images
+    extras = CaseExtras() if extras is None else extras
     pair = fit_pair(
         ct_image, mr_image, start, allow_different_patients=allow_different_patients, limits=limits, seed=seed
     )
     fit = pair.fit
-    found = [*start.warnings(ct_image, model), *ct_image.meta["warnings"], *mr_image.meta["warnings"], *moved]
     report = {
-        **{name: None if path is None else str(path) for name, path in {**given, "vertebrae": vertebrae}.items()},
+        **{name: None if path is None else str(path) for name, path in told.items()},
         "ct_series": ct_image.meta.get("series_uid"),
         "mr_series": mr_image.meta.get("series_uid"),
         "patient_id": ct_image.meta.get("patient_id"),
@@ -112,11 +166,13 @@ def register_case(  # noqa: PLR0913 (the options of the verb, all keyword-only b
         "initial_centring": initial_centring(ct_image, mr_image, start.points),
         "ct_grid_covered_by_mr": pair.covered,
         "mr_spacing_mm": affine_to_spacing(mr_image.affine).tolist(),
-        **_outcome(fit, start, pair.refinement, found),
+        **_outcome(fit, start, pair.refinement, [*found, *ct_image.meta["warnings"], *mr_image.meta["warnings"]]),
+        **extras.report,
     }
     registered = resample(mr_image, fit, ct_image, spacing_mm=field_spacing_mm)
-    _write(Path(out), ct_image, registered, fit, report)
-    logger.info("Registered %s to %s\n%s\nWritten to %s", mr, ct, fit.summary(), out)
+    _write(Path(out), (ct_image, registered), fit, report, extras.labels)
+    names = [image.meta.get("filename_or_obj") for image in (mr_image, ct_image)]
+    logger.info("Registered %s to %s\n%s\nWritten to %s", *names, extras.summary or fit.summary(), out)
     return fit
 
 
@@ -124,6 +180,7 @@ def _outcome(fit: RegistrationFit, start: Start, refinement: Refinement | None, 
     method = "landmarks" if fit.names else "no landmarks: headers trusted"
     if start.transform is not None:
         method = "transform file"
+    method = start.method or method
     figures = fit.to_dict()
     return {
         "method": method,
@@ -142,10 +199,19 @@ def _check_target(out: Path) -> None:
         )
 
 
-def _write(out: Path, ct: MetaTensor, mr: MetaTensor, fit: RegistrationFit, report: dict[str, Any]) -> None:
+def _write(
+    out: Path,
+    images: tuple[MetaTensor, MetaTensor],
+    fit: RegistrationFit,
+    report: dict[str, Any],
+    labels: Mapping[str, MetaTensor],
+) -> None:
+    ct, mr = images
     with atomic_folder(out) as folder:
         write_volume(ct, folder / CT_FILE)
         write_volume(mr, folder / MR_FILE)
+        for file, label in labels.items():
+            write_volume(label, folder / file, dtype=np.uint16)
         name = TRANSFORM_FILE if fit.is_linear else FIELD_FILE
         write_transform(fit, folder / name, grid=ct, spacing_mm=report["field_spacing_mm"] or FIELD_SPACING_MM)
         (folder / REPORT_FILE).write_text(json.dumps(report, indent=4, allow_nan=False) + "\n", encoding="utf-8")

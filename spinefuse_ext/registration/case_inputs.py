@@ -30,6 +30,7 @@ class Start:
     """Where a registration begins: landmarks with their fit, a transform file, or neither (the headers).
 
     ``points`` are the landmarks that both lists have, in one order, ``lists`` all of them, ``paths`` their files.
+    ``method`` says in the report how a fit came about that was made elsewhere, such as from bones.
     """
 
     points: PointFiles | None = None
@@ -38,6 +39,7 @@ class Start:
     label: MetaTensor | None = None
     lists: PointFiles | None = None
     paths: tuple[str, str] = ("the CT list", "the MR list")
+    method: str | None = None
 
     def fit(self, ct: MetaTensor, mr: MetaTensor) -> RegistrationFit:
         """Return the map from CT to MR; raise ``LandmarkError`` if only headers are there and share no space."""

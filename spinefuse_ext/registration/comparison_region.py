@@ -98,6 +98,11 @@ def compare_where(
             f"Only {len(points)} voxels of tissue are in both images, expected at least {_FEWEST} to refine on; check "
             "the landmarks, or register without --refine."
         )
+    return region_at(ct, mr, mapping, points, margin_mm=margin_mm)
+
+
+def region_at(ct: MetaTensor, mr: MetaTensor, mapping: PointMap, points: Points, *, margin_mm: float) -> Region:
+    """Return the region of given points ``(N, 3)``, with cutouts of both images that reach ``margin_mm`` further."""
     return Region(_cutout(ct, points, margin_mm), _cutout(mr, mapping(points), margin_mm), points)
 
 

@@ -16,7 +16,7 @@ from spinefuse_ext.registration.alternatives import Alternative
 from spinefuse_ext.registration.case_inputs import Start
 from spinefuse_ext.registration.correction import turn_deg
 from spinefuse_ext.registration.edge_alignment import Agreement, EdgeAlignment
-from spinefuse_ext.registration.fit import HEADERS, RegistrationFit
+from spinefuse_ext.registration.fit import RegistrationFit
 from spinefuse_ext.registration.image_box import outside_sentence, part_inside
 from spinefuse_ext.registration.linear import LinearMap
 
@@ -104,7 +104,7 @@ def _alternatives(ct: MetaTensor, mr: MetaTensor, start: Start, fit: Registratio
         lists = start.points if start.lists is None else start.lists
         of_levels = alternatives.of_levels(start.points, lists, fit.matrix)
         return (*alternatives.of_points(start.points, start.paths, (ct, mr)), *of_levels)
-    return () if fit.model == HEADERS else alternatives.of_transform(fit.matrix)
+    return () if start.transform is None else alternatives.of_transform(fit.matrix)
 
 
 def _compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ class FitFigures:
     """Errors in mm over all points and per point (fitted, leave-one-out); NaN where not measured.
 
     ``mr`` and ``ct_landmarks`` are the files the fit was made from, as it named them, or None. ``warnings`` are
-    sentences about landmarks, images and labels that look wrong.
+    sentences about landmarks, images and labels that look wrong. ``bones_mm`` are, of a registration by bones, the
+    uncertainty of each, what remains between its surfaces, and how far its neighbours would put it elsewhere.
     """
 
     model: str
@@ -29,6 +30,7 @@ class FitFigures:
     mr: str | None
     ct_landmarks: str | None
     warnings: tuple[str, ...] = ()
+    bones_mm: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
     def tre_largest_mm(self) -> float:
@@ -41,6 +43,9 @@ def read_fit(file: Path) -> FitFigures:
     points = content.get("points") or {}
     if not isinstance(points, Mapping) or not all(isinstance(errors, Mapping) for errors in points.values()):
         raise SpinefuseError(f"{file} should map point names to fre_mm and tre_mm in points, got {points!r}.")
+    bones = content.get("bones") or {}
+    if not isinstance(bones, Mapping) or not all(isinstance(each, Mapping) for each in bones.values()):
+        raise SpinefuseError(f"{file} should map vertebrae to their numbers in bones, got {bones!r}; register again.")
     warnings = content.get("warnings") or []
     if not isinstance(warnings, list) or not all(isinstance(warning, str) for warning in warnings):
         raise SpinefuseError(f"{file} should hold a list of sentences in warnings, got {warnings!r}; register again.")
@@ -55,6 +60,14 @@ def read_fit(file: Path) -> FitFigures:
         mr=content.get("mr"),
         ct_landmarks=content.get("ct_landmarks"),
         warnings=tuple(warnings),
+        bones_mm={
+            name: (
+                _length(each, "uncertainty_mm", file),
+                _length(each, "surface_mm", file),
+                _length(each, "from_neighbours_mm", file),
+            )
+            for name, each in bones.items()
+        },
     )
 
 

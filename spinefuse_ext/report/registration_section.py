@@ -74,7 +74,15 @@ def _tables(fits: Mapping[str, FitFigures]) -> list[Table]:
     points = tuple((point, *errors) for point, errors in worst.points_mm.items())
     caption = f"{name}, the case with the largest TRE, per landmark" if len(fits) > 1 else f"{name}, per landmark"
     per_point = Table(("Point", "FRE, mm", "TRE, mm"), points, caption=caption, digits=2, better={"TRE, mm": "low"})
-    return [overview, per_point] if points else [overview]
+    return [overview, *([per_point] if points else []), *_of_bones(fits)]
+
+
+def _of_bones(fits: Mapping[str, FitFigures]) -> list[Table]:
+    """How sure each vertebra is, of every case that bones registered."""
+    header = ("Case", "Vertebra", "Uncertainty, mm", "Surfaces apart, mm", "From neighbours, mm")
+    rows = tuple((case, name, *figures) for case, fit in fits.items() for name, figures in fit.bones_mm.items())
+    caption = "Bones: how far restarts put a pedicle screw elsewhere, and what surfaces and neighbours say"
+    return [Table(header, rows, caption=caption, digits=2)] if rows else []
 
 
 def _errors_mm(fit: FitFigures) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from spinefuse_ext.runs.configs import check_places, config_files
 from spinefuse_ext.runs.run import BundleRun, run_bundle
 from spinefuse_ext.verbs.outputs import SCORED, replaced
 from spinefuse_ext.verbs.paths import BUNDLES, absolute, existing, find_bundle, installed_bundles, listed
+from spinefuse_ext.verbs.register import register
 from spinefuse_ext.verbs.results import tell_scores, tell_weights
 from spinefuse_ext.verbs.single_case import fuse, segment
 
@@ -24,6 +25,7 @@ __all__ = [
     "fuse",
     "installed_bundles",
     "listed",
+    "register",
     "run_bundle",
     "segment",
     "train",

@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 from torch import nn
 
 from spinefuse_ext.federated.site import FederatedSite, plan_federation
+from spinefuse_ext.networks import planes_of
 from spinefuse_ext.validation import MissingPathError, SpinefuseError, WeightsError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

@@ -158,7 +158,7 @@ REFUSED: dict[str, tuple[type[SpinefuseError], str, Callable[[], Any]]] = {
     "affine": (ImageReadError, "affine of ct as an invertible", lambda: sf.fuse((ARRAY, np.zeros((4, 4))), PAIR[1])),
     "shape": (ImageReadError, r"\(X, Y, Z\) of numbers, got the shape \(10, 10\)", lambda: sf.segment((ARRAY[0], 1))),
     "points": (LandmarkError, "mr_landmarks is missing", lambda: sf.register(*PAIR, ct_landmarks="ct.mrk.json")),
-    "content": (ImageReadError, r"\(ct, from memory\)", lambda: sf.register((ARRAY, np.eye(4)), PAIR[1])),
+    "content": (ImageReadError, r"\(ct, from memory\)", lambda: sf.register((ARRAY, np.eye(4)), PAIR[1], headers=True)),
     "arguments": (ConfigError, "args_file", lambda: sf.fuse(*PAIR, args_file="x.json")),
 }
 

@@ -13,7 +13,7 @@ from spinefuse_ext.data.phantom.anatomy import draw_anatomy, paint
 from spinefuse_ext.data.phantom.canvas import Box, Canvas, Tissue
 from spinefuse_ext.data.phantom.case import check_request
 from spinefuse_ext.data.phantom.posture import Motion, move, stand
-from spinefuse_ext.data.phantom.scanner import as_image, ct_grid
+from spinefuse_ext.data.phantom.scanner import as_image, ct_grid, mr_grid
 from spinefuse_ext.data.phantom.shapes import Array, Point
 from spinefuse_ext.data.phantom.spine import Spine, draw_spine
 from spinefuse_ext.data.phantom.texture import Texture
@@ -23,7 +23,8 @@ from spinefuse_ext.data.phantom.texture import Texture
 class PhantomLabels:
     """Structures and vertebra numbers ``(1, X, Y, Z)`` of a patient in the CT's posture and in the MR's.
 
-    Both lie on one axial grid. ``motion`` takes a point of the first posture to the second, RAS mm.
+    Both lie on one axial grid, or on those of the two scanners. ``motion`` takes a point of the first posture to the
+    second, RAS mm.
     """
 
     spine: Spine
@@ -35,26 +36,39 @@ class PhantomLabels:
 
 
 def make_phantom_labels(
-    seed: int, *, size_mm: Sequence[float] = (120.0, 135.0, 210.0), spacing_mm: float = 1.5, levels: int | None = None
+    seed: int,
+    *,
+    size_mm: Sequence[float] = (120.0, 135.0, 210.0),
+    spacing_mm: float = 1.5,
+    levels: int | None = None,
+    motion: float = 1.0,
+    scanned: bool = False,
 ) -> PhantomLabels:
-    """Make the labels of the patient that ``make_phantom`` makes of the same seed, on isotropic voxels.
+    """Make the labels of the patient that ``make_phantom`` makes of the same seed.
+
+    They lie on isotropic voxels; ``scanned`` takes the grids of the CT and of the MR that ``make_phantom`` makes, axial
+    and sagittal with thick slices. ``motion`` scales the change of posture.
 
     Raises:
         ConfigError: for a size, spacing or level count that there cannot be.
     """
     check_request(size_mm, spacing_mm, levels)
-    traits, detail, posing, *_ = np.random.default_rng(seed).spawn(6)
+    traits, detail, posing, ct_noise, mr_noise, _ = np.random.default_rng(seed).spawn(6)
     spine = draw_spine(traits, levels=levels)
     anatomy = replace(draw_anatomy(spine, detail), texture=_Even())
-    way = Motion(spine, stand(spine), move(spine, posing, 1.0))
-    grid = ct_grid(size_mm, spacing_mm, spacing_mm)
-    fixed, moved = (paint(anatomy, posture, grid, kind=_LabelCanvas) for posture in (way.fixed, way.moved))
+    way = Motion(spine, stand(spine), move(spine, posing, motion))
+    slices = float(ct_noise.uniform(1.0, 1.5)) * spacing_mm if scanned else spacing_mm
+    grids = [ct_grid(size_mm, spacing_mm, slices)] * 2
+    if scanned:
+        grids[1] = mr_grid(size_mm, spacing_mm, way(np.zeros((1, 3)))[0], mr_noise)
+    postures = zip((way.fixed, way.moved), grids, strict=True)
+    fixed, moved = (paint(anatomy, posture, grid, kind=_LabelCanvas) for posture, grid in postures)
     return PhantomLabels(
         spine,
-        as_image(fixed.label, grid),
-        as_image(fixed.number, grid),
-        as_image(moved.label, grid),
-        as_image(moved.number, grid),
+        as_image(fixed.label, grids[0]),
+        as_image(fixed.number, grids[0]),
+        as_image(moved.label, grids[1]),
+        as_image(moved.number, grids[1]),
         way,
     )
 

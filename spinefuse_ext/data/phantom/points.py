@@ -63,12 +63,15 @@ def _of_every_vertebra(motion: Motion, half_mm: NDArray[np.float64], count: int)
     return chosen
 
 
-def target_points(motion: Motion, size_mm: Iterable[float], landmarks: PointPair) -> PointPair:
-    """40 further points, those in the field first: where a registration's error is measured (TRE)."""
+def target_points(
+    motion: Motion, size_mm: Iterable[float], landmarks: PointPair | None, count: int = _TARGETS
+) -> PointPair:
+    """40 (``count``) points that are no landmarks, those in the field first: where an error is measured (TRE)."""
     half = np.asarray(list(size_mm)) / 2
     names = set(_endplate_points(motion.spine.vertebrae[1])) | set(_other_points(motion.spine.vertebrae[1]))
-    free = [each for each in _candidates(motion, half, names) if each.name not in landmarks.ct.names]
-    return _pair(sorted(free, key=lambda each: (each.rank[0], each.rank[2]))[:_TARGETS])
+    taken = () if landmarks is None else landmarks.ct.names
+    free = [each for each in _candidates(motion, half, names) if each.name not in taken]
+    return _pair(sorted(free, key=lambda each: (each.rank[0], each.rank[2]))[:count])
 
 
 def click(points: PointPair, rng: np.random.Generator) -> PointPair:
