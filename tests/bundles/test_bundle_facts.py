@@ -25,7 +25,7 @@ NEW_IDS = {
     *("sections", "surface_tolerance_mm"),
     "vgg16_weights",  # a file that only U2Fusion's training can use
     "weights",  # of fine_tune.json
-    *("patch_size", "contrast"),  # of any_contrast.json
+    *("patch_size", "flip", "contrast"),  # of any_contrast.json
     *("channels", "fusion_dim", "fusion_weights", "network_def#channels"),  # of networks of CT and MR
     *("modality_dropout", "picture_weight"),  # of their training
     "train#dataset#data#optional",
