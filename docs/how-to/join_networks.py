@@ -32,7 +32,7 @@ def main() -> None:
     for name in ("unet", "vnet"):
         weights = load_plain(getattr(options, name))
         planes = weights.pop("seen_planes", torch.zeros(3, dtype=torch.uint8)) * joined.get("seen_planes", 1)
-        joined |= {key.replace("network", name, 1): value.contiguous() for key, value in weights.items()}
+        joined |= {key.replace("network", name, 1): value for key, value in weights.items()}
         joined["seen_planes"] = planes  # those that both learnt
     if options.axial:
         weights = load_plain(options.axial)
@@ -40,6 +40,7 @@ def main() -> None:
         joined["seen_planes"] = torch.tensor([1, 0, BY_ITSELF], dtype=torch.uint8)
     if options.half:
         joined = {key: value.half() if value.ndim > 1 else value for key, value in joined.items()}
+    joined = {key: value.contiguous() for key, value in joined.items()}
     with atomic_write(options.out) as new:
         torch.save(joined, new)
 

@@ -97,11 +97,16 @@ def with_seen_planes(network: nn.Module, state: dict[str, Any]) -> dict[str, Any
 
     The networks for axial slices inside ``network`` become those that the checkpoint holds.
     """
-    for name, module in network.named_modules():
+    fit_axial(network, state)
+    return {name: torch.zeros_like(value) for name, value in seen_planes(network).items()} | state
+
+
+def fit_axial(network: nn.Module, state: dict[str, Any]) -> None:
+    """Let the networks for axial slices inside ``network`` be those that ``state`` names."""
+    for name, module in list(network.named_modules()):
         if isinstance(module, SeenPlanes):
             prefix = f"{name}.{AXIAL}" if name else AXIAL
             module.fit_axial(any(key.startswith(prefix) for key in state))
-    return {name: torch.zeros_like(value) for name, value in seen_planes(network).items()} | state
 
 
 def without_axial(state: dict[str, Any]) -> dict[str, Any]:

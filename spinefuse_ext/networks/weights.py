@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from spinefuse_ext.networks.planes import seen_planes, with_seen_planes, without_axial
+from spinefuse_ext.networks.planes import fit_axial, seen_planes, with_seen_planes, without_axial
 from spinefuse_ext.safe_load import load_plain
 from spinefuse_ext.validation import WeightsError, check_exists
 
@@ -52,12 +52,14 @@ def fitting_weights(
         raise
     except Exception as error:
         raise WeightsError(f"{path} is not a checkpoint of tensors; train one first.") from error
-    state = _own_part(network.state_dict(), state)
+    before = network.state_dict()
+    state = _own_part(before, state)
     state = with_seen_planes(network, state if axial else without_axial(state))
     own = network.state_dict()
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     if missing or foreign or other_shape:
+        fit_axial(network, before)
         raise WeightsError(
             f"{path} belongs to another network: {len(missing)} of {len(own)} weights are missing, {len(foreign)} are "
             f"unknown, {len(other_shape)} have another shape{_example(own, state, other_shape, missing, foreign)}. "

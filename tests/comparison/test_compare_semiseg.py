@@ -244,7 +244,7 @@ def test_other_tasks_have_no_seeds(cases: Path, tmp_path: Path) -> None:
 def test_every_method_has_one_network_in_training_and_inference(name: str) -> None:
     (plan,) = plan_methods({name: SEMISEG_METHODS[name]}, BUNDLE, {"batch_size": 3, "amp": True})
     training, inference = (
-        ConfigParser(bundle_config(BUNDLE, files, {**settings, "device": "cpu"}))
+        ConfigParser(bundle_config(BUNDLE, files, {**settings, "device": "cpu", "checkpoint": None}))
         for files, settings in ((plan.training_files, plan.training), (plan.inference_files, plan.inference))
     )
     networks = [parser.get_parsed_content("network_def") for parser in (training, inference)]

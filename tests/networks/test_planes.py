@@ -241,8 +241,10 @@ def test_weights_of_another_kind_for_axial_slices_are_refused(tmp_path: Path) ->
     weights = with_axial(SingleSegNet(Grey(1.0)), 5.0)
     weights["axial.offset"] = weights.pop("axial.slope")
     torch.save(weights, tmp_path / "model.pt")
+    network = SingleSegNet(Grey(0.0))
     with pytest.raises(WeightsError, match="1 of 3 weights are missing, 1 are unknown"):
-        load_weights(SingleSegNet(Grey(0.0)), tmp_path / "model.pt")
+        load_weights(network, tmp_path / "model.pt")
+    assert list(network.state_dict()) == ["seen_planes", "network.slope"]
 
 
 def test_what_the_weights_say_counts_only_with_a_network_that_can() -> None:
