@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -190,7 +191,7 @@ def server(bundles: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFacto
                 name = f"c{number}_{word}_landmarks.mrk.json"
                 shutil.copy(case / f"{word}_landmarks.mrk.json", root / "studies" / name)
         yield started
-        assert started.stop() in (0, -15), "the server does not end when it is asked to"
+        assert started.stop() in (0, 128 + signal.SIGTERM, -signal.SIGTERM), "the server does not end when it is asked to"
     finally:
         started.process.kill()
 
@@ -521,7 +522,7 @@ def test_monai_labels_own_app_runs_the_bundles(bundles: Path, phantoms: Path, tm
     started = Server([str(PYTHON), "-m", "monailabel.main", "start_server", *options, *models], tmp_path / "server.log")
     try:
         started.wait()
-        for model, values in (("spine_fusion", 1.0), ("spine_semiseg", 3.0)):
+        for model, values in (("spine_fusion", 1.0), ("spine_semiseg", 4.0)):
             result = started.volume(model, "c1_ct", tmp_path / f"{model}.nii.gz", device="cpu")
             assert same_grid(result, phantoms / "case_001")
             assert 0 <= result.get_fdata().min() <= result.get_fdata().max() <= values
