@@ -191,7 +191,8 @@ def server(bundles: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFacto
                 name = f"c{number}_{word}_landmarks.mrk.json"
                 shutil.copy(case / f"{word}_landmarks.mrk.json", root / "studies" / name)
         yield started
-        assert started.stop() in (0, 128 + signal.SIGTERM, -signal.SIGTERM), "the server does not end when it is asked to"
+        ended = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        assert started.stop() in ended, "the server does not end when it is asked to"
     finally:
         started.process.kill()
 
