@@ -201,7 +201,8 @@ def _with_default(option: Option) -> str:
     if option.default is None:
         return f"{option.meaning} (needed)".strip()
     told = "" if option.default == "none" or option.kind == "bool" else f" (default {option.default})"
-    return f"{option.meaning}{told}".strip()
+    off = "switch this off: " if option.spelled.startswith("--no") and option.default == "True" else ""
+    return f"{off}{option.meaning}{told}".strip()
 
 
 def _row(name: str, meaning: str) -> str:

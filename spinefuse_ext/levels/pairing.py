@@ -22,7 +22,10 @@ Points = NDArray[np.float64]
 _CLEARLY = 3.0
 #: Bones of a pairing that is right agree by no less than this beside those of a rival.
 _SURFACES = 0.06
-_CURE = "name a level of each by --ct_anchor and --mr_anchor, such as L3@-4.5,12,310"
+_CURE = (
+    "name one level in each scan by --ct_anchor and --mr_anchor, its name and a point inside it in mm as 3D Slicer "
+    "shows it (RAS), such as L3@-4.5,12,310"
+)
 
 
 @dataclass(frozen=True)
@@ -190,8 +193,7 @@ def _by_images(
         rival, gain = min(unclear, key=lambda each: each[1].errors)
         raise LevelsError(
             f"Nothing tells surely which vertebra of the CT {ct.path} is which of the MR {mr.path}: "
-            f"{_paired(best)} fits not clearly better than {_paired(rival)} (mutual information {gain.one:.3f} and "
-            f"{gain.rival:.3f} nats); {_CURE}."
+            f"{_paired(best)}, fit both scans not clearly better than {_paired(rival)}; {_CURE}, or give landmarks."
         )
     return Pairing(best.bones, best.motions, best.shift, f"bones and images decided{_figures(gains)}")
 
@@ -213,7 +215,8 @@ def _figures(gains: Sequence[tuple[_Tried, Gain]]) -> str:
 
 def _paired(tried: _Tried) -> str:
     first = tried.bones[0]
-    return f"{len(tried.bones)} bones from {first.name} down (the CT's rank {first.rank}, shifted by {tried.shift})"
+    how = "in the order seen" if not tried.shift else f"moved by {abs(tried.shift)} level{'s' * (abs(tried.shift) > 1)}"
+    return f"{len(tried.bones)} vertebrae from {first.name} down, {how}"
 
 
 def _no_common(ct: NumberedScan, mr: NumberedScan) -> str:

@@ -34,7 +34,8 @@ def check_shared_frame(ct: MetaTensor, mr: MetaTensor) -> None:
     if all(frames) and frames[0] != frames[1]:
         raise LandmarkError(
             f"CT {ct.meta['filename_or_obj']} and MR {mr.meta['filename_or_obj']} have different FrameOfReferenceUIDs: "
-            "their headers do not say how they lie to each other; give ct_landmarks and mr_landmarks, or a transform."
+            "their headers do not say how they lie to each other; register them first by `spinefuse register`, or give "
+            "ct_landmarks and mr_landmarks, or a transform."
         )
 
 

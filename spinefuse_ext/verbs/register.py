@@ -149,6 +149,8 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
             seed=seed,
         )
     _check_alone({"transform": transform, "vertebrae": vertebrae, "refine": refine or None})
+    if Path(ct).resolve() == Path(mr).resolve() and ct_series == mr_series and Path(ct).is_file():
+        raise ConfigError(f"CT and MR are one file, {ct}; give the MR of the patient as --mr.")
     chosen = _model(model)
     known = [
         _Labels(role, None if path is None else str(path), scheme, tuple(map(NamedPoint, _texts(anchor))))

@@ -143,7 +143,7 @@ def segment(  # noqa: PLR0913 (the options of the verb, all keyword-only but two
     """
     changed = [name for name in overrides if name.partition("#")[0] in _OF_A_NETWORK]
     own = [checkpoint, fusion_checkpoint, bundle, *listed(delta), *changed]
-    each = not fused and ct is not None and mr is not None and not any(own)
+    each = image is None and not fused and ct is not None and mr is not None and not any(own)
     folder = find_bundle("semiseg", bundle)
     configs = ["inference.json", *listed(delta), *(["each_image.json"] if each else [])]
     asked = BundleRun(folder, configs, {}, overrides)

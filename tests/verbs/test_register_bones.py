@@ -130,3 +130,9 @@ def test_two_scans_and_nothing_else(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out" / "registration.json").read_text())
     assert report["method"] == "bones"
     assert len(report["bones"]) >= 3
+
+
+def test_one_file_for_both_scans_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "ct.nii.gz").touch()
+    with pytest.raises(ConfigError, match=r"CT and MR are one file, .*ct\.nii\.gz; give the MR of the patient as --mr"):
+        register(tmp_path / "ct.nii.gz", tmp_path / "ct.nii.gz", tmp_path / "out")
