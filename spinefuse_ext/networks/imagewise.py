@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spinefuse_ext.enums import SubNetwork
 from spinefuse_ext.networks.dual_seg_net import DualSegNet
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import check_numbers
 
 _CLOSE_PX = 15  # how far from what it shows an image still counts as showing a place
 _FAINT = 1e-3  # what an image counts where no other shows the place
@@ -33,7 +33,7 @@ class ImagewiseSegNet(DualSegNet):
         image_weights: what each of the ``C`` images counts, numbers above 0; all alike without them.
 
     Raises:
-        ConfigError: when a weight is not above 0.
+        ConfigError: when a weight is not above 0, or there is not one for each image.
     """
 
     def __init__(
@@ -47,9 +47,7 @@ class ImagewiseSegNet(DualSegNet):
         weights: str | Path | None = None,
     ) -> None:
         super().__init__(unet, vnet, output, planes=planes, weights=weights)
-        self.image_weights = None if image_weights is None else [float(weight) for weight in image_weights]
-        if self.image_weights is not None and not all(weight > 0 for weight in self.image_weights):
-            raise ConfigError(f"image_weights: expected a number above 0 for each image, got {self.image_weights}.")
+        self.image_weights = None if image_weights is None else check_numbers("image_weights", image_weights, above=0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(B, C, *S)`` -> probabilities ``(B, K, *S)``; in training ``(B, 1, *S)`` -> ``(2, B, K, *S)``."""
@@ -74,10 +72,9 @@ class ImagewiseSegNet(DualSegNet):
 
     def _worth(self, x: torch.Tensor) -> torch.Tensor:
         """What each image counts, as ``(C, 1, ...)``."""
-        worth = [1.0] * x.shape[1] if self.image_weights is None else self.image_weights
-        if len(worth) != x.shape[1]:
-            raise ConfigError(f"image_weights: expected one for each of the {x.shape[1]} images, got {worth}.")
-        return x.new_tensor(worth).reshape(-1, *[1] * (x.ndim - 2))
+        images = x.shape[1]
+        worth = [1] * images if self.image_weights is None else self.image_weights
+        return x.new_tensor(check_numbers("image_weights", worth, length=images)).reshape(-1, *[1] * (x.ndim - 2))
 
 
 def shown(x: torch.Tensor, close_px: int = _CLOSE_PX) -> torch.Tensor:

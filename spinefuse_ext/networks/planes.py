@@ -10,12 +10,12 @@ import torch
 from monai.utils import ensure_tuple
 from torch import nn
 
-from spinefuse_ext.validation import ConfigError
+from spinefuse_ext.validation import ConfigError, WeightsError
 
 PLANES = ("sagittal", "coronal", "axial")
 BUFFER = "seen_planes"
 #: Where a checkpoint holds the weights of a network for axial slices alone, and what its ``seen_planes`` then says.
-AXIAL, BY_ITSELF = "axial.", 2
+AXIAL, BY_ITSELF = "axial", 2
 
 
 class SeenPlanes(nn.Module):
@@ -37,6 +37,7 @@ class SeenPlanes(nn.Module):
         super().__init__()
         learnt = check_planes(planes, PLANES) if planes is not None else []
         self.register_buffer(BUFFER, torch.tensor([name in learnt for name in PLANES], dtype=torch.uint8))
+        self.axial: nn.Module | None = None
 
     def axial_kind(self) -> nn.Module:
         """A network like that for axial slices; without one there are none."""
@@ -48,14 +49,16 @@ class SeenPlanes(nn.Module):
 
     def has_axial(self) -> bool:
         """Whether a network of its own reads axial slices."""
-        return hasattr(self, AXIAL[:-1]) and int(getattr(self, BUFFER)[PLANES.index("axial")]) == BY_ITSELF
+        return self.axial is not None and int(getattr(self, BUFFER)[PLANES.index("axial")]) == BY_ITSELF
 
     def each_axial(self, x: torch.Tensor) -> torch.Tensor:
         """Axial slices ``(B, C, H, W)`` -> probabilities ``(B, 2 K, H, W)``: of the slice, and of its mirror image.
 
         A body is nearly the same on its left and right, so both are opinions of equal worth.
         """
-        seen, axial = self.axial_input(x), self.get_submodule(AXIAL[:-1])
+        if self.axial is None:
+            raise WeightsError("No network for axial slices was loaded; load a checkpoint that holds one.")
+        seen, axial = self.axial_input(x), self.axial
         mirrored = axial(seen.flip(-1)).flip(-1)
         return torch.cat((torch.softmax(axial(seen), dim=1), torch.softmax(mirrored, dim=1)), dim=1)
 
@@ -67,16 +70,15 @@ class SeenPlanes(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Complete weights that were saved before networks said their planes, as PyTorch's own layers do."""
         state_dict.setdefault(prefix + BUFFER, torch.zeros(len(PLANES), dtype=torch.uint8))
-        self.fit_axial(any(name.startswith(prefix + AXIAL) for name in state_dict))
+        self.fit_axial(_holds_axial(state_dict, prefix))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def fit_axial(self, wanted: bool) -> None:
         """Have a network for axial slices, or none."""
-        present = hasattr(self, AXIAL[:-1])
-        if wanted and not present:
-            self.add_module(AXIAL[:-1], deepcopy(self.axial_kind()))
-        elif present and not wanted:
-            delattr(self, AXIAL[:-1])
+        if not wanted:
+            self.axial = None
+        elif self.axial is None:
+            self.axial = deepcopy(self.axial_kind())
 
 
 def check_planes(planes: str | Sequence[str], known: Sequence[str]) -> list[str]:
@@ -105,10 +107,13 @@ def fit_axial(network: nn.Module, state: dict[str, Any]) -> None:
     """Let the networks for axial slices inside ``network`` be those that ``state`` names."""
     for name, module in list(network.named_modules()):
         if isinstance(module, SeenPlanes):
-            prefix = f"{name}.{AXIAL}" if name else AXIAL
-            module.fit_axial(any(key.startswith(prefix) for key in state))
+            module.fit_axial(_holds_axial(state, f"{name}." if name else ""))
+
+
+def _holds_axial(state: dict[str, Any], prefix: str) -> bool:
+    return any(name.startswith(f"{prefix}{AXIAL}.") for name in state)
 
 
 def without_axial(state: dict[str, Any]) -> dict[str, Any]:
     """Weights without the networks for axial slices, which a training of another plane would leave as they are."""
-    return {name: value for name, value in state.items() if f".{AXIAL}" not in f".{name}"}
+    return {name: value for name, value in state.items() if AXIAL not in name.split(".")}

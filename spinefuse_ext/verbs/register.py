@@ -269,6 +269,7 @@ def _segmented(role: str, source: tuple[str | Path, str | int | None]) -> tuple[
         with silence(), stage(f"Segmenting the {role}"):
             options: dict[str, Any] = {} if series is None else {"series": str(series)}
             options |= {"image_keys": [role.lower()], "save_seg": False}
+            options |= {"save_trust": False, "save_disagreement": False}  # the levels are judged, and kept
             out = Path(folder) / f"segmentation_of_the_{role}"  # warnings name it
             segment(str(path), str(out), **options)
         return read_structures(out / PREDICTION_FILE)

@@ -68,7 +68,7 @@ def test_it_holds_the_weights_of_the_plain_pair() -> None:
 
 def test_an_image_counts_by_its_weight() -> None:
     made, same = networks()
-    made.image_weights = [3.0, 1.0]
+    made.image_weights = (3.0, 1.0)
     ct, mr = images()
     with torch.inference_mode():
         torch.testing.assert_close(made(torch.cat((ct, mr), 1)), 0.75 * same(ct) + 0.25 * same(mr))
@@ -77,10 +77,10 @@ def test_an_image_counts_by_its_weight() -> None:
 
 def test_weights_that_do_not_fit_the_images_are_refused() -> None:
     made, _ = networks()
-    with pytest.raises(ConfigError, match="a number above 0 for each image"):
+    with pytest.raises(ConfigError, match="image_weights is a number above 0, got 0"):
         ImagewiseSegNet(made.unet, made.vnet, image_weights=[1, 0])
-    made.image_weights = [1.0, 1.0, 1.0]
-    with pytest.raises(ConfigError, match="one for each of the 2 images"):
+    made.image_weights = (1.0, 1.0, 1.0)
+    with pytest.raises(ConfigError, match="image_weights is a list of 2 numbers, got"):
         made(torch.cat(images(), 1))
 
 
