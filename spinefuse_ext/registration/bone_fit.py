@@ -27,6 +27,10 @@ Array = NDArray[np.float64]
 #: A bone that its neighbours would put this much elsewhere moves unlike them, mm. Whole bones of the tuning phantoms,
 #: whose discs bend by up to 6 degrees, stayed below.
 _UNLIKE_MM = 8.0
+_LEGEND = (
+    "(uncertainty: how far a planned pedicle screw moves when half of the evidence is left out; surface: half of the "
+    "bone's surface lies nearer to that in the MR; from neighbours: where they alone would put it)"
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class BoneFit:
         known = [each.spread.mm for each in self.records if np.isfinite(each.spread.mm) and not each.follows]
         usual = f", uncertainty {np.median(known):.2f} mm (median), {max(known):.2f} mm at most" if known else ""
         lines.append(f"{self.fit.model} fit on {len(self.records)} bones without a click{usual}")
+        lines.append(_LEGEND)
         return "\n".join([*lines, *(f"Warning: {warning}" for warning in self.fit.warnings)])
 
 

@@ -19,6 +19,11 @@ _MEANING = (
     "FRE is the distance left at the landmarks the fit used; it flatters the fit. TRE is measured leave-one-out: "
     "each landmark in turn is left out of the fit and the error is taken there. Both are in mm."
 )
+_OF_BONES = (
+    "Where bones registered the images, nobody clicked a landmark: a point of the table is a vertebra, FRE what the "
+    "model leaves of its own motion, TRE the same when its neighbours alone lead it. How sure each vertebra is stands "
+    "below."
+)
 
 
 def fits_of(cases: Sequence[Case]) -> dict[str, FitFigures]:
@@ -32,6 +37,7 @@ def registration_section(cases: Sequence[Case]) -> Section:
     fits = fits_of(cases)
     pictured = [case for case in _worst_first(cases, fits) if case.has("ct", "mr")]
     text = [_MEANING] if fits else ["No registration.json was found below cases/, so there are no landmark errors."]
+    text += [_OF_BONES] if any(fit.bones_mm for fit in fits.values()) else []
     text += [f"{name}: {warning}" for name, fit in fits.items() for warning in fit.warnings]
     if not pictured:
         text.append("No case holds both ct.nii.gz and mr.nii.gz, so there is no picture of the registration.")
@@ -46,11 +52,13 @@ def registration_section(cases: Sequence[Case]) -> Section:
 
 
 def registration_facts(cases: Sequence[Case]) -> list[Fact]:
-    """Mean FRE and mean leave-one-out TRE over the cases, as far as they were measured."""
+    """Mean FRE and mean leave-one-out TRE of clicked landmarks, or the uncertainty of the vertebrae, over the cases."""
     fits = fits_of(cases).values()
+    clicked = [fit for fit in fits if not fit.bones_mm]
     measured = {
-        "Landmark error, fitted (FRE)": [fit.fre_rms_mm for fit in fits],
-        "Leave-one-out error (TRE)": [fit.tre_mean_mm for fit in fits],
+        "Landmark error, fitted (FRE)": [fit.fre_rms_mm for fit in clicked],
+        "Leave-one-out error (TRE)": [fit.tre_mean_mm for fit in clicked],
+        "Uncertainty of a vertebra": [_usual_mm(fit) for fit in fits],
     }
     facts = []
     for name, values in measured.items():
@@ -69,10 +77,10 @@ def _tables(fits: Mapping[str, FitFigures]) -> list[Table]:
         (name, fit.model or DASH, len(fit.points_mm), *_errors_mm(fit), fit.worst or DASH) for name, fit in fits.items()
     )
     better: dict[str, Better] = {"FRE rms, mm": "low", "TRE mean, mm": "low", "TRE largest, mm": "low"}
-    overview = Table(header, rows, caption="Landmark errors per case", digits=2, better=better)
+    overview = Table(header, rows, caption="Errors per case", digits=2, better=better)
     name, worst = max(fits.items(), key=lambda item: np.nan_to_num(item[1].tre_mean_mm, nan=-1.0))
     points = tuple((point, *errors) for point, errors in worst.points_mm.items())
-    caption = f"{name}, the case with the largest TRE, per landmark" if len(fits) > 1 else f"{name}, per landmark"
+    caption = f"{name}, the case with the largest TRE, per point" if len(fits) > 1 else f"{name}, per point"
     per_point = Table(("Point", "FRE, mm", "TRE, mm"), points, caption=caption, digits=2, better={"TRE, mm": "low"})
     return [overview, *([per_point] if points else []), *_of_bones(fits)]
 
@@ -83,6 +91,12 @@ def _of_bones(fits: Mapping[str, FitFigures]) -> list[Table]:
     rows = tuple((case, name, *figures) for case, fit in fits.items() for name, figures in fit.bones_mm.items())
     caption = "Bones: how far restarts put a pedicle screw elsewhere, and what surfaces and neighbours say"
     return [Table(header, rows, caption=caption, digits=2)] if rows else []
+
+
+def _usual_mm(fit: FitFigures) -> float:
+    """Median uncertainty of the vertebrae; NaN where none is known."""
+    known = [figures[0] for figures in fit.bones_mm.values() if np.isfinite(figures[0])]
+    return float(np.median(known)) if known else float("nan")
 
 
 def _errors_mm(fit: FitFigures) -> tuple[float, float, float]:

@@ -67,8 +67,8 @@ def limits_section(cases: Sequence[Case], scores: Mapping[str, Overlap]) -> Sect
     measured = len(scores["Dice"])
     text = [
         "Not for diagnosis. These are results of research software on the cases named above and on no others.",
-        "The leave-one-out error is measured at landmarks; away from them the registration may be worse, above all "
-        "where the spine bends between CT and MR.",
+        "Registration is judged at landmarks, or at the vertebrae that registered it; away from them it may be worse, "
+        "above all where the spine bends between CT and MR.",
     ]
     if measured:
         text.append(

@@ -16,6 +16,7 @@ from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
 from spinefuse_ext.console import silence
+from spinefuse_ext.labels import STRUCTURES
 from spinefuse_ext.levels.anchors import NamedPoint
 from spinefuse_ext.levels.cross_check import cross_check
 from spinefuse_ext.levels.find import KnownLevels, find_levels
@@ -179,7 +180,7 @@ def register(  # noqa: PLR0913 (the options of the verb, all keyword-only but th
         out,
         start,
         told=told,
-        found=[each.sentence for each in checked.contradictions],
+        found=[*(each.sentence for each in checked.contradictions), *_level_doubts(scans)],
         allow_different_patients=allow_different_patients,
         field_spacing_mm=field_spacing_mm,
         seed=seed,
@@ -212,6 +213,7 @@ def _checked(label: _Labels, images: tuple[MetaTensor, MetaTensor]) -> _Labels:
     """The label volume, if it lies on its own image; told before anything takes time."""
     own, other = images if label.role == "CT" else images[::-1]
     classes, affine = read_structures(str(label.path), label.scheme)
+    _check_classes(classes, label)
     inside, elsewhere = (_share_inside(classes, affine, image) for image in (own, other))
     exchanged = not _one_grid(classes, affine, own) and _one_grid(classes, affine, other)
     if inside < _INSIDE or exchanged:
@@ -223,6 +225,17 @@ def _checked(label: _Labels, images: tuple[MetaTensor, MetaTensor]) -> _Labels:
             f"{'has another grid' if exchanged else f'{1 - inside:.0%} of it lies outside'}{hint or '; check both'}."
         )
     return label
+
+
+def _check_classes(classes: NDArray[np.uint8], label: _Labels) -> None:
+    """Refuse a label volume of a spine whose discs take more room than its vertebrae: the two were exchanged."""
+    sizes = {name: int((classes == number).sum()) for number, name in STRUCTURES.items()}
+    vertebrae, discs = sizes["vertebra"], sizes["disc"]
+    if discs > vertebrae > 0:
+        raise LevelsError(
+            f"The label volume {label.path} of the {label.role} has more disc than vertebra ({discs} and {vertebrae} "
+            "voxels), so its classes are probably exchanged; name its program by --scheme, or correct the file."
+        )
 
 
 def _share_inside(classes: NDArray[np.uint8], affine: NDArray[np.float64], image: MetaTensor) -> float:
@@ -293,5 +306,11 @@ def _extras(scans: Sequence[NumberedScan], pairing: Pairing, found: BoneFit, pro
         )
         for file, scan in files
     }
-    summary = found.summary() if proof is None else f"{found.summary()}\n{proof.sentence()}"
-    return CaseExtras(report, labels, summary)
+    summary = [found.summary(), *_level_doubts(scans), *([] if proof is None else [proof.sentence()])]
+    return CaseExtras(report, labels, "\n".join(summary))
+
+
+def _level_doubts(scans: Sequence[NumberedScan]) -> list[str]:
+    """What may be otherwise in the names of the levels, once where both scans say the same."""
+    said = [doubt for scan in scans for doubt in scan.levels.doubts]
+    return list(dict.fromkeys(said))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from spinefuse_ext.data.phantom import make_phantom, make_phantom_labels, write_phantom
 from spinefuse_ext.registration import read_transform
@@ -41,7 +43,10 @@ def by_labels(work: Path, out: Path, **options: object) -> dict[str, object]:
     return report
 
 
-def test_labels_register_each_bone_and_landmarks_prove_it(work: Path, tmp_path: Path) -> None:
+def test_labels_register_each_bone_and_landmarks_prove_it(
+    work: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     case = work / "case"
     points = {f"{name}_landmarks": case / f"{name}_landmarks.mrk.json" for name in ("ct", "mr")}
     report = by_labels(work, tmp_path / "out", **points)
@@ -52,6 +57,7 @@ def test_labels_register_each_bone_and_landmarks_prove_it(work: Path, tmp_path: 
     assert {"L2", "L3", "L4"} <= set(bones)
     assert all(each["uncertainty_mm"] > 0 for each in bones.values())
     assert set(read_fit(tmp_path / "out" / "registration.json").bones_mm) == set(bones)
+    assert "(uncertainty: how far a planned pedicle screw moves" in caplog.text
     held_out = report["held_out"]
     assert isinstance(held_out, dict)
     assert held_out["median_mm"] < 2.5  # clicks are off by 1 mm in either scan, and slices of the MR 6 mm thick
@@ -77,6 +83,15 @@ def test_a_label_without_a_vertebra_is_refused(work: Path, tmp_path: Path) -> No
     write_volume(empty, tmp_path / "empty.nii.gz", dtype=np.uint8)
     with pytest.raises(LevelsError, match=r"empty.nii.gz holds no vertebra"):
         by_labels(work, tmp_path / "out", mr_label=tmp_path / "empty.nii.gz")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_whose_classes_are_exchanged_is_named(work: Path, tmp_path: Path) -> None:
+    label = read_volume(work / "ct_label.nii.gz")
+    exchanged = torch.where(label == 1, 2, torch.where(label == 2, 1, label))
+    write_volume(exchanged, tmp_path / "exchanged.nii.gz", dtype=np.uint8)
+    with pytest.raises(LevelsError, match=r"exchanged\.nii\.gz of the CT has more disc than vertebra .* exchanged"):
+        by_labels(work, tmp_path / "out", ct_label=tmp_path / "exchanged.nii.gz")
     assert not (tmp_path / "out").exists()
 
 
