@@ -36,7 +36,8 @@ def registration_section(cases: Sequence[Case]) -> Section:
     """Tables of every case, then pictures of the cases with the largest TRE."""
     fits = fits_of(cases)
     pictured = [case for case in _worst_first(cases, fits) if case.has("ct", "mr")]
-    text = [_MEANING] if fits else ["No registration.json was found below cases/, so there are no landmark errors."]
+    text = [] if fits else ["No registration.json was found below cases/, so there are no landmark errors."]
+    text += [_MEANING] if not all(fit.bones_mm for fit in fits.values()) else []
     text += [_OF_BONES] if any(fit.bones_mm for fit in fits.values()) else []
     text += [f"{name}: {warning}" for name, fit in fits.items() for warning in fit.warnings]
     if not pictured:
